@@ -1,0 +1,31 @@
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+
+namespace hob {
+
+using Duration = std::chrono::nanoseconds;
+using std::chrono::hours;
+using std::chrono::microseconds;
+using std::chrono::milliseconds;
+using std::chrono::minutes;
+using std::chrono::nanoseconds;
+using std::chrono::seconds;
+
+/// Time that only goes forward (CLOCK_MONOTONIC): what every decision of hob is made with. The pure
+/// parts take it as an argument, so that tests say what time it is.
+using Clock = std::chrono::steady_clock;
+using Time = Clock::time_point;
+
+/// Wall time (CLOCK_REALTIME): for people, ledgers and the owner's hours; never for a decision about
+/// what comes first.
+using WallClock = std::chrono::system_clock;
+using WallTime = WallClock::time_point;
+
+inline double to_milliseconds(Duration d) {
+  return std::chrono::duration<double, std::milli>(d).count();
+}
+inline double to_seconds(Duration d) { return std::chrono::duration<double>(d).count(); }
+
+}  // namespace hob

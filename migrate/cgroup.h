@@ -1,0 +1,64 @@
+#pragma once
+
+#include <sys/types.h>
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/fd.h"
+#include "base/result.h"
+#include "base/time.h"
+
+namespace hob::migrate {
+
+/// One control group: the handle by which a guest is frozen, limited and killed as a whole.
+///
+/// Needs the unified hierarchy (cgroup v2) for freezing and killing: mounted at /sys/fs/cgroup, or at
+/// /sys/fs/cgroup/unified on hybrid machines. Limits use the v2 controllers where they are enabled, and
+/// the v1 hierarchies of the same name otherwise; a limit that neither offers is an Error that says so.
+class Cgroup {
+ public:
+  /// The mount point of the unified hierarchy on this machine, or why there is none.
+  static Result<std::string> root();
+
+  /// Makes the directory (parents too) below root(); `path` starts with '/', e.g. "/hob/h3/job.17".
+  static Result<Cgroup> create(const std::string& path);
+  /// An existing one; dropping the object does not remove it.
+  static Result<Cgroup> open(const std::string& path);
+
+  Cgroup(Cgroup&&) noexcept = default;
+  Cgroup& operator=(Cgroup&&) noexcept = default;
+
+  const std::string& path() const { return path_; }
+  /// Descriptor of the directory, for clone3's CLONE_INTO_CGROUP.
+  int fd() const { return directory_.get(); }
+
+  /// Asks for all processes to stop; returns when the kernel has accepted, not when all have stopped.
+  Result<void> freeze();
+  Result<void> thaw();
+  /// Has been asked to freeze (cgroup.freeze is 1), whoever asked.
+  Result<bool> freezing() const;
+  /// All processes are stopped. Re-reads cgroup.events: its notifications are limited to one in 10 ms
+  /// (ENGINE.md section 5), so waiting for them costs more than looking.
+  Result<bool> frozen() const;
+  Result<void> wait_frozen(Duration limit);
+
+  Result<std::vector<pid_t>> processes() const;
+  bool populated() const;
+  Result<void> kill();
+  /// Lowest share of the processors against everything else on the host.
+  Result<void> lowest_priority();
+  Result<void> limit_memory(uint64_t bytes);
+  /// Removes the directory; it must be empty of processes.
+  Result<void> remove();
+
+ private:
+  Cgroup(std::string path, Fd directory) : path_(std::move(path)), directory_(std::move(directory)) {}
+  std::string path_;
+  Fd directory_;
+  std::vector<std::string> v1_directories_;  // made by the limits, removed with the cgroup
+};
+
+}  // namespace hob::migrate

@@ -1,0 +1,59 @@
+#pragma once
+
+#include <sys/resource.h>
+#include <sys/types.h>
+
+#include <string>
+#include <vector>
+
+#include "base/fd.h"
+#include "base/result.h"
+#include "migrate/sandbox.h"
+
+struct sock_fprog;
+
+namespace hob::migrate {
+
+/// A resource limit that is the job's own (getrlimit(2)).
+struct Limit {
+  int resource;
+  rlimit value;
+};
+
+/// What to run, as the shadow saw it. Every string is bytes, not text.
+struct Program {
+  std::vector<std::string> arguments;  ///< argv; arguments[0] is looked up in the job's own PATH
+  std::vector<std::string> environment;
+  std::string directory;
+  mode_t umask = 022;
+  std::vector<Limit> limits;
+  Credentials user;
+  bool terminal = false;  ///< `in` is a pty slave: becomes the controlling terminal
+};
+
+/// The guest's ends of its standard streams; for a terminal all three are the pty slave.
+struct Stdio {
+  Fd in, out, err;
+};
+
+/// The guest's root process always has this pid inside its sandbox.
+inline constexpr pid_t kRootPid = 2;
+
+/// Starts the program in the sandbox: session leader, the user's credentials, no new privileges, no
+/// capabilities, the seccomp filter, lowest priority. Returns when execve(2) has succeeded, with the
+/// pid as this host sees it; the process is a child of the caller.
+///
+/// An Error whose code is ENOENT means "no such program" (exit status 127 by convention), any other
+/// code "found but cannot be run" (126) or a failure of the sandbox; the text tells.
+Result<pid_t> start(Sandbox& sandbox, const Program& program, Stdio stdio);
+
+/// Gives up root for good in the calling thread, as every guest thread must have: groups, gid, uid,
+/// dumpable, no_new_privs, seccomp. Async-signal-safe; returns 0 or an errno.
+int confine(const Credentials& user);
+
+/// The filter that confine() installs: refuses what could hurt the host (mount, module, bpf, ...) with
+/// EPERM, and what cannot be moved but has a fall-back in every sane program (io_uring, userfaultfd,
+/// fanotify) with ENOSYS. Built once per process; lives for ever.
+const sock_fprog& seccomp_program();
+
+}  // namespace hob::migrate
