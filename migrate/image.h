@@ -31,6 +31,7 @@ struct TreeNode {
   pid_t pid = 0;
   pid_t parent = 0;  ///< 0: the starter (the root alone), 1: the sandbox's init (an orphan)
   pid_t group = 0, session = 0;
+  uint8_t terminal = 0;   ///< has the controlling terminal
   uint8_t zombie = 0;     ///< ended, not yet reaped by its parent
   int32_t exit_code = 0;  ///< of a zombie, as wait(2) will tell it
   bool operator==(const TreeNode&) const = default;
@@ -117,6 +118,7 @@ struct ProcessImage {
   uint32_t personality = 0;
   uint8_t dumpable = 1, subreaper = 0;
   int32_t parent_death_signal = 0;
+  uint8_t stopped = 0;  ///< by job control
 };
 
 enum class DescriptionKind : uint8_t {

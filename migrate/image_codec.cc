@@ -142,7 +142,7 @@ class Reader {
 
 template <class A>
 void fields(A& a, TreeNode& x) {
-  a(x.pid), a(x.parent), a(x.group), a(x.session), a(x.zombie), a(x.exit_code);
+  a(x.pid), a(x.parent), a(x.group), a(x.session), a(x.terminal), a(x.zombie), a(x.exit_code);
 }
 template <class A>
 void fields(A& a, Platform& x) {
@@ -209,7 +209,7 @@ void fields(A& a, ProcessImage& x) {
   a(x.pid), a(x.threads), a(x.memory_map), a(x.auxv), a(x.files), a(x.executable), a(x.mappings);
   a(x.descriptors), a(x.directory), a(x.umask), a(x.actions), a(x.pending), a(x.interval_timers);
   a(x.timers), a(x.limits), a(x.personality), a(x.dumpable), a(x.subreaper);
-  a(x.parent_death_signal), a(x.pages), a.view(x.page_bytes);
+  a(x.parent_death_signal), a(x.stopped), a(x.pages), a.view(x.page_bytes);
 }
 template <class A>
 void fields(A& a, EpollEntry& x) {
