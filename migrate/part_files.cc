@@ -308,7 +308,7 @@ Result<void> adopt(Adoption& a) {
       return Error::sys("place", "descriptor " + std::to_string(d.number));
     next = d.number + 1;
   }
-  ::close_range(static_cast<unsigned>(next), static_cast<unsigned>(a.first_free - 1), 0);
+  ::close_range(static_cast<unsigned>(next), static_cast<unsigned>(a.own - 1), 0);
   TRY(watch(a));
   {
     AsUser rights(a.guest.user);

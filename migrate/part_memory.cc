@@ -221,7 +221,7 @@ Result<void> adopt(Adoption& a) {
 void clear_address_space(Rebuild& r) {
   // The kernel's own pages step aside first, keeping their distances, which the code relies on.
   const Rebuild::Vdso& v = r.vdso;
-  const uint64_t low = std::min({v.vvar.start, v.code.start, v.vvar_clock.empty() ? ~0ull : v.vvar_clock.start});
+  const uint64_t low = v.low();
   const uint64_t high = v.code.end;
   for (const Range& own : {v.vvar, v.vvar_clock, v.code})
     if (!own.empty())
@@ -240,7 +240,7 @@ void clear_address_space(Rebuild& r) {
 
 Result<void> place_vdso(Rebuild& r, const MappingImage& m) {
   const Rebuild::Vdso& v = r.vdso;
-  const uint64_t low = std::min({v.vvar.start, v.code.start, v.vvar_clock.empty() ? ~0ull : v.vvar_clock.start});
+  const uint64_t low = v.low();
   const Range& own = m.kind == MappingKind::vdso   ? v.code
                      : m.kind == MappingKind::vvar ? v.vvar
                                                    : v.vvar_clock;

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <functional>
 #include <span>
 #include <string>
@@ -54,7 +55,8 @@ struct Adoption {
   const ProcessImage& process;
   const Guest& guest;
   size_t index;      ///< of the process in image.processes; 0 opens the shared descriptions
-  int first_free;    ///< descriptors from here on are the stub's to use; the guest has none there
+  int own;           ///< descriptors from here on are the stub's; the guest has none there
+  int first_free;    ///< the first of them without a fixed use
   int mapped_files;  ///< files[i] has been opened at mapped_files + i (set by the memory part)
   int opened;        ///< image.descriptions[i] is at opened + i in process 0
   int opener;        ///< pidfd of process 0
@@ -73,6 +75,7 @@ struct Rebuild {
   Range spare;       ///< unused addresses, for what must step aside
   struct Vdso {
     Range vvar, vvar_clock, code;
+    uint64_t low() const { return vvar.empty() ? code.start : std::min(vvar.start, code.start); }
   } vdso;             ///< where the new process has its own
   Batch space;        ///< leader: the old address space goes, the new one comes
   Batch clones;       ///< leader: the other threads
@@ -95,7 +98,8 @@ std::span<const Part* const> parts();
 /// State that belongs to the tree as a whole (files.cc, terminal.cc).
 Result<void> capture_descriptions(const Guest& guest, std::vector<CaptiveProcess>& processes,
                                   Image& image);
-Result<void> capture_terminal(const Guest& guest, const TreeView& numbers, Image& image);
+Result<void> capture_terminal(const Guest& guest, const std::vector<CaptiveProcess>& processes,
+                              Image& image);
 
 /// Something in the way, as an Error: send() turns it into an Obstacle.
 inline constexpr int kObstacle = ENOTSUP;

@@ -12,7 +12,8 @@ namespace hob::migrate {
 
 /// The controlling terminal: settings, size and foreground process group, all read from the master,
 /// which speaks for the slave. Bytes typed and not yet read stay in the source's line discipline.
-Result<void> capture_terminal(const Guest& guest, const TreeView& numbers, Image& image) {
+Result<void> capture_terminal(const Guest& guest, const std::vector<CaptiveProcess>& processes,
+                              Image& image) {
   for (const External& e : guest.externals) {
     if (e.kind != External::Kind::terminal) continue;
     termios2 settings;
@@ -27,10 +28,9 @@ Result<void> capture_terminal(const Guest& guest, const TreeView& numbers, Image
     out.present = 1;
     pid_t foreground = 0;  // as this host counts
     if (::ioctl(e.starter_end, TIOCGPGRP, &foreground) < 0) foreground = 0;
-    for (size_t i = 0; i < numbers.tree.size(); i++) {
-      if (numbers.tree[i].terminal) out.session = numbers.tree[i].session;
-      auto stat = proc::stat(numbers.pids[i]);
-      if (foreground > 0 && stat && stat->group == foreground) out.foreground = numbers.tree[i].group;
+    for (const CaptiveProcess& process : processes) {
+      if (process.node.terminal) out.session = process.node.session;
+      if (foreground > 0 && process.stat.group == foreground) out.foreground = process.node.group;
     }
   }
   return {};
