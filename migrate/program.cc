@@ -39,7 +39,7 @@ enum class Step : int {
 struct Failure {
   Step step;
   int code;
-  int detail;  ///< the resource for `limits`
+  int detail;  ///< for `limits` the resource; for `exec` whether a file of that name was there
 };
 
 /// How long the way to execve(2) may take. Generous, because it may wait for a file server;
@@ -190,9 +190,11 @@ bool is_text(const char* path) {
   return text.substr(0, text.find('\n')).find('\0') == text.npos;
 }
 
-/// Returns only if nothing could be run: with the errno that says why.
-int exec(Launch& launch) {
+/// Returns only if nothing could be run: with the errno that says why, and whether a file was
+/// there.
+int exec(Launch& launch, bool& found) {
   int best = ENOENT;
+  found = false;
   for (const std::string& path : launch.candidates) {
     ::execve(path.c_str(), const_cast<char* const*>(launch.arguments.data()),
              const_cast<char* const*>(launch.environment.data()));
@@ -207,6 +209,8 @@ int exec(Launch& launch) {
         best = EACCES;  // of several reasons, the one that tells most
         break;
       case ENOENT:
+        found = found || ::access(path.c_str(), F_OK) == 0;
+        break;
       case ENOTDIR:
       case ESTALE:
       case ENODEV:
@@ -238,7 +242,9 @@ int exec(Launch& launch) {
   if (const int code = confine(program.user); code != 0) fail(report, Step::confine, code);
   // From here on with the user's own rights: a file server need not know root (NFS root_squash).
   if (::chdir(program.directory.c_str()) < 0) fail(report, Step::directory);
-  fail(report, Step::exec, exec(launch));
+  bool found = false;
+  const int code = exec(launch, found);
+  fail(report, Step::exec, code, found);
 }
 
 // ---- the parent
@@ -281,6 +287,9 @@ Error explain(const Failure& failure, const Program& program) {
       return error;
     }
     case Step::exec:
+      if (failure.code == ENOENT && failure.detail)
+        return Error::sys("execute", name, ELIBACC,
+                          "the program is there, but the interpreter or loader it names is not");
       return Error::sys("execute", name, failure.code,
                         failure.code == ENOENT && name.find('/') == name.npos
                             ? "it is not in the job's PATH"
