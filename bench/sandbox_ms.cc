@@ -81,7 +81,6 @@ int main(int argc, char** argv) {
 
   const std::string parent = "/hob-bench-" + std::to_string(::getpid());
   std::array<std::vector<double>, kSteps.size() + 1> columns;
-  seccomp_program();  // once per process, not per job
   const double own_before = cpu_ms(RUSAGE_SELF), children_before = cpu_ms(RUSAGE_CHILDREN);
   const Time begin = Clock::now();
   for (int i = 0; i < runs; ++i) {

@@ -148,6 +148,15 @@ bool first_to_die() {
   return fd >= 0 && ::write(fd, "1000", 4) == 4 && ::close(fd) == 0;
 }
 
+/// Kernels with autogroups (sched(7)) weigh sessions against each other before they look at the
+/// policy of a thread. Ours, which setsid(2) has made, is to weigh least. Without autogroups there
+/// is no such file.
+bool lightest_session() {
+  const int fd = ::open("/proc/self/autogroup", O_WRONLY | O_CLOEXEC);
+  if (fd < 0) return errno == ENOENT;
+  return ::write(fd, "19", 2) == 2 && ::close(fd) == 0;
+}
+
 bool idle_io() {
   return ::syscall(SYS_ioprio_set, IOPRIO_WHO_PROCESS, 0,
                    IOPRIO_PRIO_VALUE(IOPRIO_CLASS_IDLE, 0)) == 0;
@@ -233,7 +242,7 @@ int exec(Launch& launch, bool& found) {
   if (::close_range(3, ~0U, CLOSE_RANGE_CLOEXEC) < 0) fail(report, Step::close_others);
   if (!first_to_die()) fail(report, Step::memory_pressure);
   if (!idle_io()) fail(report, Step::io_priority);
-  if (!idle_scheduling()) fail(report, Step::scheduling);
+  if (!lightest_session() || !idle_scheduling()) fail(report, Step::scheduling);
   for (const Limit& limit : program.limits)
     if (::setrlimit(static_cast<__rlimit_resource>(limit.resource), &limit.value) < 0)
       fail(report, Step::limits, errno, limit.resource);
@@ -330,7 +339,6 @@ Result<void> await_exec(const Fd& report, const Program& program) {
 Result<pid_t> start(Sandbox& sandbox, const Program& program, Stdio stdio) {
   TRY(check(program));
   Launch launch = prepare(program);
-  seccomp_program();  // built here, so that all later children find it ready
   Pipe report = TRY(make_pipe());
   const pid_t pid = TRY(
       sandbox.clone(kRootPid, [&] { run_child(program, launch, stdio, report.write_end.get()); }));

@@ -145,6 +145,8 @@ TEST_CASE("guests come last: processor, disk and memory") {
       start(sandbox, program({"cat"}), {std::move(in.read_end), null_device(), null_device()}));
   CHECK(::sched_getscheduler(pid) == SCHED_IDLE);
   CHECK(must(read_file("/proc/" + std::to_string(pid) + "/oom_score_adj")) == "1000\n");
+  auto session = read_file("/proc/" + std::to_string(pid) + "/autogroup");
+  if (session) CHECK(session->ends_with(" nice 19\n"));
   in.write_end.reset();
   CHECK(wait_for(pid) == 0);
 }
