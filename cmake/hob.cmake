@@ -1,8 +1,8 @@
 # How this project compiles: warnings are errors, one static library per folder, tests found by Catch2.
-find_package(Catch2 2 REQUIRED)
-include(Catch)
 find_package(PkgConfig REQUIRED)
 find_package(Threads REQUIRED)
+find_package(Catch2 2 REQUIRED)
+include(Catch)
 
 add_library(hob_flags INTERFACE)
 target_compile_options(hob_flags INTERFACE -Wall -Wextra -Wconversion -Werror -fno-omit-frame-pointer)
