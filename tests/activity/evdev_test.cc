@@ -296,3 +296,21 @@ TEST_CASE("without a directory of devices the source is unreadable") {
       Lines{"unreadable cannot be read: watch /nonexistent/input: No such file or directory; leave "
             "\"evdev\" out of idle.sources on a machine without input devices"});
 }
+
+TEST_CASE("the directory of devices may come later, and go") {
+  char path[] = "/tmp/hob-evdev-XXXXXX";
+  REQUIRE(::mkdtemp(path) != nullptr);
+  const std::string directory = std::string(path) + "/input";
+  auto loop = EventLoop::create().value();
+  Journal journal;
+  const auto source = make_evdev_source(*loop, directory);
+  source->start(journal.callbacks());
+  CHECK(journal.take().size() == 1);
+  std::filesystem::create_directory(directory);
+  REQUIRE(journal.wait_for(*loop, 1));
+  CHECK(journal.take() == Lines{"readable"});
+  std::filesystem::remove_all(path);
+  REQUIRE(journal.wait_for(*loop, 1));
+  CHECK_THAT(journal.take().at(0),
+             Catch::StartsWith("unreadable cannot be read: watch " + directory));
+}
