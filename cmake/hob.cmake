@@ -1,5 +1,4 @@
 # How this project compiles: warnings are errors, one static library per folder, tests found by Catch2.
-include(Catch OPTIONAL)
 find_package(PkgConfig REQUIRED)
 find_package(Threads REQUIRED)
 
@@ -42,6 +41,7 @@ function(hob_test name)
     set(ARG_LABEL quick)
   endif()
   find_package(Catch2 2 REQUIRED)
+  include(Catch)
   add_executable(${name} ${ARG_SOURCES})
   target_link_libraries(${name} PRIVATE hob_flags ${ARG_LINK} Catch2::Catch2WithMain)
   catch_discover_tests(${name}
