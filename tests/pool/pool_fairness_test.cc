@@ -9,12 +9,13 @@ using namespace hob::coordinator::test;
 namespace {
 
 /// Homes 1 to 9 with their owners present, hosts 11 to 10 + n idle.
-CheckedPool cell(uint32_t n) {
-  CheckedPool pool;
-  for (uint32_t i = 1; i <= 9; ++i) pool.update(home(i));
-  for (uint32_t i = 1; i <= n; ++i) pool.update(idle(10 + i, i));
-  return pool;
-}
+class Cell : public CheckedPool {
+ public:
+  explicit Cell(uint32_t n) {
+    for (uint32_t i = 1; i <= 9; ++i) update(home(i));
+    for (uint32_t i = 1; i <= n; ++i) update(idle(10 + i, i));
+  }
+};
 
 /// Clients that give back what is asked back, until nothing is asked any more. Returns who holds
 /// how many then, and fails if grants go round for ever.
@@ -38,7 +39,7 @@ std::map<Client, int> settle(CheckedPool& pool, const Decisions& first,
 }  // namespace
 
 TEST_CASE("two greedy users end with halves") {
-  CheckedPool pool = cell(10);
+  Cell pool(10);
   auto holding = settle(pool, pool.ask(want(client(1, 7), 100)));
   CHECK(holding[client(1, 7)] == 10);
   holding = settle(pool, pool.ask(want(client(2, 8), 100)), holding);
@@ -47,7 +48,7 @@ TEST_CASE("two greedy users end with halves") {
 }
 
 TEST_CASE("two greedy clients of one user end with halves") {
-  CheckedPool pool = cell(9);
+  Cell pool(9);
   auto holding = settle(pool, pool.ask(want(client(1, 7, 1), 100)));
   holding = settle(pool, pool.ask(want(client(1, 7, 2), 100)), holding);
   CHECK(holding[client(1, 7, 1)] == 5);
@@ -55,7 +56,7 @@ TEST_CASE("two greedy clients of one user end with halves") {
 }
 
 TEST_CASE("many clients do not give a user more than a share") {
-  CheckedPool pool = cell(12);
+  Cell pool(12);
   std::map<Client, int> holding;
   for (uint64_t i = 0; i < 20; ++i)
     holding = settle(pool, pool.ask(want(client(1, 7, i))), holding);
@@ -64,7 +65,7 @@ TEST_CASE("many clients do not give a user more than a share") {
 }
 
 TEST_CASE("three greedy users end with thirds") {
-  CheckedPool pool = cell(12);
+  Cell pool(12);
   std::map<Client, int> holding;
   for (uint32_t user : {1u, 2u, 3u}) {
     holding = settle(pool, pool.ask(want(client(user, user), 100)), holding);
@@ -73,13 +74,13 @@ TEST_CASE("three greedy users end with thirds") {
 }
 
 TEST_CASE("nothing is asked back for a difference of one") {
-  CheckedPool pool = cell(1);
+  Cell pool(1);
   pool.ask(want(client(1, 7)));
   only<Queued>(pool.ask(want(client(2, 8))));
 }
 
 TEST_CASE("a grant that is asked back can be used until it expires, but not renewed") {
-  CheckedPool pool = cell(2);
+  Cell pool(2);
   pool.ask(want(client(1, 7), 2), 0);
   const Decisions decisions = pool.ask(want(client(2, 8)), 1);
   REQUIRE(decisions.size() == 2);
@@ -93,7 +94,7 @@ TEST_CASE("a grant that is asked back can be used until it expires, but not rene
 }
 
 TEST_CASE("who has nothing is served in order of arrival, before all who have something") {
-  CheckedPool pool = cell(2);
+  Cell pool(2);
   pool.ask(want(client(1, 1)));
   Lease last = only<Granted>(pool.ask(want(client(2, 2)))).lease;
   pool.ask(want(client(1, 1)));  // has one
@@ -108,7 +109,7 @@ TEST_CASE("who has nothing is served in order of arrival, before all who have so
 }
 
 TEST_CASE("short jobs that come again and again do not keep a waiting user out") {
-  CheckedPool pool = cell(1);
+  Cell pool(1);
   Lease busy = only<Granted>(pool.ask(want(client(1, 1)))).lease;
   pool.ask(want(client(2, 2)));  // waits
   pool.ask(want(client(1, 1)));  // asks again before it gives back
@@ -117,7 +118,7 @@ TEST_CASE("short jobs that come again and again do not keep a waiting user out")
 }
 
 TEST_CASE("fair reclaim takes only hosts that suit the one who waits") {
-  CheckedPool pool = cell(0);
+  Cell pool(0);
   HostFacts rich = home(1);
   rich.features = features(3);
   pool.update(rich);
@@ -137,7 +138,7 @@ TEST_CASE("fair reclaim takes only hosts that suit the one who waits") {
 }
 
 TEST_CASE("what was promised to a request that is over goes to the next") {
-  CheckedPool pool = cell(4);
+  Cell pool(4);
   pool.ask(want(client(1, 7), 100));
   const Decisions decisions = pool.ask(want(client(2, 8), 2));
   const RequestId cancelled = pool.last_request;
