@@ -12,11 +12,11 @@
 
 namespace hob::coordinator {
 
-/// A person, by the uid that is theirs on every host of the cell.
+/// A person: the same number at every home of the cell. The daemon numbers the names.
 enum class UserId : uint32_t {};
 
-/// Who holds grants: one `remote run` or pmake, as its home vouches for it. `id` is home's choice,
-/// unique there.
+/// Who holds grants: a program such as pmake, or all of a user's single jobs, as home vouches for
+/// it. `id` tells the clients of one user at one home apart.
 struct Client {
   HostId home{};
   UserId user{};

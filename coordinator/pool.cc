@@ -149,6 +149,7 @@ Pool::Renewal Pool::renew(LeaseId id, Time now) {
 Decisions Pool::release(LeaseId id, Time now) {
   advance(now);
   Decisions out;
+  claims_.erase(id);
   const auto at = leases_.find(id);
   if (at == leases_.end()) return out;
   HostRecord& host = *at->second.host;
@@ -161,6 +162,7 @@ Decisions Pool::release(LeaseId id, Time now) {
 Decisions Pool::client_gone(const Client& id, Time now) {
   advance(now);
   Decisions out;
+  std::erase_if(claims_, [&](const auto& claim) { return claim.second.client == id; });
   const auto at = clients_.find(id);
   if (at == clients_.end()) return out;
   // The record goes with the last of these, so the lists are copied first.
@@ -182,6 +184,10 @@ Decisions Pool::client_gone(const Client& id, Time now) {
 Decisions Pool::expire(Time now) {
   advance(now);
   Decisions out;
+  if (!claims_.empty() && !restoring(now)) {
+    for (const auto& [id, claim] : claims_) out.push_back(Expired{claim});
+    claims_.clear();
+  }
   std::vector<HostRecord*> freed;
   while (!by_expiry_.empty() && by_expiry_.front()->lease.expires <= now) {
     LeaseRecord& record = *by_expiry_.front();
@@ -195,8 +201,10 @@ Decisions Pool::expire(Time now) {
 }
 
 std::optional<Time> Pool::next_expiry() const {
-  if (by_expiry_.empty()) return std::nullopt;
-  return by_expiry_.front()->lease.expires;
+  std::optional<Time> next;
+  if (!by_expiry_.empty()) next = by_expiry_.front()->lease.expires;
+  if (!claims_.empty()) next = std::min(next.value_or(Time::max()), *started_ + config_.lease);
+  return next;
 }
 
 // Views. ---------------------------------------------------------------------------------------

@@ -69,11 +69,11 @@ class Pool {
   /// The host leaves the cell, with all its clients and requests. Unknown: nothing happens.
   Decisions remove(HostId host, Time now);
 
-  /// After a restart of the coordinator a host tells which grants it still serves; `expires` of
-  /// each is not looked at. Grants of earlier epochs are taken into the books while restoring(now),
-  /// as far as the host has room and is open; all others that are not in the books are revoked. The
-  /// host must be known.
-  Decisions restore(HostId host, std::span<const Lease> served, Time now);
+  /// After a restart of the coordinator a home tells which grants it holds; `expires` of each is
+  /// not looked at. Grants of earlier epochs are taken into the books while restoring(now), as soon
+  /// as their host has reported, if it has room and its owner is away. What cannot be is Revoked,
+  /// or Expired if the host does not report in time.
+  Decisions restore(HostId home, std::span<const Lease> held, Time now);
   /// Until one lease time after the first call: no grant of an earlier epoch can be valid longer,
   /// unless it is restored.
   bool restoring(Time now) const;
@@ -96,7 +96,7 @@ class Pool {
     renewed,    ///< holds for another lease time
     reclaimed,  ///< holds until it expires, not longer: the guest is to leave
     unknown,    ///< has ended
-    not_yet,    ///< may still be restored by the host that serves it: ask again
+    not_yet,    ///< may still be restored: ask again
   };
   Renewal renew(LeaseId lease, Time now);
   /// The slot is given back. Unknown: nothing happens, it ended before.
@@ -167,6 +167,8 @@ class Pool {
   void revoke(LeaseRecord& lease, Revocation why, Decisions& out);
   void refuse(RequestRecord& request, Refusal why, Decisions& out);
   void revoke_misfits(HostRecord& host, Decisions& out);
+  void adopt(const Lease& claim, HostRecord& host, Decisions& out);
+  void adopt_claims(HostRecord& host, Decisions& out);
 
   // Fair reclaim (pool_reclaim.cc).
   void balance(Decisions& out);
@@ -186,6 +188,8 @@ class Pool {
 
   std::unordered_map<HostId, HostRecord> hosts_;
   std::unordered_map<LeaseId, LeaseRecord, HashLease> leases_;
+  /// Restored grants whose hosts have not reported.
+  std::map<LeaseId, Lease> claims_;
   std::list<LeaseRecord*> by_expiry_;       // the next to expire first
   std::map<Client, ClientRecord> clients_;  // those of one home together
   std::unordered_map<UserId, UserRecord> users_;

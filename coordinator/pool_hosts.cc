@@ -36,6 +36,7 @@ void Pool::settle(HostRecord& host, Decisions& out) {
   while (host.leases.size() > host.facts.slots) {
     revoke(*host.leases.back(), Revocation::fewer_slots, out);
   }
+  if (!claims_.empty()) adopt_claims(host, out);
   serve(host, out);
 }
 
@@ -142,26 +143,50 @@ bool Pool::restoring(Time now) const {
   return !started_ || now < *started_ + config_.lease;
 }
 
-Decisions Pool::restore(HostId id, std::span<const Lease> served, Time now) {
+void Pool::adopt(const Lease& claim, HostRecord& host, Decisions& out) {
+  const HostFacts* home = this->host(claim.client.home);
+  if (host.facts.state == HostState::active) {
+    out.push_back(Revoked{claim, Revocation::owner_back});
+  } else if (host.leases.size() >= host.facts.slots) {
+    out.push_back(Revoked{claim, Revocation::fewer_slots});
+  } else if (home != nullptr && !eligible(host.facts, *home)) {
+    out.push_back(Revoked{claim, Revocation::not_allowed});
+  } else {
+    enter_lease(claim.id, host, client_record(claim.client));
+  }
+}
+
+void Pool::adopt_claims(HostRecord& host, Decisions& out) {
+  if (host.facts.state == HostState::down) return;
+  for (auto it = claims_.begin(); it != claims_.end();) {
+    if (it->second.host != host.facts.id) {
+      ++it;
+      continue;
+    }
+    adopt(it->second, host, out);
+    it = claims_.erase(it);
+  }
+}
+
+Decisions Pool::restore(HostId home, std::span<const Lease> held, Time now) {
   advance(now);
   Decisions out;
-  HostRecord& host = hosts_.at(id);
-  for (const Lease& claim : served) {
+  for (const Lease& claim : held) {
     const auto known = leases_.find(claim.id);
-    if (known != leases_.end() && known->second.host == &host &&
+    if (known != leases_.end() && known->second.lease.host == claim.host &&
         known->second.lease.client == claim.client) {
       continue;
     }
-    const HostFacts* home = this->host(claim.client.home);
-    const bool takes_guests = host.open() || host.facts.state == HostState::full;
-    const bool valid = known == leases_.end() && claim.id.epoch() < config_.epoch &&
-                       claim.host == id && restoring(now) && takes_guests &&
-                       host.leases.size() < host.facts.slots && claim.client.home != id &&
-                       (home == nullptr || eligible(host.facts, *home));
-    if (valid) {
-      enter_lease(claim.id, host, client_record(claim.client));
-    } else {
+    if (known != leases_.end() || claim.client.home != home || claim.host == home ||
+        claim.id.epoch() >= config_.epoch || !restoring(now)) {
       out.push_back(Revoked{claim, Revocation::unknown});
+      continue;
+    }
+    const auto host = hosts_.find(claim.host);
+    if (host == hosts_.end() || host->second.facts.state == HostState::down) {
+      claims_[claim.id] = claim;  // the host has not reported yet
+    } else {
+      adopt(claim, host->second, out);
     }
   }
   balance(out);

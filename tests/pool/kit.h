@@ -88,8 +88,8 @@ class CheckedPool {
   Decisions release(LeaseId l, int64_t t = 0) { return check(pool_.release(l, at(t))); }
   Decisions gone(const Client& c, int64_t t = 0) { return check(pool_.client_gone(c, at(t))); }
   Decisions expire(int64_t t) { return check(pool_.expire(at(t))); }
-  Decisions restore(uint32_t host, const std::vector<Lease>& served, int64_t t = 0) {
-    return check(pool_.restore(HostId{host}, served, at(t)));
+  Decisions restore(uint32_t home, const std::vector<Lease>& held, int64_t t = 0) {
+    return check(pool_.restore(HostId{home}, held, at(t)));
   }
   Pool::Renewal renew(LeaseId l, int64_t t) {
     const auto renewal = pool_.renew(l, at(t));

@@ -155,52 +155,72 @@ TEST_CASE("a host that leaves the cell takes everything of it along") {
   CHECK(pool.remove(2).empty());
 }
 
-TEST_CASE("after a restart hosts bring their grants back") {
-  Lease served;
+TEST_CASE("after a restart homes bring their grants back") {
+  Lease held;
   {
     CheckedPool before(PoolConfig{.epoch = 1});
     before.update(home(1));
     before.update(idle(2));
-    served = only<Granted>(before.ask(want(client(1, 7)))).lease;
+    held = only<Granted>(before.ask(want(client(1, 7)))).lease;
   }
   CheckedPool pool(PoolConfig{.epoch = 2});
   HostFacts host = idle(2);
   host.state = HostState::full;
-  pool.update(host, 10);
+  pool.update(home(1), 10);
 
-  SECTION("in time") {
-    CHECK(pool.renew(served.id, 10) == Pool::Renewal::not_yet);
-    CHECK(pool.restore(2, {served}, 11).empty());
-    CHECK(pool.restore(2, {served}, 11).empty());
+  SECTION("the host reports first") {
+    pool.update(host, 10);
+    CHECK(pool.renew(held.id, 10) == Pool::Renewal::not_yet);
+    CHECK(pool.restore(1, {held}, 11).empty());
+    CHECK(pool.restore(1, {held}, 11).empty());
     CHECK(pool.pool().leases() == 1);
-    pool.update(home(1), 12);
-    CHECK(pool.renew(served.id, 12) == Pool::Renewal::renewed);
-    CHECK(pool.pool().lease(served.id)->client == client(1, 7));
+    CHECK(pool.renew(held.id, 12) == Pool::Renewal::renewed);
+    CHECK(pool.pool().lease(held.id)->client == client(1, 7));
+  }
+  SECTION("the home reports first") {
+    CHECK(pool.restore(1, {held}, 11).empty());
+    CHECK(pool.renew(held.id, 11) == Pool::Renewal::not_yet);
+    CHECK(pool.pool().next_expiry() == at(70));
+    CHECK(pool.update(host, 12).empty());
+    CHECK(pool.renew(held.id, 12) == Pool::Renewal::renewed);
+  }
+  SECTION("the host never reports") {
+    pool.restore(1, {held}, 11);
+    CHECK(only<Expired>(pool.expire(70)).lease.id == held.id);
+    CHECK_FALSE(pool.pool().next_expiry().has_value());
+  }
+  SECTION("released before the host reports") {
+    pool.restore(1, {held}, 11);
+    CHECK(pool.release(held.id, 12).empty());
+    CHECK(pool.update(host, 13).empty());
+    CHECK(pool.pool().leases() == 0);
   }
   SECTION("too late") {
-    CHECK(pool.renew(served.id, 70) == Pool::Renewal::unknown);
-    CHECK(only<Revoked>(pool.restore(2, {served}, 70)).why == Revocation::unknown);
+    pool.update(host, 70);
+    CHECK(pool.renew(held.id, 70) == Pool::Renewal::unknown);
+    CHECK(only<Revoked>(pool.restore(1, {held}, 70)).why == Revocation::unknown);
   }
   SECTION("on a host whose owner is back") {
-    pool.set(2, HostState::active, 0, 10);
-    CHECK(only<Revoked>(pool.restore(2, {served}, 10)).why == Revocation::unknown);
+    pool.restore(1, {held}, 10);
+    host.state = HostState::active;
+    CHECK(only<Revoked>(pool.update(host, 11)).why == Revocation::owner_back);
   }
   SECTION("more than the host has slots") {
-    Lease second = served;
+    pool.update(host, 10);
+    Lease second = held;
     second.id.value += 1;
-    const Decisions decisions = pool.restore(2, {served, second}, 10);
-    CHECK(only<Revoked>(decisions).lease.id == second.id);
+    CHECK(only<Revoked>(pool.restore(1, {held, second}, 10)).lease.id == second.id);
   }
-  SECTION("a number that this start has not given") {
-    Lease forged = served;
+  SECTION("forged: of this start, of another home, or of another client") {
+    pool.update(host, 10);
+    Lease forged = held;
     forged.id.value = (uint64_t{2} << LeaseId::serial_bits) + 5;
-    CHECK(only<Revoked>(pool.restore(2, {forged}, 10)).lease.id == forged.id);
-  }
-  SECTION("for another client than the one in the books") {
-    CHECK(pool.restore(2, {served}, 10).empty());
-    Lease forged = served;
+    CHECK(only<Revoked>(pool.restore(1, {forged}, 10)).why == Revocation::unknown);
+    CHECK(only<Revoked>(pool.restore(3, {held}, 10)).why == Revocation::unknown);
+    CHECK(pool.restore(1, {held}, 10).empty());
+    forged = held;
     forged.client = client(1, 666);
-    CHECK(only<Revoked>(pool.restore(2, {forged}, 10)).lease.client == client(1, 666));
-    CHECK(pool.pool().lease(served.id)->client == client(1, 7));
+    CHECK(only<Revoked>(pool.restore(1, {forged}, 10)).why == Revocation::unknown);
+    CHECK(pool.pool().lease(held.id)->client == client(1, 7));
   }
 }
