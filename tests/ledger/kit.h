@@ -1,29 +1,15 @@
 #pragma once
 
-#include <catch2/catch.hpp>
-#include <filesystem>
 #include <string>
 
 #include "coordinator/ledger.h"
+#include "tests/kit/scratch.h"
+
+// Catch2 has a CHECK of its own, which is the one that tests mean.
+#undef CHECK
+#include <catch2/catch.hpp>
 
 namespace hob::coordinator::test {
-
-/// A directory of its own, gone with the object.
-class Directory {
- public:
-  Directory() {
-    std::string name = (std::filesystem::temp_directory_path() / "hob-ledger-XXXXXX").string();
-    REQUIRE(::mkdtemp(name.data()) != nullptr);
-    path_ = name;
-  }
-  ~Directory() { std::filesystem::remove_all(path_); }
-  Directory(const Directory&) = delete;
-  std::string operator/(const std::string& name) const { return (path_ / name).string(); }
-  const std::filesystem::path& path() const { return path_; }
-
- private:
-  std::filesystem::path path_;
-};
 
 inline WallTime at(int64_t s) {
   return WallTime{} + seconds(1'700'000'000 + s);

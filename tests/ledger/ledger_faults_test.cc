@@ -19,7 +19,7 @@ namespace {
 /// A small file system on a directory, unmounted with the object.
 class SmallDisk {
  public:
-  explicit SmallDisk(const Directory& at) : at_(at.path().string()) {
+  explicit SmallDisk(const Scratch& at) : at_(at / ".") {
     mounted_ = ::mount("hob-test", at_.c_str(), "tmpfs", 0, "size=2m") == 0;
   }
   ~SmallDisk() {
@@ -48,13 +48,13 @@ class SmallDisk {
 }  // namespace
 
 TEST_CASE("a full disk is reported, loses nothing, and is got over") {
-  Directory directory;
-  SmallDisk disk(directory);
+  Scratch scratch;
+  SmallDisk disk(scratch);
   if (!disk) {
     std::puts("SKIP: needs the right to mount a tmpfs");
     return;
   }
-  Ledger ledger = get(Ledger::open(directory / "ledger", at(0)));
+  Ledger ledger = get(Ledger::open(scratch / "ledger", at(0)));
   const HostId a = get(ledger.add_host(host_row("a"), std::nullopt, at(0)));
   get(ledger.record(job_row("before", a)));
   get(ledger.commit());
@@ -68,7 +68,7 @@ TEST_CASE("a full disk is reported, loses nothing, and is got over") {
   }
   for (int attempt = 0; attempt < 3; ++attempt) {
     const Error error = fail(ledger.commit());
-    CHECK_THAT(error.text, Contains("ledger " + (directory / "ledger")));
+    CHECK_THAT(error.text, Contains("ledger " + (scratch / "ledger")));
     CHECK_THAT(error.text, Contains("free space there, nothing accepted so far is lost"));
     CHECK(ledger.unwritten() == rows);
   }
@@ -84,13 +84,13 @@ TEST_CASE("a full disk is reported, loses nothing, and is got over") {
 }
 
 TEST_CASE("a host is not registered on a full disk") {
-  Directory directory;
-  SmallDisk disk(directory);
+  Scratch scratch;
+  SmallDisk disk(scratch);
   if (!disk) {
     std::puts("SKIP: needs the right to mount a tmpfs");
     return;
   }
-  Ledger ledger = get(Ledger::open(directory / "ledger", at(0)));
+  Ledger ledger = get(Ledger::open(scratch / "ledger", at(0)));
   disk.fill();
   HostRow large = host_row("a");
   large.endpoint = std::string(200'000, 'e');  // more than the log file has room for
@@ -101,8 +101,8 @@ TEST_CASE("a host is not registered on a full disk") {
 }
 
 TEST_CASE("what waits to be written is bounded") {
-  Directory directory;
-  Ledger ledger = get(Ledger::open(directory / "ledger", at(0)));
+  Scratch scratch;
+  Ledger ledger = get(Ledger::open(scratch / "ledger", at(0)));
   for (size_t i = 0; i < Ledger::max_unwritten; ++i) {
     if (!ledger.record(GrantEnded{LeaseId{i}, "released", at(0)})) FAIL("refused row " << i);
   }
@@ -113,8 +113,8 @@ TEST_CASE("what waits to be written is bounded") {
 }
 
 TEST_CASE("a row that contradicts the ledger does not hold up the others") {
-  Directory directory;
-  Ledger ledger = get(Ledger::open(directory / "ledger", at(0)));
+  Scratch scratch;
+  Ledger ledger = get(Ledger::open(scratch / "ledger", at(0)));
   const HostId a = get(ledger.add_host(host_row("a"), std::nullopt, at(0)));
   get(ledger.record(job_row("stray", HostId{99})));
   get(ledger.record(GrantBegan{LeaseId{1}, HostId{98}, a, "ann", at(0)}));
@@ -126,8 +126,8 @@ TEST_CASE("a row that contradicts the ledger does not hold up the others") {
 }
 
 TEST_CASE("a file that is no ledger, or a damaged one, is refused and left alone") {
-  Directory directory;
-  const std::string path = directory / "ledger";
+  Scratch scratch;
+  const std::string path = scratch / "ledger";
   SECTION("something else") {
     std::ofstream(path) << std::string(10'000, 'n');
     CHECK_THAT(fail(Ledger::open(path, at(0))).text,
@@ -157,14 +157,14 @@ TEST_CASE("a file that is no ledger, or a damaged one, is refused and left alone
     CHECK_THAT(fail(Ledger::open(path, at(0))).text, Contains("update hob-coordinator"));
   }
   SECTION("in no directory") {
-    CHECK_THAT(fail(Ledger::open(directory / "none/ledger", at(0))).text,
+    CHECK_THAT(fail(Ledger::open(scratch / "none/ledger", at(0))).text,
                Contains("must be able to write there"));
   }
 }
 
 TEST_CASE("what was committed is there after a kill") {
-  Directory directory;
-  const std::string path = directory / "ledger";
+  Scratch scratch;
+  const std::string path = scratch / "ledger";
   const pid_t child = ::fork();
   REQUIRE(child >= 0);
   if (child == 0) {

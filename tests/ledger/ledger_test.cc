@@ -6,21 +6,21 @@ using namespace hob::coordinator::test;
 using Catch::Matchers::Contains;
 
 TEST_CASE("each start of the coordinator has a number of its own") {
-  Directory directory;
-  CHECK(get(Ledger::open(directory / "ledger", at(0))).epoch() == 1);
-  CHECK(get(Ledger::open(directory / "ledger", at(1))).epoch() == 2);
+  Scratch scratch;
+  CHECK(get(Ledger::open(scratch / "ledger", at(0))).epoch() == 1);
+  CHECK(get(Ledger::open(scratch / "ledger", at(1))).epoch() == 2);
 }
 
 TEST_CASE("hosts are registered, moved and removed, and survive a restart") {
-  Directory directory;
+  Scratch scratch;
   HostId b{};
   {
-    Ledger ledger = get(Ledger::open(directory / "ledger", at(0)));
+    Ledger ledger = get(Ledger::open(scratch / "ledger", at(0)));
     b = get(ledger.add_host(host_row("b"), std::nullopt, at(0)));
     get(ledger.add_host(host_row("a"), std::nullopt, at(0)));
     get(ledger.move_host(b, "tcp://10.77.0.9:1"));
   }
-  Ledger ledger = get(Ledger::open(directory / "ledger", at(1)));
+  Ledger ledger = get(Ledger::open(scratch / "ledger", at(1)));
   auto rows = get(ledger.hosts());
   REQUIRE(rows.size() == 2);
   CHECK(rows[0].name == "a");
@@ -38,8 +38,8 @@ TEST_CASE("hosts are registered, moved and removed, and survive a restart") {
 }
 
 TEST_CASE("a name or a key is registered once") {
-  Directory directory;
-  Ledger ledger = get(Ledger::open(directory / "ledger", at(0)));
+  Scratch scratch;
+  Ledger ledger = get(Ledger::open(scratch / "ledger", at(0)));
   get(ledger.add_host(host_row("a"), std::nullopt, at(0)));
   HostRow other = host_row("b");
   other.name = "a";
@@ -58,8 +58,8 @@ TEST_CASE("a name or a key is registered once") {
 }
 
 TEST_CASE("an invitation registers one host, in time") {
-  Directory directory;
-  Ledger ledger = get(Ledger::open(directory / "ledger", at(0)));
+  Scratch scratch;
+  Ledger ledger = get(Ledger::open(scratch / "ledger", at(0)));
   const std::string key(32, 'k'), unknown(32, 'u');
   get(ledger.invite(key, at(100), at(0)));
   CHECK(get(ledger.invited(key, at(99))));
@@ -75,8 +75,8 @@ TEST_CASE("an invitation registers one host, in time") {
 }
 
 TEST_CASE("a job's row follows its life, and a later report does not unlearn") {
-  Directory directory;
-  Ledger ledger = get(Ledger::open(directory / "ledger", at(0)));
+  Scratch scratch;
+  Ledger ledger = get(Ledger::open(scratch / "ledger", at(0)));
   const HostId a = get(ledger.add_host(host_row("a"), std::nullopt, at(0)));
   const HostId b = get(ledger.add_host(host_row("b"), std::nullopt, at(0)));
   JobRow row = job_row("a-1", a, 5);
@@ -111,8 +111,8 @@ TEST_CASE("a job's row follows its life, and a later report does not unlearn") {
 }
 
 TEST_CASE("moves are listed with their figures, oldest first") {
-  Directory directory;
-  Ledger ledger = get(Ledger::open(directory / "ledger", at(0)));
+  Scratch scratch;
+  Ledger ledger = get(Ledger::open(scratch / "ledger", at(0)));
   MoveRow first;
   first.job = "a-1";
   first.from = get(ledger.add_host(host_row("b"), std::nullopt, at(0)));
@@ -135,13 +135,14 @@ TEST_CASE("moves are listed with their figures, oldest first") {
   get(ledger.record(second));
   get(ledger.record(first));
   get(ledger.commit());
-  CHECK(get(ledger.moves("a-1")) == std::vector<MoveRow>{first, second});
+  const std::vector<MoveRow> expected{first, second};
+  CHECK(get(ledger.moves("a-1")) == expected);
   CHECK(get(ledger.moves("a-2")).empty());
 }
 
 TEST_CASE("bytes that are not text come back as they were") {
-  Directory directory;
-  Ledger ledger = get(Ledger::open(directory / "ledger", at(0)));
+  Scratch scratch;
+  Ledger ledger = get(Ledger::open(scratch / "ledger", at(0)));
   JobRow row = job_row("a-1", get(ledger.add_host(host_row("a"), std::nullopt, at(0))));
   row.command = std::string("\xff\xfe 'quoted'; DROP TABLE jobs;-- \0 end", 38);
   get(ledger.record(row));
