@@ -40,7 +40,7 @@ int errno_of(int code) {
     case SQLITE_BUSY:
       return EBUSY;
     case SQLITE_CONSTRAINT:
-      return EEXIST;
+      return EINVAL;
     default:
       return 0;
   }
