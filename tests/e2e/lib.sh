@@ -62,6 +62,7 @@ traces() {
   group=$(cell cgroup "$1")
   echo "processes:" && find "$group" -name cgroup.procs -exec cat {} + | while read -r pid; do cat "/proc/$pid/comm" 2>/dev/null || true; done | sort
   echo "groups:" && find "$group" -mindepth 2 -type d | sort
+  # shellcheck disable=SC2016  # awk expands it
   echo "mounts:" && on -r "$1" awk '{print $5, $9}' /proc/self/mountinfo | sort
   echo "files:" && on -r "$1" find /run/hob /etc/hob -not -name '*.sock' | sort
   echo "sockets:" && on -r "$1" ss -Hltnp | awk '{print $4}' | sort

@@ -17,7 +17,7 @@ is_away || fail "the job runs at '$(job host)'"
 
 frozen() { grep -q -x 'frozen 1' "$(dirname "$(find "$(cell cgroup h1)/guests" -name cgroup.procs -exec grep -l . {} + | head -n 1)")/cgroup.events"; }
 # The owner stays: a key every now and then, until the test ends.
-(while sleep 0.2; do touch "$(cell path h1)/input"; done) &
+(while sleep 0.2; do touch "$(cell path h1)/owner/input"; done) &
 owner=$!
 trap 'kill $owner' EXIT
 
