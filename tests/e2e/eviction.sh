@@ -108,7 +108,8 @@ moved_home perl 0 perl program.pl
 moved_home shell 3 sh program.sh
 
 # One that knows nothing of us: time alone decides where the move hits it, so it must be long enough.
-head -c 12000000 "$(g++ -print-prog-name=cc1)" >input
+on h0 head -c 12000000 "$(g++ -print-prog-name=cc1)" >input.cc1
+on h0 cp input.cc1 input </dev/null
 cp input local-input
 xz -9e -k local-input &
 start_on h0 remote run -q xz -9e -k input </dev/null &
