@@ -41,7 +41,7 @@ function(hob_test name)
     set(ARG_LABEL quick)
   endif()
   find_package(Catch2 2 REQUIRED)
-  include(Catch)
+  include(${Catch2_DIR}/Catch.cmake)  # not found by name in a second directory
   add_executable(${name} ${ARG_SOURCES})
   target_link_libraries(${name} PRIVATE hob_flags ${ARG_LINK} Catch2::Catch2WithMain)
   catch_discover_tests(${name}
