@@ -1,0 +1,22 @@
+#pragma once
+
+#include "base/result.h"
+#include "migrate/program.h"
+#include "migrate/sandbox.h"
+#include "wire/message.h"
+
+/// Between the messages and the engine's own types. What comes from a message is checked here.
+namespace hob::hostd {
+
+/// Error: no arguments, a NUL byte in a string, an unknown resource limit, ...
+Result<migrate::Program> program_of(const pb::Program& program, const pb::Identity& identity);
+migrate::Credentials credentials_of(const pb::Identity& identity);
+
+pb::Clocks clocks_now();
+/// Home's clocks, told at `sent`, against this host's now.
+migrate::ClockOffsets offsets_against(const pb::Clocks& home);
+
+/// The arguments joined for people: at most 120 bytes, control characters shown as '?'.
+std::string command_line(const pb::Program& program);
+
+}  // namespace hob::hostd

@@ -1,0 +1,226 @@
+#include "hostd/coordinator_link.h"
+
+#include <fmt/core.h>
+
+#include <utility>
+
+#include "base/log.h"
+
+namespace hob::hostd {
+namespace {
+
+constexpr auto kHelloLimit = seconds(3);
+constexpr auto kHelloAgain = milliseconds(500);
+/// Numbers of Selects: apart from those that wire::Client gives to its requests.
+constexpr uint64_t kFirstSelect = 1ull << 62;
+
+}  // namespace
+
+Grant::Grant(Grant&& other) noexcept
+    : link_(std::exchange(other.link_, nullptr)), granted_(std::move(other.granted_)) {}
+
+Grant& Grant::operator=(Grant&& other) noexcept {
+  if (this != &other) {
+    reset();
+    link_ = std::exchange(other.link_, nullptr);
+    granted_ = std::move(other.granted_);
+  }
+  return *this;
+}
+
+void Grant::reset() {
+  if (CoordinatorLink* link = std::exchange(link_, nullptr)) link->release(granted_.lease());
+}
+
+CoordinatorLink::CoordinatorLink(EventLoop& loop, std::string endpoint, Events events)
+    : loop_(loop),
+      endpoint_(std::move(endpoint)),
+      events_(std::move(events)),
+      next_select_(kFirstSelect) {}
+CoordinatorLink::~CoordinatorLink() = default;
+
+Result<std::unique_ptr<CoordinatorLink>> CoordinatorLink::create(
+    EventLoop& loop, wire::Context& context, const std::string& endpoint,
+    const wire::Key& coordinator_key, const wire::KeyPair& own, Events events) {
+  std::unique_ptr<CoordinatorLink> link(new CoordinatorLink(loop, endpoint, std::move(events)));
+  link->client_ = TRY(wire::Client::connect(
+      context, endpoint, coordinator_key, own,
+      [raw = link.get()](wire::Message message) { raw->on_message(std::move(message)); }));
+  loop.defer([raw = link.get()] { raw->greet(); });
+  return link;
+}
+
+std::string CoordinatorLink::trouble() const {
+  return fmt::format("the coordinator at {} cannot be used: {}", endpoint_, trouble_);
+}
+
+void CoordinatorLink::greet() {
+  pb::Envelope envelope;
+  *envelope.mutable_hello() = events_.hello();
+  for (const auto& [lease, held] : held_) {
+    envelope.mutable_hello()->add_leases_held(lease);
+    *envelope.mutable_hello()->add_held() = held;
+  }
+  client_->request({std::move(envelope), {}}, kHelloLimit, [this](wire::Message answer) {
+    if (answer.envelope.has_welcome()) return on_welcome(answer.envelope.welcome());
+    lost(answer.envelope.has_failure() ? answer.envelope.failure().text() : "a wrong answer");
+  });
+}
+
+void CoordinatorLink::on_welcome(const pb::Welcome& welcome) {
+  if (!connected_) log::info("connected to the coordinator at {}", endpoint_);
+  connected_ = true;
+  ++session_;
+  if (welcome.heartbeat_ns() >= 100'000'000) heartbeat_period_ = nanoseconds(welcome.heartbeat_ns());
+  events_.welcome(welcome);
+  timer_ = loop_.every(heartbeat_period_, [this] { heartbeat(); });
+  for (const auto& [number, pending] : pending_) send_select(number);
+}
+
+void CoordinatorLink::lost(const std::string& text) {
+  if (connected_ || trouble_ != text) log::warning("coordinator at {}: {}", endpoint_, text);
+  const bool was_connected = std::exchange(connected_, false);
+  trouble_ = text;
+  ++session_;
+  if (was_connected || !pending_.empty()) {
+    // A call-back may withdraw its own or other wishes.
+    std::vector<uint64_t> numbers;
+    for (const auto& [number, pending] : pending_) numbers.push_back(number);
+    for (uint64_t number : numbers) {
+      auto it = pending_.find(number);
+      if (it == pending_.end()) continue;
+      if (it->second.select.no_wait()) {
+        Wish wish = std::move(it->second.wish);
+        pending_.erase(it);
+        pb::Failure failure;
+        failure.set_kind(pb::Failure::UNREACHABLE);
+        failure.set_text(trouble());
+        wish.failed(failure);
+      } else {
+        const auto waiting = it->second.wish.waiting;
+        waiting(trouble());
+      }
+    }
+  }
+  timer_ = loop_.after(kHelloAgain, [this] { greet(); });
+}
+
+void CoordinatorLink::heartbeat() {
+  pb::Envelope envelope;
+  auto* heartbeat = envelope.mutable_heartbeat();
+  for (const auto& [lease, held] : held_) heartbeat->add_leases(lease);
+  const uint64_t session = session_;
+  client_->request({std::move(envelope), {}}, heartbeat_period_, [=, this](wire::Message answer) {
+    if (!answer.envelope.has_failure() || session != session_) return;
+    // Either it does not know us any more (it restarted), or it does not answer: both begin anew.
+    lost(answer.envelope.failure().text());
+  });
+}
+
+void CoordinatorLink::tell(pb::Envelope envelope) {
+  if (!connected_) return;
+  if (auto sent = client_->send({std::move(envelope), {}}); !sent.ok())
+    log::warning("coordinator: {}", sent.error().text);
+}
+
+void CoordinatorLink::ask(pb::Envelope envelope, Duration limit, wire::Client::OnAnswer on_answer) {
+  if (connected_) return client_->request({std::move(envelope), {}}, limit, std::move(on_answer));
+  loop_.defer([on_answer = std::move(on_answer), text = trouble()] {
+    on_answer({wire::failure(pb::Failure::UNREACHABLE, text), {}});
+  });
+}
+
+uint64_t CoordinatorLink::select(pb::Select select, Wish wish) {
+  const uint64_t number = next_select_++;
+  pending_.emplace(number, Pending{std::move(select), std::move(wish)});
+  if (connected_) {
+    send_select(number);
+  } else {
+    loop_.defer([this, number] {
+      if (connected_ || !pending_.contains(number)) return;
+      lost(trouble_);
+    });
+  }
+  return number;
+}
+
+void CoordinatorLink::send_select(uint64_t number) {
+  pb::Envelope envelope;
+  envelope.set_request(number);
+  *envelope.mutable_select() = pending_.at(number).select;
+  if (auto sent = client_->send({std::move(envelope), {}}); !sent.ok())
+    log::warning("coordinator: {}", sent.error().text);
+}
+
+void CoordinatorLink::withdraw(uint64_t number) {
+  if (pending_.erase(number) == 0) return;
+  pb::Envelope envelope;
+  envelope.mutable_withdraw()->set_select(number);
+  tell(std::move(envelope));
+}
+
+std::vector<pb::HeldLease> CoordinatorLink::held() const {
+  std::vector<pb::HeldLease> leases;
+  for (const auto& [lease, held] : held_) leases.push_back(held);
+  return leases;
+}
+
+Grant CoordinatorLink::adopt(uint64_t lease, const std::string& host, const std::string& user) {
+  if (lease == 0) return {};
+  pb::HeldLease& held = held_[lease];
+  held.set_lease(lease);
+  held.set_host(host);
+  held.set_user(user);
+  pb::Granted granted;
+  granted.set_lease(lease);
+  granted.mutable_host()->set_name(host);
+  return Grant(*this, std::move(granted));
+}
+
+void CoordinatorLink::release(uint64_t lease) {
+  held_.erase(lease);
+  pb::Envelope envelope;
+  envelope.mutable_release()->set_lease(lease);
+  tell(std::move(envelope));
+}
+
+void CoordinatorLink::on_message(wire::Message message) {
+  const pb::Envelope& envelope = message.envelope;
+  switch (envelope.body_case()) {
+    case pb::Envelope::kDirectory: return events_.directory(envelope.directory());
+    case pb::Envelope::kRevoked: return events_.revoked(envelope.revoked());
+    case pb::Envelope::kGranted:
+    case pb::Envelope::kQueued:
+    case pb::Envelope::kFailure: break;
+    default:
+      log::warning("coordinator: unexpected message of kind {}",
+                   static_cast<int>(envelope.body_case()));
+      return;
+  }
+  auto it = pending_.find(envelope.answers());
+  if (envelope.has_queued()) {
+    if (it != pending_.end()) {
+      const auto waiting = it->second.wish.waiting;
+      waiting(envelope.queued().reason());
+    }
+    return;
+  }
+  if (envelope.has_failure() && it == pending_.end()) return;  // an answer that came too late
+  if (envelope.has_granted()) {
+    pb::HeldLease held;
+    held.set_lease(envelope.granted().lease());
+    held.set_host(envelope.granted().host().name());
+    if (it != pending_.end()) held.set_user(it->second.select.user());
+    held_[held.lease()] = held;
+    Grant grant(*this, envelope.granted());
+    if (it == pending_.end()) return;  // withdrawn meanwhile: goes back by itself
+    Wish wish = std::move(it->second.wish);
+    pending_.erase(it);
+    return wish.granted(std::move(grant));
+  }
+  Wish wish = std::move(it->second.wish);
+  pending_.erase(it);
+  wish.failed(envelope.failure());
+}
+
+}  // namespace hob::hostd

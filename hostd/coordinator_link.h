@@ -1,0 +1,105 @@
+#pragma once
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+
+#include "base/event_loop.h"
+#include "wire/zmq.h"
+
+namespace hob::hostd {
+
+class CoordinatorLink;
+
+/// One slot on one host, ours until this object goes. Move-only; dropping it returns the slot.
+class Grant {
+ public:
+  Grant() = default;
+  Grant(CoordinatorLink& link, pb::Granted granted) : link_(&link), granted_(std::move(granted)) {}
+  Grant(Grant&& other) noexcept;
+  Grant& operator=(Grant&& other) noexcept;
+  ~Grant() { reset(); }
+  explicit operator bool() const { return link_ != nullptr; }
+  const pb::Granted& operator*() const { return granted_; }
+  const pb::Granted* operator->() const { return &granted_; }
+  void reset();
+
+ private:
+  CoordinatorLink* link_ = nullptr;
+  pb::Granted granted_;
+};
+
+/// This host's connection to its coordinator: tells the host's state, asks for grants, renews them.
+///
+/// A coordinator that is away changes nothing for jobs that run; requests for grants wait for it, and are
+/// sent again when it is back. One thread, the loop's.
+class CoordinatorLink {
+ public:
+  struct Events {
+    std::function<pb::Hello()> hello;  ///< all soft state, when (re)connecting
+    std::function<void(const pb::Welcome&)> welcome;
+    std::function<void(const pb::Directory&)> directory;
+    std::function<void(const pb::Revoked&)> revoked;
+  };
+  static Result<std::unique_ptr<CoordinatorLink>> create(EventLoop& loop, wire::Context& context,
+                                                         const std::string& endpoint,
+                                                         const wire::Key& coordinator_key,
+                                                         const wire::KeyPair& own, Events events);
+  ~CoordinatorLink();
+
+  bool connected() const { return connected_; }
+  /// What is wrong when not connected: one sentence for people.
+  std::string trouble() const;
+
+  /// Reports and ledger entries; dropped while the coordinator is away (Hello repeats what matters).
+  void tell(pb::Envelope envelope);
+  /// Something local users asked for. Calls back once.
+  void ask(pb::Envelope envelope, Duration limit, wire::Client::OnAnswer on_answer);
+
+  /// What becomes of a request for a grant. `granted` or `failed` ends it; `waiting` comes before, each
+  /// time its reason changes.
+  struct Wish {
+    std::function<void(Grant)> granted;
+    std::function<void(const std::string& reason)> waiting;
+    std::function<void(const pb::Failure&)> failed;
+  };
+  /// Returns a number for withdraw(). Never calls back from inside this call.
+  uint64_t select(pb::Select select, Wish wish);
+  void withdraw(uint64_t number);
+
+  /// Leases of grants that live; for Hello and heartbeats.
+  std::vector<pb::HeldLease> held() const;
+  /// A grant known from a record (hostd restarted): held again.
+  Grant adopt(uint64_t lease, const std::string& host, const std::string& user);
+
+ private:
+  friend class Grant;
+  CoordinatorLink(EventLoop& loop, std::string endpoint, Events events);
+  void greet();
+  void on_message(wire::Message message);
+  void on_welcome(const pb::Welcome& welcome);
+  void heartbeat();
+  void lost(const std::string& text);
+  void release(uint64_t lease);
+  void send_select(uint64_t number);
+
+  struct Pending {
+    pb::Select select;
+    Wish wish;
+  };
+  EventLoop& loop_;
+  std::string endpoint_;
+  Events events_;
+  bool connected_ = false;
+  std::string trouble_ = "not connected yet";
+  Duration heartbeat_period_ = seconds(5);
+  std::map<uint64_t, Pending> pending_;
+  std::map<uint64_t, pb::HeldLease> held_;
+  uint64_t next_select_;
+  uint64_t session_ = 0;  // answers to heartbeats of an earlier one mean nothing
+  EventLoop::Handle timer_;
+  std::unique_ptr<wire::Client> client_;
+};
+
+}  // namespace hob::hostd
