@@ -261,7 +261,7 @@ std::string general_help() {
          "Options:\n"
          "  -h, --help   This text; after a verb, that verb's\n"
          "  --version    The version of hob and of its protocol\n\n"
-         "Environment: REMOTE_SOCKET names hostd's socket (/run/hob/hostd.sock); NO_COLOR.\n"
+         "Environment: REMOTE_SOCKET names hostd's socket (/run/hob/hostd.sock).\n"
          "Exit status: 0 done, 1 failed, 2 wrong usage, 3 hostd or coordinator unreachable,\n"
          "4 not found, 5 not permitted; of `run`: see `remote help run`.\n";
 }
