@@ -127,10 +127,7 @@ class EvdevSource : public InputSource {
     Result<std::unique_ptr<Device>> device = open_device(directory_ + "/" + name);
     broken_.erase(name);
     if (!device.ok()) {
-      // Gone before it was open: nobody's hand is on it. All else is a device that nobody watches.
-      const int code = device.error().code;
-      if (code != ENODEV && code != ENXIO && code != ENOENT)
-        broken_.emplace(name, device.error().text);
+      broken_.emplace(name, device.error().text);
       return false;
     }
     if (*device == nullptr) return false;
@@ -146,13 +143,20 @@ class EvdevSource : public InputSource {
     return true;
   }
 
-  /// Null: a device that says nothing of an owner.
+  /// Null: a device that says nothing of an owner, or that has gone meanwhile.
   static Result<std::unique_ptr<Device>> open_device(const std::string& path) {
     auto device = std::make_unique<Device>();
-    device->fd = TRY(open_file(path, O_RDONLY | O_NONBLOCK));
+    Result<Fd> fd = open_file(path, O_RDONLY | O_NONBLOCK);
+    if (!fd.ok()) {
+      const int code = fd.error().code;
+      if (code == ENOENT || code == ENODEV || code == ENXIO) return std::unique_ptr<Device>();
+      return std::move(fd).error();
+    }
+    device->fd = std::move(*fd);
     libevdev* raw = nullptr;
-    if (const int status = libevdev_new_from_fd(device->fd.get(), &raw); status < 0)
-      return Error::sys("ask for the abilities of", path, -status);
+    const int status = libevdev_new_from_fd(device->fd.get(), &raw);
+    if (status == -ENODEV) return std::unique_ptr<Device>();
+    if (status < 0) return Error::sys("ask for the abilities of", path, -status);
     device->evdev.reset(raw);
     const DeviceKind kind = classify(abilities_of(raw));
     if (kind == DeviceKind::none) return std::unique_ptr<Device>();

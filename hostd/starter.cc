@@ -376,7 +376,7 @@ void Starter::on_receive(const pb::Envelope& request) {
   if (auto relaying = relay_->start(&hooks.stdio()); !relaying.ok())
     log::error("job {}: {}", job_, relaying.error().text);
 
-  arrival_ = std::move(*arrival);
+  arrival_.emplace(std::move(*arrival));
   Result<EventLoop::Handle> watch = loop_.watch(arrival_->done_fd(), EPOLLIN, [this](uint32_t) {
     arrival_watch_.reset();
     Result<migrate::Report> report = arrival_->finish();

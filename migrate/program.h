@@ -14,7 +14,8 @@ struct sock_fprog;
 
 namespace hob::migrate {
 
-/// A resource limit that is the job's own (getrlimit(2)).
+/// A resource limit that is the job's own (getrlimit(2)). RLIMIT_NICE and RLIMIT_RTPRIO are 0 for
+/// guests, whatever is asked. One above what the starter may give is an error.
 struct Limit {
   int resource;
   rlimit value;

@@ -317,7 +317,8 @@ Result<pid_t> Sandbox::clone(pid_t inside, const std::function<void()>& body) {
       ::_exit(kExitHobFailed);
     }
     body();
-    CHECK(!"the body of Sandbox::clone must not return");
+    constexpr bool kBodyMustNotReturn = false;
+    CHECK(kBodyMustNotReturn);
   }
   state.children.emplace_back(pidfd);
   return pid;

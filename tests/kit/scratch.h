@@ -2,10 +2,9 @@
 
 #include <stdlib.h>
 
+#include <catch2/catch.hpp>
 #include <filesystem>
 #include <string>
-
-#include "base/check.h"
 
 namespace hob {
 
@@ -14,7 +13,7 @@ class Scratch {
  public:
   Scratch() {
     std::string name = (std::filesystem::temp_directory_path() / "hob-test-XXXXXX").string();
-    CHECK(::mkdtemp(name.data()) != nullptr);
+    REQUIRE(::mkdtemp(name.data()) != nullptr);
     path_ = name;
   }
   ~Scratch() { std::filesystem::remove_all(path_); }

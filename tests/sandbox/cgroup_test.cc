@@ -114,3 +114,31 @@ TEST_CASE("a group left by a killed starter is removed with its v1 directories")
   CHECK(again.lowest_priority().ok());
   must(again.remove());
 }
+
+TEST_CASE("a v1 group of a guest lies below the group of its starter, whose quota covers it") {
+  NEED_SANDBOX();
+  const std::string host = "/sys/fs/cgroup/cpu/hob-test-host-" + std::to_string(::getpid());
+  NEED(::access("/sys/fs/cgroup/cpu/cpu.shares", F_OK) == 0, "the v1 cpu hierarchy");
+  REQUIRE(::mkdir(host.c_str(), 0755) == 0);
+  Place place;
+  Pipe pipe = must(make_pipe());
+  const pid_t starter = ::fork();
+  REQUIRE(starter >= 0);
+  if (starter == 0) {
+    if (!write_control(host + "/cgroup.procs", "0")) ::_exit(10);
+    auto sandbox = Sandbox::create(place.path);
+    if (!sandbox || !sandbox->furnish("h", {})) ::_exit(11);
+    if (!sandbox->cgroup().lowest_priority()) ::_exit(12);
+    auto out = pipe.write_end.duplicate();
+    auto pid = start(*sandbox, program({"grep", ":cpu:", "/proc/self/cgroup"}),
+                     {null_device(), std::move(*out), null_device()});
+    if (!pid) ::_exit(13);
+    ::waitpid(*pid, nullptr, 0);
+    ::_exit(sandbox->destroy() ? 0 : 14);
+  }
+  pipe.write_end.reset();
+  const std::string group = read_all(pipe.read_end);
+  CHECK(wait_for(starter) == 0);
+  CHECK(group.find(host.substr(18) + "/" + kParent.substr(1) + ".guest\n") != std::string::npos);
+  CHECK(eventually([&] { return ::rmdir(host.c_str()) == 0; }));
+}

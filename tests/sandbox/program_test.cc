@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <regex>
 
 #include "support.h"
 
@@ -149,6 +150,18 @@ TEST_CASE("guests come last: processor, disk and memory") {
   if (session) CHECK(session->ends_with(" nice 19\n"));
   in.write_end.reset();
   CHECK(wait_for(pid) == 0);
+}
+
+TEST_CASE("no limit of home's lets a guest raise its priority") {
+  NEED_SANDBOX();
+  Program p = program({"perl", "-e",
+                       "use POSIX; print POSIX::nice(-1) ? 'raised' : 'refused';"
+                       "open F, '/proc/self/limits'; print grep /priority/, <F>"});
+  p.limits = {{RLIMIT_NICE, {40, 40}}, {RLIMIT_RTPRIO, {99, 99}}};
+  const std::string out = run(p).out;
+  CHECK(out.starts_with("refused"));
+  CHECK(std::regex_search(out, std::regex("Max nice priority +0 +0 ")));
+  CHECK(std::regex_search(out, std::regex("Max realtime priority +0 +0 ")));
 }
 
 TEST_CASE("a terminal becomes the controlling terminal") {
