@@ -3,6 +3,7 @@
 #include <sys/epoll.h>
 #include <sys/signalfd.h>
 #include <sys/syscall.h>
+#include <sys/timerfd.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -10,6 +11,19 @@
 #include <csignal>
 
 namespace hob {
+namespace {
+
+/// What epoll says for the timerfd; watches count from 1.
+constexpr uint64_t kTimerId = 0;
+
+/// How long epoll_wait(2) may take for `limit`: rounded up, so that the limit is not cut short.
+int wait_milliseconds(Duration limit) {
+  if (limit <= Duration::zero()) return 0;
+  const auto rounded = std::chrono::ceil<milliseconds>(std::min<Duration>(limit, hours(1)));
+  return static_cast<int>(rounded.count());
+}
+
+}  // namespace
 
 struct EventLoop::Watch {
   int fd = -1;
@@ -20,6 +34,7 @@ struct EventLoop::Watch {
 struct EventLoop::Timer {
   std::function<void()> callback;
   Duration period{0};
+  TimerKey key{};
   bool live = true;
 };
 
@@ -32,7 +47,7 @@ class EventLoop::Registration {
   ~Registration() {
     if (timer_) {
       timer_->live = false;
-      std::erase_if(loop_.timers_, [this](const auto& entry) { return entry.second == timer_; });
+      loop_.timers_.erase(timer_->key);  // not there if it has run
       return;
     }
     auto it = loop_.watches_.find(watch_id_);
@@ -53,12 +68,21 @@ EventLoop::Handle::Handle(std::unique_ptr<Registration> r) : registration_(std::
 EventLoop::Handle::Handle(Handle&&) noexcept = default;
 EventLoop::Handle& EventLoop::Handle::operator=(Handle&&) noexcept = default;
 EventLoop::Handle::~Handle() = default;
-void EventLoop::Handle::reset() { registration_.reset(); }
+void EventLoop::Handle::reset() {
+  registration_.reset();
+}
 
 Result<std::unique_ptr<EventLoop>> EventLoop::create() {
   Fd epoll(::epoll_create1(EPOLL_CLOEXEC));
   if (!epoll) return Error::sys("create", "the event loop's epoll descriptor");
-  return std::unique_ptr<EventLoop>(new EventLoop(std::move(epoll)));
+  Fd timer(::timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK));
+  if (!timer) return Error::sys("create", "the event loop's timerfd");
+  epoll_event event{};
+  event.events = EPOLLIN;
+  event.data.u64 = kTimerId;
+  if (::epoll_ctl(epoll.get(), EPOLL_CTL_ADD, timer.get(), &event) < 0)
+    return Error::sys("watch", "the event loop's timerfd");
+  return std::unique_ptr<EventLoop>(new EventLoop(std::move(epoll), std::move(timer)));
 }
 
 EventLoop::~EventLoop() = default;
@@ -88,15 +112,18 @@ Result<void> EventLoop::change(const Handle& handle, uint32_t events) {
 }
 
 EventLoop::Handle EventLoop::at(Time when, std::function<void()> callback) {
-  auto timer = std::make_shared<Timer>(Timer{std::move(callback)});
-  timers_.emplace(when, timer);
-  return Handle(std::make_unique<Registration>(*this, std::move(timer)));
+  return add_timer(when, std::make_shared<Timer>(Timer{std::move(callback)}));
 }
 
 EventLoop::Handle EventLoop::every(Duration period, std::function<void()> callback) {
   CHECK(period > Duration::zero());
-  auto timer = std::make_shared<Timer>(Timer{std::move(callback), period});
-  timers_.emplace(Clock::now() + period, timer);
+  return add_timer(Clock::now() + period,
+                   std::make_shared<Timer>(Timer{std::move(callback), period}));
+}
+
+EventLoop::Handle EventLoop::add_timer(Time when, std::shared_ptr<Timer> timer) {
+  timer->key = {when, next_id_++};
+  timers_.emplace(timer->key, timer);
   return Handle(std::make_unique<Registration>(*this, std::move(timer)));
 }
 
@@ -112,8 +139,7 @@ Result<EventLoop::Handle> EventLoop::on_signals(std::vector<int> signals,
   const int raw = fd.get();
   Handle handle = TRY(watch(raw, EPOLLIN, [raw, callback = std::move(callback)](uint32_t) {
     signalfd_siginfo info;
-    if (::read(raw, &info, sizeof info) == sizeof info)
-      callback(static_cast<int>(info.ssi_signo));
+    if (::read(raw, &info, sizeof info) == sizeof info) callback(static_cast<int>(info.ssi_signo));
   }));
   watches_.at(handle.registration_->watch_id())->owned = std::move(fd);
   return handle;
@@ -127,7 +153,9 @@ Result<EventLoop::Handle> EventLoop::on_child_exit(pid_t pid, std::function<void
   Handle handle =
       TRY(watch(raw, EPOLLIN, [this, pid, id, callback = std::move(callback)](uint32_t) {
         int status = 0;
-        if (::waitpid(pid, &status, WNOHANG) != pid) return;
+        const pid_t ended = ::waitpid(pid, &status, WNOHANG);
+        CHECK(ended >= 0);       // somebody else has waited for it
+        if (ended == 0) return;  // a tracer of it has to let go first
         auto it = watches_.find(id);
         CHECK(it != watches_.end());
         ::epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, it->second->fd, nullptr);
@@ -137,32 +165,40 @@ Result<EventLoop::Handle> EventLoop::on_child_exit(pid_t pid, std::function<void
   return handle;
 }
 
-void EventLoop::defer(std::function<void()> call) { deferred_.push_back(std::move(call)); }
+void EventLoop::defer(std::function<void()> call) {
+  deferred_.push_back(std::move(call));
+}
 
-int EventLoop::wait_milliseconds(Duration limit) const {
-  if (!deferred_.empty()) return 0;
-  if (!timers_.empty())
-    limit = std::min<Duration>(limit, timers_.begin()->first - Clock::now());
-  if (limit <= Duration::zero()) return 0;
-  // Rounded up: waking early would spin until the timer is due.
-  constexpr auto kLongest = std::chrono::duration_cast<Duration>(hours(1));
-  return static_cast<int>(
-      std::chrono::ceil<milliseconds>(std::min<Duration>(limit, kLongest)).count());
+void EventLoop::arm_timer() {
+  const Time first = timers_.empty() ? Time::max() : timers_.begin()->first.first;
+  if (first == armed_) return;
+  armed_ = first;
+  itimerspec spec{};  // all zero: disarmed
+  if (!timers_.empty()) {
+    // Clock is CLOCK_MONOTONIC and counts from the same zero; what lies before it is due as well.
+    const Duration when = std::max<Duration>(first.time_since_epoch(), nanoseconds(1));
+    spec.it_value.tv_sec = std::chrono::duration_cast<seconds>(when).count();
+    spec.it_value.tv_nsec = (when % seconds(1)).count();
+  }
+  // Setting also takes back an expiry that was reported, so the timerfd is never read.
+  CHECK(::timerfd_settime(timer_.get(), TFD_TIMER_ABSTIME, &spec, nullptr) == 0);
 }
 
 void EventLoop::run_timers() {
   const Time now = Clock::now();
-  while (!timers_.empty() && timers_.begin()->first <= now) {
-    auto due = timers_.begin();
-    std::shared_ptr<Timer> timer = due->second;
-    const Time when = due->first;
-    timers_.erase(due);
+  if (timers_.empty() || timers_.begin()->first.first > now) return;
+  std::vector<std::shared_ptr<Timer>> due;
+  while (!timers_.empty() && timers_.begin()->first.first <= now) {
+    std::shared_ptr<Timer> timer = std::move(timers_.extract(timers_.begin()).mapped());
     if (timer->period > Duration::zero()) {
-      const auto missed = (now - when) / timer->period;
-      timers_.emplace(when + timer->period * (missed + 1), timer);
+      const Time when = timer->key.first;
+      timer->key.first = when + timer->period * ((now - when) / timer->period + 1);
+      timers_.emplace(timer->key, timer);
     }
-    if (timer->live) timer->callback();
+    due.push_back(std::move(timer));
   }
+  for (const std::shared_ptr<Timer>& timer : due)
+    if (timer->live) timer->callback();  // else dropped by an earlier callback of this round
 }
 
 void EventLoop::run_deferred() {
@@ -173,11 +209,13 @@ void EventLoop::run_deferred() {
 
 void EventLoop::run_once(Duration limit) {
   epoll_event events[64];
-  const int n = ::epoll_wait(epoll_.get(), events, 64, wait_milliseconds(limit));
+  arm_timer();
+  const int wait = deferred_.empty() ? wait_milliseconds(limit) : 0;
+  const int n = ::epoll_wait(epoll_.get(), events, 64, wait);
   CHECK(n >= 0 || errno == EINTR);
   for (int i = 0; i < n; ++i) {
     auto it = watches_.find(events[i].data.u64);
-    if (it == watches_.end()) continue;  // dropped by an earlier callback of this round
+    if (it == watches_.end()) continue;  // the timerfd, or dropped in this round
     std::shared_ptr<Watch> watch = it->second;
     watch->callback(events[i].events);
   }
@@ -186,8 +224,8 @@ void EventLoop::run_once(Duration limit) {
 }
 
 void EventLoop::run() {
-  stopping_ = false;
   while (!stopping_) run_once(hours(1));
+  stopping_ = false;
 }
 
 }  // namespace hob

@@ -42,25 +42,34 @@ Result<std::string> read_file(const std::string& path, size_t limit) {
 
 Result<void> write_control(const std::string& path, std::string_view data) {
   Fd fd = TRY(open_file(path, O_WRONLY));
-  if (::write(fd.get(), data.data(), data.size()) != static_cast<ssize_t>(data.size()))
-    return Error::sys("write '" + std::string(data) + "' to", path);
+  const ssize_t n = ::write(fd.get(), data.data(), data.size());
+  const int code = n < 0 ? errno : EIO;  // a part of it taken: the kernel understood something else
+  if (n != static_cast<ssize_t>(data.size()))
+    return Error::sys("write '" + std::string(data) + "' to", path, code);
   return {};
 }
 
 Result<void> replace_file(const std::string& path, std::string_view data, unsigned mode,
                           bool durable) {
   const std::string temporary = path + ".new";
-  {
-    Fd fd = TRY(open_file(temporary, O_WRONLY | O_CREAT | O_TRUNC, mode));
+  // One that a crash left behind may have another mode, or be a link to somewhere else.
+  if (::unlink(temporary.c_str()) < 0 && errno != ENOENT) return Error::sys("remove", temporary);
+  Fd fd = TRY(open_file(temporary, O_WRONLY | O_CREAT | O_EXCL, mode));
+  const auto write_and_rename = [&]() -> Result<void> {
     TRY(write_all(fd.get(), std::as_bytes(std::span(data)), temporary));
     if (durable && ::fsync(fd.get()) < 0) return Error::sys("fsync", temporary);
+    if (::rename(temporary.c_str(), path.c_str()) < 0) return Error::sys("rename into", path);
+    return {};
+  };
+  if (Result<void> replaced = write_and_rename(); !replaced.ok()) {
+    ::unlink(temporary.c_str());
+    return replaced;
   }
-  if (::rename(temporary.c_str(), path.c_str()) < 0) return Error::sys("rename into", path);
   if (durable) {
-    size_t slash = path.rfind('/');
-    std::string directory = slash == std::string::npos ? "." : path.substr(0, slash + 1);
-    Fd fd = TRY(open_file(directory, O_RDONLY | O_DIRECTORY));
-    if (::fsync(fd.get()) < 0) return Error::sys("fsync", directory);
+    const size_t slash = path.rfind('/');
+    const std::string directory = slash == std::string::npos ? "." : path.substr(0, slash + 1);
+    Fd parent = TRY(open_file(directory, O_RDONLY | O_DIRECTORY));
+    if (::fsync(parent.get()) < 0) return Error::sys("fsync", directory);
   }
   return {};
 }
@@ -69,8 +78,12 @@ Result<void> make_directories(const std::string& path, unsigned mode) {
   for (size_t end = path.find('/', 1);; end = path.find('/', end + 1)) {
     const std::string part = path.substr(0, end);
     if (::mkdir(part.c_str(), mode) < 0 && errno != EEXIST) return Error::sys("mkdir", part);
-    if (end == std::string::npos) return {};
+    if (end == std::string::npos) break;
   }
+  struct stat status {};
+  if (::stat(path.c_str(), &status) < 0) return Error::sys("mkdir", path);
+  if (!S_ISDIR(status.st_mode)) return Error::sys("mkdir", path, ENOTDIR);
+  return {};
 }
 
 Result<std::string> read_link(const std::string& path) {

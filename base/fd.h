@@ -45,8 +45,10 @@ Result<std::string> read_file(const std::string& path, size_t limit = 64u << 20)
 /// Writes `data` in one write(2), as cgroup and /proc files want it; does not create the file.
 Result<void> write_control(const std::string& path, std::string_view data);
 
-/// Writes a whole file and renames it into place, so that readers see the old or the new one, never a
-/// part. With `durable` the file and its directory are fsynced before the rename counts.
+/// Writes a whole file and renames it into place, so that readers see the old or the new one, never
+/// a part; it has `mode` (less the umask) from its first byte on. With `durable` file and directory
+/// are fsynced before it returns. Writers of the same path must not overlap: the new file is
+/// PATH.new.
 Result<void> replace_file(const std::string& path, std::string_view data, unsigned mode = 0644,
                           bool durable = false);
 

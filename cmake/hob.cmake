@@ -1,6 +1,8 @@
 # How this project compiles: warnings are errors, one static library per folder, tests found by Catch2.
 find_package(PkgConfig REQUIRED)
 find_package(Threads REQUIRED)
+find_package(Catch2 2 REQUIRED)
+include(Catch)
 
 add_library(hob_flags INTERFACE)
 target_compile_options(hob_flags INTERFACE -Wall -Wextra -Wconversion -Werror -fno-omit-frame-pointer)
@@ -40,8 +42,6 @@ function(hob_test name)
   if(NOT ARG_LABEL)
     set(ARG_LABEL quick)
   endif()
-  find_package(Catch2 2 REQUIRED)
-  include(Catch)
   add_executable(${name} ${ARG_SOURCES})
   target_link_libraries(${name} PRIVATE hob_flags ${ARG_LINK} Catch2::Catch2WithMain)
   catch_discover_tests(${name}

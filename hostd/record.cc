@@ -71,4 +71,24 @@ std::vector<Record> RecordStore::load() const {
   return records;
 }
 
+Result<JobNumbers> JobNumbers::open(const std::string& path) {
+  Result<std::string> text = read_file(path, 64);
+  if (!text.ok() && text.error().code != ENOENT) return std::move(text).error();
+  JobNumbers numbers(path, text.ok() ? std::strtoull(text->c_str(), nullptr, 10) : 1);
+  if (numbers.next_ == 0)
+    return Error{"read " + path + ": damaged; write a number into it that is higher than any job's",
+                 EINVAL};
+  return numbers;
+}
+
+uint64_t JobNumbers::next() {
+  constexpr uint64_t kBlock = 1000;
+  if (next_ == end_) {
+    end_ += kBlock;
+    if (Result<void> saved = replace_file(path_, std::to_string(end_) + "\n", 0644, true); !saved.ok())
+      log::error("{}; job numbers may repeat after a restart", saved.error().text);
+  }
+  return next_++;
+}
+
 }  // namespace hob::hostd

@@ -54,4 +54,16 @@ class RecordStore {
   std::string directory_;
 };
 
+/// Numbers for jobs of this home, never given twice: reserved on disk a thousand at a time.
+class JobNumbers {
+ public:
+  static Result<JobNumbers> open(const std::string& path);
+  uint64_t next();
+
+ private:
+  JobNumbers(std::string path, uint64_t first) : path_(std::move(path)), next_(first), end_(first) {}
+  std::string path_;
+  uint64_t next_, end_;
+};
+
 }  // namespace hob::hostd

@@ -14,9 +14,12 @@
 namespace hob::hostd {
 namespace {
 
-/// Default capacity of a pipe (pipe(7)). Output is read only while that much room is left in the window,
-/// so that drain() always finds room for what a frozen guest has written.
+/// How much is read at once: the default capacity of a pipe (pipe(7)).
 constexpr size_t kPipe = 64u << 10;
+/// The most that a pipe of an unprivileged guest can hold (fs.pipe-max-size, pipe(7)); kept free, so that
+/// drain() finds room for what a frozen guest has written.
+constexpr size_t kLargestPipe = 1u << 20;
+constexpr size_t kHold = wire::kStreamWindow + kLargestPipe;
 
 Result<Fd> path_of_descriptor(int fd) {
   return open_file(fmt::format("/proc/self/fd/{}", fd), O_PATH);
@@ -24,7 +27,8 @@ Result<Fd> path_of_descriptor(int fd) {
 
 wire::StreamSender sender_from(const pb::OutputState& state) {
   return wire::StreamSender(
-      wire::StreamSender::State{state.offset(), state.unacknowledged(), state.end(), state.closed()});
+      wire::StreamSender::State{state.offset(), state.unacknowledged(), state.end(), state.closed()},
+      kHold);
 }
 
 void store(const wire::StreamSender& sender, pb::OutputState& state) {
@@ -55,8 +59,8 @@ Result<void> StdioRelay::make_pipes() {
   Pipe in = TRY(make_pipe()), out = TRY(make_pipe()), err = TRY(make_pipe());
   input_end_ = std::move(in.write_end);
   input_marker_ = TRY(path_of_descriptor(input_end_.get()));
-  outputs_.push_back({pb::STDOUT, std::move(out.read_end), wire::StreamSender(), {}});
-  outputs_.push_back({pb::STDERR, std::move(err.read_end), wire::StreamSender(), {}});
+  outputs_.push_back({pb::STDOUT, std::move(out.read_end), wire::StreamSender(kHold), {}});
+  outputs_.push_back({pb::STDERR, std::move(err.read_end), wire::StreamSender(kHold), {}});
   TRY(set_nonblocking(input_end_.get()));
   for (Output& output : outputs_) TRY(set_nonblocking(output.end.get()));
   guest_ = {std::move(in.read_end), std::move(out.write_end), std::move(err.write_end)};
@@ -76,7 +80,7 @@ Result<void> StdioRelay::make_terminal(const pb::Program& program) {
   }
   input_end_ = TRY(master.duplicate());
   input_marker_ = TRY(master.duplicate());
-  outputs_.push_back({pb::STDOUT, std::move(master), wire::StreamSender(), {}});
+  outputs_.push_back({pb::STDOUT, std::move(master), wire::StreamSender(kHold), {}});
   guest_.out = TRY(slave.duplicate());
   guest_.err = TRY(slave.duplicate());
   guest_.in = std::move(slave);
@@ -98,8 +102,8 @@ std::vector<migrate::External> StdioRelay::externals() const {
 
 Result<void> StdioRelay::start(const pb::StdioState* state) {
   if (state != nullptr) {
-    if (state->out().unacknowledged().size() > wire::kStreamWindow ||
-        state->err().unacknowledged().size() > wire::kStreamWindow)
+    if (state->out().unacknowledged().size() > kHold ||
+        state->err().unacknowledged().size() > kHold)
       return Error{"take over the standard streams: more bytes under way than allowed", EINVAL};
     input_ = wire::StreamReceiver(state->stdin_offset());
     outputs_[0].sender = sender_from(state->out());
@@ -117,7 +121,7 @@ Result<void> StdioRelay::start(const pb::StdioState* state) {
 
 void StdioRelay::watch_output(Output& output) {
   const bool want = output.end && !output.sender.ended() &&
-                    (output.sender.room() >= kPipe || output.sender.closed());
+                    (output.sender.room() >= kLargestPipe + kPipe || output.sender.closed());
   if (!want) return output.watch.reset();
   if (output.watch) return;
   Result<EventLoop::Handle> watch =
@@ -222,8 +226,10 @@ void StdioRelay::on_ack(const pb::Ack& ack) {
     if (output.stream != ack.stream()) continue;
     if (auto taken = output.sender.acked(ack.offset(), ack.closed()); !taken.ok())
       log::warning("job {}: acknowledgement: {}", job_, taken.error().text);
-    if (ack.closed() && !terminal_) output.end.reset();  // the guest's next write gets EPIPE
-    if (!output.end) output.watch.reset();
+    if (ack.closed() && !terminal_) {
+      output.watch.reset();
+      output.end.reset();  // the guest's next write gets EPIPE
+    }
     send_pieces(output);
     watch_output(output);
   }

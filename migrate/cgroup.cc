@@ -10,6 +10,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <set>
 #include <string_view>
 
 namespace hob::migrate {
@@ -215,9 +216,21 @@ Result<void> Cgroup::set(const char* controller, std::initializer_list<Setting> 
   }
   if (!TRY(write_first(directory, v1)))
     return Error::sys("find a control file in cgroup", directory, EOPNOTSUPP);
-  for (pid_t pid : TRY(processes())) {
-    auto moved = write_control(directory + "/cgroup.procs", std::to_string(pid));
-    if (!moved && moved.error().code != ESRCH) return moved;
+  return move_into(directory);
+}
+
+/// Moves all processes into a v1 group, also those that others fork meanwhile: until a look at the
+/// list shows none that is not there already.
+Result<void> Cgroup::move_into(const std::string& directory) {
+  std::set<pid_t> moved;
+  for (bool again = true; again;) {
+    again = false;
+    for (pid_t pid : TRY(processes())) {
+      if (!moved.insert(pid).second) continue;
+      again = true;
+      auto entered = write_control(directory + "/cgroup.procs", std::to_string(pid));
+      if (!entered && entered.error().code != ESRCH) return entered;
+    }
   }
   return {};
 }

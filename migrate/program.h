@@ -14,7 +14,8 @@ struct sock_fprog;
 
 namespace hob::migrate {
 
-/// A resource limit that is the job's own (getrlimit(2)).
+/// A resource limit that is the job's own (getrlimit(2)). RLIMIT_NICE and RLIMIT_RTPRIO are 0 for
+/// guests, whatever is asked. One above what the starter may give is an error.
 struct Limit {
   int resource;
   rlimit value;
@@ -40,20 +41,30 @@ struct Stdio {
 inline constexpr pid_t kRootPid = 2;
 
 /// Starts the program in the sandbox: session leader, the user's credentials, no new privileges, no
-/// capabilities, the seccomp filter, lowest priority. Returns when execve(2) has succeeded, with the
-/// pid as this host sees it; the process is a child of the caller.
+/// capabilities, the seccomp filter, lowest priority. Returns when execve(2) has succeeded, with
+/// the pid as this host sees it; the process is a child of the caller.
+///
+/// Lowest priority is SCHED_IDLE, the idle class of the disk, and the highest out-of-memory score.
+/// The share of the whole tree is the cgroup's matter (Cgroup::lowest_priority), and up to the
+/// caller.
 ///
 /// An Error whose code is ENOENT means "no such program" (exit status 127 by convention), any other
-/// code "found but cannot be run" (126) or a failure of the sandbox; the text tells.
+/// code "found but cannot be run" (126) or a failure of the sandbox; the text tells. Nothing of the
+/// program has run then, and the sandbox can take another. Waits at most 30 s for execve(2), e.g.
+/// while the sandbox is frozen or a file server is silent (ETIMEDOUT).
 Result<pid_t> start(Sandbox& sandbox, const Program& program, Stdio stdio);
 
-/// Gives up root for good in the calling thread, as every guest thread must have: groups, gid, uid,
-/// dumpable, no_new_privs, seccomp. Async-signal-safe; returns 0 or an errno.
+/// Gives up root for good in the calling thread, as every guest thread must have: bounding set,
+/// groups, gid, uid, capabilities, no_new_privs, seccomp. Async-signal-safe; returns 0 or an errno
+/// (EPERM for uid or gid 0).
+///
+/// Leaves the process not dumpable, because its memory is still a copy of a root process: execve(2)
+/// ends that, and who replaces the memory in another way ends it with PR_SET_DUMPABLE.
 int confine(const Credentials& user);
 
-/// The filter that confine() installs: refuses what could hurt the host (mount, module, bpf, ...) with
-/// EPERM, and what cannot be moved but has a fall-back in every sane program (io_uring, userfaultfd,
-/// fanotify) with ENOSYS. Built once per process; lives for ever.
+/// The filter that confine() installs: refuses what could hurt the host (mount, module, bpf, ...)
+/// with EPERM, and what cannot be moved but has a fall-back in every sane program (io_uring,
+/// userfaultfd, fanotify) with ENOSYS. The lists and their reasons are in seccomp_compile.cc.
 const sock_fprog& seccomp_program();
 
 }  // namespace hob::migrate

@@ -39,10 +39,10 @@ uint64_t address(const void* pointer) {
   return reinterpret_cast<uint64_t>(pointer);
 }
 
-Result<Fd> open_self() {
-  Fd self(::pidfd_open(::getpid(), 0));
-  if (!self) return Error::sys("open", "pidfd of this process");
-  return self;
+/// One of this process's namespaces, to come back to. (A pidfd of this process would not do: it
+/// means the namespaces that the process is in when it is used.)
+Result<Fd> open_own(const char* space) {
+  return open_file(std::string("/proc/self/ns/") + space, O_RDONLY);
 }
 
 /// Waits until the process of `pidfd` has exited, and reaps it. Ok as well if somebody else reaped
@@ -141,15 +141,16 @@ std::string offset_line(const char* clock, Duration offset) {
 /// process must not start threads meanwhile (clone(2) refuses with EINVAL).
 class Expecting {
  public:
-  /// `time` is a time namespace to use, or none: then a new one is made with `offsets`, and put
+  /// `time` is the time namespace to use; if there is none yet, one with `offsets` is made and put
   /// there.
   static Result<Expecting> children_of(const Fd& init, const ClockOffsets& offsets, Fd& time) {
-    Fd self = TRY(open_self());
+    Fd own_pid = TRY(open_own("pid"));
+    Fd own_time = TRY(open_own("time"));
     // Shows before anything has changed that the way back is open: it needs a single thread.
-    if (::setns(self.get(), CLONE_NEWTIME) < 0)
+    if (::setns(own_time.get(), CLONE_NEWTIME) < 0)
       return Error::sys("enter", "a time namespace", errno,
                         "needs root and a process with one thread");
-    Expecting expecting(std::move(self));
+    Expecting expecting(std::move(own_pid), std::move(own_time));
     if (::setns(init.get(), CLONE_NEWPID) < 0)
       return Error::sys("enter the pid namespace of", "the sandbox");
     if (time) {
@@ -160,17 +161,20 @@ class Expecting {
     if (::unshare(CLONE_NEWTIME) < 0) return Error::sys("make", "a time namespace");
     TRY(write_control("/proc/self/timens_offsets", offset_line("monotonic", offsets.monotonic) +
                                                        offset_line("boottime", offsets.boottime)));
-    time = TRY(open_file("/proc/self/ns/time_for_children", O_RDONLY));
+    time = TRY(open_own("time_for_children"));
     return expecting;
   }
   Expecting(Expecting&&) noexcept = default;
   ~Expecting() {
-    if (self_) CHECK(::setns(self_.get(), CLONE_NEWPID | CLONE_NEWTIME) == 0);
+    if (!own_pid_) return;
+    CHECK(::setns(own_pid_.get(), CLONE_NEWPID) == 0);
+    CHECK(::setns(own_time_.get(), CLONE_NEWTIME) == 0);
   }
 
  private:
-  explicit Expecting(Fd self) : self_(std::move(self)) {}
-  Fd self_;
+  Expecting(Fd pid, Fd time) : own_pid_(std::move(pid)), own_time_(std::move(time)) {}
+  Fd own_pid_;
+  Fd own_time_;
 };
 
 }  // namespace
@@ -198,7 +202,8 @@ struct Sandbox::State {
 };
 
 Result<void> Sandbox::State::start_init() {
-  Fd self = TRY(open_self());
+  const Fd self(::pidfd_open(::getpid(), 0));
+  if (!self) return Error::sys("open", "a pidfd of this process");
   Pipe report = TRY(make_pipe());
   int pidfd = -1;
   clone_args arguments{};
@@ -271,11 +276,11 @@ Result<void> Sandbox::furnish(const std::string& host_name, ClockOffsets offsets
   State& state = *state_;
   CHECK(!state.furnished && !state.destroyed);
   // The cheapest way to set it: step into the uts namespace and out again (a few microseconds).
-  Fd self = TRY(open_self());
+  const Fd own = TRY(open_own("uts"));
   if (::setns(state.init_fd.get(), CLONE_NEWUTS) < 0)
     return Error::sys("enter the uts namespace of sandbox", state.cgroup.path());
   const int code = ::sethostname(host_name.data(), host_name.size()) < 0 ? errno : 0;
-  CHECK(::setns(self.get(), CLONE_NEWUTS) == 0);
+  CHECK(::setns(own.get(), CLONE_NEWUTS) == 0);
   if (code != 0) return Error::sys("set the host name to", host_name, code);
   state.offsets = offsets;
   state.furnished = true;
@@ -312,7 +317,8 @@ Result<pid_t> Sandbox::clone(pid_t inside, const std::function<void()>& body) {
       ::_exit(kExitHobFailed);
     }
     body();
-    CHECK(!"the body of Sandbox::clone must not return");
+    constexpr bool kBodyMustNotReturn = false;
+    CHECK(kBodyMustNotReturn);
   }
   state.children.emplace_back(pidfd);
   return pid;

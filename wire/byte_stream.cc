@@ -42,8 +42,9 @@ void StreamSender::append(std::string_view bytes) {
 }
 
 std::optional<StreamSender::Piece> StreamSender::piece(size_t limit) {
-  if (all_sent()) return std::nullopt;
-  const size_t count = std::min(limit, held() - sent_);
+  const size_t reach = std::min(held(), kStreamWindow);
+  if (all_sent() || (sent_ >= reach && reach < held())) return std::nullopt;
+  const size_t count = std::min(limit, reach - sent_);
   Piece piece{offset_ + sent_, std::string_view(buffer_).substr(first_ + sent_, count), false};
   sent_ += count;
   sent_ever_ = std::max(sent_ever_, sent_);

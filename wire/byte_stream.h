@@ -17,7 +17,8 @@
 /// use these classes, each a sender for one direction and a receiver for the other.
 namespace hob::wire {
 
-/// The sending end: holds what the reader has not acknowledged, at most `window` bytes.
+/// The sending end: holds what the reader has not acknowledged, at most `window` bytes. Pieces reach at
+/// most kStreamWindow beyond what is acknowledged, however much is held.
 class StreamSender {
  public:
   /// What has to travel when the sending end itself moves to another process.

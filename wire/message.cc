@@ -9,10 +9,15 @@ std::string encode(pb::Envelope& envelope) {
   return envelope.SerializeAsString();
 }
 
+Result<void> check_size(size_t envelope_bytes, size_t bulk_bytes) {
+  if (envelope_bytes <= kMaxEnvelope && bulk_bytes <= kMaxBulk) return {};
+  return Error{fmt::format("message of {} and {} bulk bytes: more than {} and {} are not allowed",
+                           envelope_bytes, bulk_bytes, kMaxEnvelope, kMaxBulk),
+               EMSGSIZE};
+}
+
 Result<pb::Envelope> decode(std::span<const char> bytes) {
-  if (bytes.size() > kMaxEnvelope)
-    return Error{fmt::format("decode a message: {} bytes, more than {} allowed", bytes.size(),
-                             kMaxEnvelope)};
+  TRY(check_size(bytes.size(), 0));
   pb::Envelope envelope;
   if (!envelope.ParseFromArray(bytes.data(), static_cast<int>(bytes.size())))
     return Error{fmt::format("decode a message of {} bytes: damaged", bytes.size())};

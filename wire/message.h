@@ -25,6 +25,10 @@ inline constexpr size_t kStreamWindow = 256u << 10;
 /// Largest piece of a standard stream in one Data.
 inline constexpr size_t kStreamPiece = 64u << 10;
 
+/// Whether a message of these sizes may travel. Senders ask before they send: a receiver ends the whole
+/// connection over a larger one.
+Result<void> check_size(size_t envelope_bytes, size_t bulk_bytes);
+
 /// An envelope and the bytes that travel beside it.
 struct Message {
   pb::Envelope envelope;

@@ -10,10 +10,15 @@
 
 #include <cstring>
 
+#include "base/log.h"
+
 namespace hob::wire {
 namespace {
 
 constexpr size_t kHeader = 8;
+/// Until the next try when no connection could be accepted: long enough to cost nothing, and short
+/// enough that a person does not notice.
+constexpr auto kAcceptPause = milliseconds(100);
 
 uint32_t load_u32(const char* p) {
   const auto* b = reinterpret_cast<const unsigned char*>(p);
@@ -43,12 +48,11 @@ Result<std::optional<Message>> StreamDecoder::next() {
   size_t whole = kHeader;
   if (available >= kHeader) {
     const size_t envelope = load_u32(p), bulk = load_u32(p + 4);
-    if (envelope > kMaxEnvelope || bulk > kMaxBulk)
-      return Error{fmt::format("read a message: {} + {} bytes, more than {} + {} allowed", envelope,
-                               bulk, kMaxEnvelope, kMaxBulk)};
+    TRY(check_size(envelope, bulk));
     whole = kHeader + envelope + bulk;
     if (available >= whole) {
-      Message message{TRY(decode({p + kHeader, envelope})), std::string(p + kHeader + envelope, bulk)};
+      Message message{TRY(decode({p + kHeader, envelope})),
+                      std::string(p + kHeader + envelope, bulk)};
       consumed_ += whole;
       return std::optional(std::move(message));
     }
@@ -88,17 +92,28 @@ Result<std::unique_ptr<StreamChannel>> StreamChannel::create(EventLoop& loop, Fd
   TRY(set_nonblocking(socket.get()));
   std::unique_ptr<StreamChannel> channel(
       new StreamChannel(loop, std::move(socket), std::move(events)));
-  channel->watch_ = TRY(loop.watch(channel->socket_.get(), EPOLLIN,
-                                   [raw = channel.get()](uint32_t ready) { raw->on_ready(ready); }));
+  channel->watch_ =
+      TRY(loop.watch(channel->socket_.get(), EPOLLIN,
+                     [raw = channel.get()](uint32_t ready) { raw->on_ready(ready); }));
   return channel;
 }
 
-StreamChannel::~StreamChannel() { *alive_ = false; }
+StreamChannel::~StreamChannel() {
+  *alive_ = false;
+}
 
 void StreamChannel::send(Message message) {
   if (!watch_) return;  // closed: on_close has been or will be called
+  const std::string bytes = encode_for_stream(message);
+  if (auto fits = check_size(bytes.size() - kHeader - message.bulk.size(), message.bulk.size());
+      !fits.ok()) {
+    loop_.defer([this, alive = alive_, reason = fits.error()] {
+      if (*alive) close(reason);
+    });
+    return;
+  }
   const bool idle = queued() == 0;
-  output_.append(encode_for_stream(message));
+  output_.append(bytes);
   if (idle) write_output();
 }
 
@@ -113,22 +128,28 @@ void StreamChannel::on_ready(uint32_t ready) {
   if (watch_ && (ready & (EPOLLIN | EPOLLHUP | EPOLLERR)) != 0) read_input();
 }
 
-bool StreamChannel::read_input() {
+void StreamChannel::read_input() {
   char buffer[kStreamPiece + 4096];
   const ssize_t n = ::recv(socket_.get(), buffer, sizeof buffer, 0);
-  if (n < 0 && (errno == EAGAIN || errno == EINTR)) return true;
-  std::shared_ptr<bool> alive = alive_;
-  if (n > 0) decoder_.feed({buffer, static_cast<size_t>(n)});
-  for (;;) {
+  if (n < 0 && (errno == EAGAIN || errno == EINTR)) return;
+  if (n < 0) return close(Error::sys("read from", "a local connection"));
+  if (n == 0) return close(Error{"the other side closed the connection", ECONNRESET});
+  decoder_.feed({buffer, static_cast<size_t>(n)});
+  deliver_messages();
+}
+
+void StreamChannel::deliver_messages() {
+  const std::shared_ptr<bool> alive = alive_;
+  const std::shared_ptr<Events> events = events_;
+  while (*alive && watch_) {
     Result<std::optional<Message>> message = decoder_.next();
-    if (!message.ok()) return close(std::move(message).error()), false;
-    if (!message->has_value()) break;
-    events_.on_message(std::move(**message));
-    if (!*alive || !watch_) return false;
+    if (!message.ok()) {
+      send(failure(pb::Failure::USAGE, message.error().text));
+      return close(std::move(message).error());
+    }
+    if (!message->has_value()) return;
+    events->on_message(std::move(**message));
   }
-  if (n == 0) return close(Error{"the other side closed the connection"}), false;
-  if (n < 0) return close(Error::sys("read from", "a local connection")), false;
-  return true;
 }
 
 void StreamChannel::write_output() {
@@ -138,14 +159,16 @@ void StreamChannel::write_output() {
     if (n < 0 && errno == EINTR) continue;
     if (n < 0 && errno == EAGAIN) break;
     if (n < 0) {
-      // The other side has gone. What it sent before is still to be read, and reading finds the end.
+      // The other side has gone. What it sent before is still to be read, and reading finds the
+      // end.
       output_.clear();
       written_ = 0;
       break;
     }
     written_ += static_cast<size_t>(n);
   }
-  if (written_ == output_.size()) output_.clear(), written_ = 0;
+  // What was written goes once it is most of it: each byte is moved at most once, on average.
+  if (written_ > output_.size() / 2) output_.erase(0, written_), written_ = 0;
   const bool want = written_ < output_.size();
   if (want == watching_output_) return;
   watching_output_ = want;
@@ -156,13 +179,15 @@ void StreamChannel::write_output() {
 void StreamChannel::close(Error reason) {
   if (!watch_) return;
   watch_.reset();
-  events_.on_close(reason);
+  const std::shared_ptr<Events> events = events_;
+  events->on_close(reason);
 }
 
 Result<std::unique_ptr<StreamListener>> StreamListener::create(
-    EventLoop& loop, const std::string& path, unsigned mode, std::function<void(Fd)> on_connection) {
+    EventLoop& loop, const std::string& path, unsigned mode,
+    std::function<void(Fd)> on_connection) {
   sockaddr_un address = TRY(address_of(path));
-  std::unique_ptr<StreamListener> listener(new StreamListener);
+  std::unique_ptr<StreamListener> listener(new StreamListener(loop));
   listener->socket_.reset(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
   if (!listener->socket_) return Error::sys("create", "a unix socket");
   ::unlink(path.c_str());
@@ -171,13 +196,22 @@ Result<std::unique_ptr<StreamListener>> StreamListener::create(
   listener->path_ = path;
   if (::chmod(path.c_str(), mode) < 0) return Error::sys("chmod", path);
   if (::listen(listener->socket_.get(), 512) < 0) return Error::sys("listen on", path);
-  listener->watch_ = TRY(
-      loop.watch(listener->socket_.get(), EPOLLIN,
-                 [fd = listener->socket_.get(), on_connection = std::move(on_connection)](uint32_t) {
-                   Fd connection(::accept4(fd, nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
-                   if (connection) on_connection(std::move(connection));
-                 }));
+  listener->watch_ =
+      TRY(loop.watch(listener->socket_.get(), EPOLLIN,
+                     [raw = listener.get(), on_connection = std::move(on_connection)](uint32_t) {
+                       raw->accept_one(on_connection);
+                     }));
   return listener;
+}
+
+void StreamListener::accept_one(const std::function<void(Fd)>& on_connection) {
+  Fd connection(::accept4(socket_.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
+  if (connection) return on_connection(std::move(connection));
+  if (errno == EAGAIN || errno == EINTR || errno == ECONNABORTED) return;
+  log::error("{}", Error::sys("accept a client on", path_).text);
+  // The client is still there, and the loop would come back to it at once, for ever.
+  CHECK(loop_.change(watch_, 0).ok());
+  pause_ = loop_.after(kAcceptPause, [this] { CHECK(loop_.change(watch_, EPOLLIN).ok()); });
 }
 
 StreamListener::~StreamListener() {
@@ -196,6 +230,7 @@ Result<Fd> connect_stream(const std::string& path) {
 
 Result<void> send_blocking(int fd, Message message) {
   const std::string bytes = encode_for_stream(message);
+  TRY(check_size(bytes.size() - kHeader - message.bulk.size(), message.bulk.size()));
   std::string_view rest = bytes;
   while (!rest.empty()) {
     const ssize_t n = ::send(fd, rest.data(), rest.size(), MSG_NOSIGNAL);

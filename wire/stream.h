@@ -6,6 +6,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "base/event_loop.h"
 #include "base/fd.h"
@@ -13,8 +14,9 @@
 
 namespace hob::wire {
 
-/// Cuts a byte stream into messages: u32 envelope length, u32 bulk length (both little endian), envelope,
-/// bulk. Pure; sizes are checked before anything is kept for them. After an Error the stream is useless.
+/// Cuts a byte stream into messages: u32 envelope length, u32 bulk length (both little endian),
+/// envelope, bulk. Pure; sizes are checked before anything is kept for them. After an Error the
+/// stream is useless.
 class StreamDecoder {
  public:
   void feed(std::string_view bytes) { buffer_.append(bytes); }
@@ -40,9 +42,11 @@ Result<PeerIdentity> peer_identity(int fd);
 
 /// One end of a unix stream socket that carries messages, driven by the event loop.
 ///
-/// send() never blocks: what the kernel does not take waits in memory; senders of bulk watch `queued()`.
-/// `on_message` and `on_close` are called from the loop; on_close once, with the reason, after which the
-/// channel only waits to be dropped. Dropping it inside its own callbacks is allowed.
+/// send() never blocks: what the kernel does not take waits in memory; senders of bulk watch
+/// `queued()`. What comes damaged, or in another version, is answered with Failure and ends the
+/// channel; so does sending more than wire/message.h allows. `on_message` and `on_close` are called
+/// from the loop; on_close once, with the reason, after which the channel only waits to be dropped.
+/// Dropping it inside its own callbacks is allowed.
 class StreamChannel {
  public:
   struct Events {
@@ -61,15 +65,18 @@ class StreamChannel {
 
  private:
   StreamChannel(EventLoop& loop, Fd socket, Events events)
-      : loop_(loop), socket_(std::move(socket)), events_(std::move(events)) {}
+      : loop_(loop),
+        socket_(std::move(socket)),
+        events_(std::make_shared<Events>(std::move(events))) {}
   void on_ready(uint32_t ready);
-  bool read_input();
+  void read_input();
+  void deliver_messages();
   void write_output();
   void close(Error reason);
 
   EventLoop& loop_;
   Fd socket_;
-  Events events_;
+  std::shared_ptr<Events> events_;  // a callback that is running keeps it
   EventLoop::Handle watch_;
   bool watching_output_ = false;
   StreamDecoder decoder_;
@@ -79,6 +86,8 @@ class StreamChannel {
 };
 
 /// Listens on a unix socket path (an older file there is replaced) and hands over each connection.
+/// When the process has no descriptor left, clients wait in the backlog; it is logged and tried
+/// again.
 class StreamListener {
  public:
   static Result<std::unique_ptr<StreamListener>> create(EventLoop& loop, const std::string& path,
@@ -87,10 +96,14 @@ class StreamListener {
   ~StreamListener();
 
  private:
-  StreamListener() = default;
+  explicit StreamListener(EventLoop& loop) : loop_(loop) {}
+  void accept_one(const std::function<void(Fd)>& on_connection);
+
+  EventLoop& loop_;
   std::string path_;
   Fd socket_;
   EventLoop::Handle watch_;
+  EventLoop::Handle pause_;
 };
 
 /// Connects to a unix socket path; blocking descriptor, close-on-exec.

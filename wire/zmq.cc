@@ -23,15 +23,22 @@ constexpr int kHighWaterMark = 1000;  // messages per peer
 /// Messages handled before other descriptors of the loop get their turn.
 constexpr int kBatch = 64;
 
-int count(milliseconds d) { return static_cast<int>(d.count()); }
+/// What CURVE adds to a frame: "\7MESSAGE", nonce, authenticator, flags (RFC 26). libzmq holds the
+/// limit on a frame's size against what comes over the wire.
+constexpr size_t kCurveOverhead = 8 + 8 + 16 + 1;
+
+int count(milliseconds d) {
+  return static_cast<int>(d.count());
+}
 
 Error zmq_error(std::string_view operation, std::string_view subject) {
   return Error{fmt::format("{} {}: {}", operation, subject, zmq_strerror(zmq_errno())),
                zmq_errno()};
 }
 
-/// A ZeroMQ socket in the event loop. Its descriptor is edge-triggered in spirit: it tells that ZMQ_EVENTS
-/// may have changed, and any other call may consume that, so events are looked at after each of them.
+/// A ZeroMQ socket in the event loop. Its descriptor is edge-triggered in spirit: it tells that
+/// ZMQ_EVENTS may have changed, and any other call may consume that, so events are looked at after
+/// each of them.
 class LoopSocket {
  public:
   LoopSocket(EventLoop& loop, zmq::context_t& context, zmq::socket_type type)
@@ -45,7 +52,8 @@ class LoopSocket {
   /// From now on `on_input` is called while there is a message; it must receive exactly one.
   Result<void> start(std::function<void()> on_input) {
     on_input_ = std::move(on_input);
-    watch_ = TRY(loop_.watch(socket_.get(zmq::sockopt::fd), EPOLLIN, [this](uint32_t) { drain(); }));
+    watch_ =
+        TRY(loop_.watch(socket_.get(zmq::sockopt::fd), EPOLLIN, [this](uint32_t) { drain(); }));
     look_later();
     return {};
   }
@@ -112,7 +120,7 @@ void set_common(zmq::socket_t& socket) {
   socket.set(zmq::sockopt::linger, 0);
   socket.set(zmq::sockopt::sndhwm, kHighWaterMark);
   socket.set(zmq::sockopt::rcvhwm, kHighWaterMark);
-  socket.set(zmq::sockopt::maxmsgsize, static_cast<int64_t>(kMaxEnvelope));
+  socket.set(zmq::sockopt::maxmsgsize, static_cast<int64_t>(kMaxEnvelope + kCurveOverhead));
   socket.set(zmq::sockopt::handshake_ivl, count(kHandshakeTimeout));
   socket.set(zmq::sockopt::heartbeat_ivl, count(kHeartbeat));
   socket.set(zmq::sockopt::heartbeat_timeout, count(kHeartbeatTimeout));
@@ -120,7 +128,9 @@ void set_common(zmq::socket_t& socket) {
   socket.set(zmq::sockopt::reconnect_ivl_max, count(kReconnectLongest));
 }
 
-zmq::const_buffer buffer(const Key& key) { return {key.data(), key.size()}; }
+zmq::const_buffer buffer(const Key& key) {
+  return {key.data(), key.size()};
+}
 
 /// Frames after the routing ones: envelope, and bulk if present.
 Result<Message> message_of(std::vector<zmq::message_t>& frames, size_t first) {
@@ -129,18 +139,18 @@ Result<Message> message_of(std::vector<zmq::message_t>& frames, size_t first) {
     return Error{fmt::format("decode a message: {} frames instead of one or two", parts)};
   Message message{TRY(decode({frames[first].data<char>(), frames[first].size()})), {}};
   if (parts == 2) {
-    if (frames[first + 1].size() > kMaxBulk)
-      return Error{fmt::format("decode a message: {} bulk bytes, more than {} allowed",
-                               frames[first + 1].size(), kMaxBulk)};
+    TRY(check_size(frames[first].size(), frames[first + 1].size()));
     message.bulk.assign(frames[first + 1].data<char>(), frames[first + 1].size());
   }
   return message;
 }
 
-void append(std::vector<zmq::message_t>& frames, Message& message) {
+Result<void> append(std::vector<zmq::message_t>& frames, Message& message) {
   const std::string envelope = encode(message.envelope);
+  TRY(check_size(envelope.size(), message.bulk.size()));
   frames.emplace_back(envelope.data(), envelope.size());
   if (!message.bulk.empty()) frames.emplace_back(message.bulk.data(), message.bulk.size());
+  return {};
 }
 
 }  // namespace
@@ -171,13 +181,14 @@ std::string to_text(const Key& key) {
 
 Result<Key> key_from_text(std::string_view text) {
   Key key;
-  if (text.size() != 40 || zmq_z85_decode(key.data(), std::string(text).c_str()) == nullptr)
+  if (text.size() != 40 || text.find('\0') != text.npos ||
+      zmq_z85_decode(key.data(), std::string(text).c_str()) == nullptr)
     return Error{fmt::format("read key '{}': not a key of 40 characters (Z85)", text), EINVAL};
   return key;
 }
 
 Result<Key> read_secret_key(const std::string& path) {
-  struct stat status{};
+  struct stat status {};
   if (::stat(path.c_str(), &status) < 0)
     return Error::sys("read key", path, errno, "`remote cell init` or `remote cell join` makes it");
   if ((status.st_mode & 077) != 0)
@@ -218,9 +229,12 @@ struct Context::State {
     const bool known = !name.empty();
     const std::string id = frames.size() > 1 ? frames[1].to_string() : "";
     std::vector<zmq::message_t> reply;
-    for (std::string_view part : {std::string_view("1.0"), std::string_view(id),
-                                  std::string_view(known ? "200" : "400"), std::string_view(),
-                                  std::string_view(name), std::string_view()})
+    // 300 closes the connection without a word, and the stranger tries again: it works from the
+    // moment it is registered. 400 would tell it that it is refused, and its socket would give up
+    // for good.
+    for (std::string_view part :
+         {std::string_view("1.0"), std::string_view(id), std::string_view(known ? "200" : "300"),
+          std::string_view(), std::string_view(name), std::string_view()})
       reply.emplace_back(part.data(), part.size());
     CHECK(zap.send(std::move(reply), "the authentication handler").ok());
   }
@@ -250,7 +264,8 @@ Result<std::unique_ptr<Context>> Context::create(EventLoop& loop, Authorise auth
 
 struct Server::State {
   State(EventLoop& loop, zmq::context_t& context, OnMessage m)
-      : socket(loop, context, zmq::socket_type::router), on_message(std::move(m)) {}
+      : socket(loop, context, zmq::socket_type::router),
+        on_message(std::make_shared<OnMessage>(std::move(m))) {}
 
   void on_input() {
     std::vector<zmq::message_t> frames;
@@ -263,7 +278,10 @@ struct Server::State {
     const std::string peer = user;
     Connection connection = frames[0].to_string();
     Result<Message> message = message_of(frames, 1);
-    if (message.ok()) return on_message(peer, connection, std::move(*message));
+    if (message.ok()) {
+      const std::shared_ptr<OnMessage> call = on_message;  // it may drop the Server
+      return (*call)(peer, connection, std::move(*message));
+    }
     log::warning("message from {}: {}", peer, message.error().text);
     Message refusal{failure(pb::Failure::USAGE, message.error().text), {}};
     // It may have gone meanwhile; then nobody needs the answer.
@@ -273,12 +291,12 @@ struct Server::State {
   Result<void> send(const Connection& to, Message message) {
     std::vector<zmq::message_t> frames;
     frames.emplace_back(to.data(), to.size());
-    append(frames, message);
+    TRY(append(frames, message));
     return socket.send(std::move(frames), "a connected host");
   }
 
   LoopSocket socket;
-  OnMessage on_message;
+  std::shared_ptr<OnMessage> on_message;
 };
 
 Server::Server(std::unique_ptr<State> state) : state_(std::move(state)) {}
@@ -286,8 +304,8 @@ Server::~Server() = default;
 
 Result<std::unique_ptr<Server>> Server::listen(Context& context, const std::string& endpoint,
                                                const Key& secret_key, OnMessage on_message) {
-  auto state = std::make_unique<State>(context.state_->loop, context.state_->context,
-                                       std::move(on_message));
+  auto state =
+      std::make_unique<State>(context.state_->loop, context.state_->context, std::move(on_message));
   try {
     zmq::socket_t& raw = state->socket.raw();
     set_common(raw);
@@ -324,7 +342,7 @@ struct Client::State {
   State(EventLoop& loop, zmq::context_t& context, std::string e, OnMessage m)
       : socket(loop, context, zmq::socket_type::dealer),
         endpoint(std::move(e)),
-        on_message(std::move(m)) {}
+        on_message(std::make_shared<OnMessage>(std::move(m))) {}
 
   struct Waiting {
     OnAnswer on_answer;
@@ -340,8 +358,9 @@ struct Client::State {
       return;
     }
     auto it = waiting.find(message->envelope.answers());
-    if (it == waiting.end()) return on_message(std::move(*message));
-    finish(it, std::move(*message));
+    if (it != waiting.end()) return finish(it, std::move(*message));
+    const std::shared_ptr<OnMessage> call = on_message;  // it may drop the Client
+    (*call)(std::move(*message));
   }
 
   void finish(std::map<uint64_t, Waiting>::iterator it, Message answer) {
@@ -352,13 +371,13 @@ struct Client::State {
 
   Result<void> send(Message message) {
     std::vector<zmq::message_t> frames;
-    append(frames, message);
+    TRY(append(frames, message));
     return socket.send(std::move(frames), endpoint);
   }
 
   LoopSocket socket;
   std::string endpoint;
-  OnMessage on_message;
+  std::shared_ptr<OnMessage> on_message;
   uint64_t next_request = 1;
   std::map<uint64_t, Waiting> waiting;
 };
@@ -385,7 +404,9 @@ Result<std::unique_ptr<Client>> Client::connect(Context& context, const std::str
   return std::unique_ptr<Client>(new Client(std::move(state)));
 }
 
-Result<void> Client::send(Message message) { return state_->send(std::move(message)); }
+Result<void> Client::send(Message message) {
+  return state_->send(std::move(message));
+}
 
 void Client::request(Message message, Duration limit, OnAnswer on_answer) {
   const uint64_t number = state_->next_request++;
@@ -393,8 +414,8 @@ void Client::request(Message message, Duration limit, OnAnswer on_answer) {
   State* state = state_.get();
   Result<void> sent = state->send(std::move(message));
   const std::string text = sent.ok() ? "no answer from " + state->endpoint : sent.error().text;
-  EventLoop::Handle timer = state->socket.loop().after(
-      sent.ok() ? limit : Duration::zero(), [state, number, text] {
+  EventLoop::Handle timer =
+      state->socket.loop().after(sent.ok() ? limit : Duration::zero(), [state, number, text] {
         auto it = state->waiting.find(number);
         CHECK(it != state->waiting.end());
         state->finish(it, Message{failure(pb::Failure::UNREACHABLE, text), {}});

@@ -12,7 +12,8 @@
 /// The one door to ZeroMQ: sockets that carry messages between hosts, authenticated and encrypted with
 /// CURVE. There is no mode without.
 ///
-/// All objects live on the thread of their EventLoop and inside the lifetime of their Context.
+/// All objects live on the thread of their EventLoop and inside the lifetime of their Context. A callback
+/// may drop the object that calls it. Sending more than wire/message.h allows is an Error (EMSGSIZE).
 namespace hob::wire {
 
 /// A CURVE key, 32 bytes.
@@ -34,7 +35,8 @@ Result<void> write_secret_key(const std::string& path, const Key& key);
 ///
 /// Without a handler libzmq accepts any client that knows the server's public key, so a Context cannot
 /// exist without one, a Server drops every message that carries no user id, and the failure of the
-/// handler's socket ends the program.
+/// handler's socket ends the program. It is asked once per connection: whoever takes a key back also has
+/// to refuse the messages of the connections that are open.
 class Context {
  public:
   /// Returns the name under which a key is known, or an empty string for strangers.
@@ -89,7 +91,8 @@ class Client {
   Result<void> send(Message message);
   /// Sends a request and calls back exactly once: with the message that answers it, or with a Failure of
   /// kind UNREACHABLE after `limit`. Never calls back from inside this call. Dropping the Client drops
-  /// the call-back.
+  /// the call-back. Further answers, and one that comes too late, go to `on_message`, so that what they
+  /// carry (a grant) can be given back.
   void request(Message message, Duration limit, OnAnswer on_answer);
 
  private:

@@ -1,0 +1,389 @@
+#include "cli/grammar.h"
+
+#include <fmt/core.h>
+
+#include <CLI/CLI.hpp>
+#include <charconv>
+#include <cstring>
+
+#include "cli/text.h"
+#include "wire/message.h"
+
+namespace hob::cli {
+namespace {
+
+// ---------------------------------------------------------------------------------- values
+
+/// A value that `parse` turns into `target`; what it refuses is a usage error.
+template <class T, class Parse>
+CLI::Option* add_parsed(CLI::App& app, const std::string& name, T& target, Parse parse,
+                        const std::string& help, const std::string& shown) {
+  return app
+      .add_option_function<std::string>(
+          name,
+          [name, &target, parse, shown](const std::string& text) {
+            auto value = parse(text);
+            if (!value)
+              throw CLI::ValidationError(fmt::format("{}: '{}' is no {}", name, text, shown));
+            target = std::move(*value);
+          },
+          help)
+      ->type_name(shown);
+}
+
+std::optional<std::string> host_from_text(const std::string& text) {
+  return is_host_name(text) ? std::optional(text) : std::nullopt;
+}
+std::optional<unsigned> port_from_text(const std::string& text) {
+  unsigned port = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), port);
+  const bool whole = error == std::errc() && end == text.data() + text.size();
+  return whole && port >= 1 && port <= 65535 ? std::optional(port) : std::nullopt;
+}
+
+CLI::Option* add_host(CLI::App& app, const std::string& name, std::string& target,
+                      const std::string& help) {
+  return add_parsed(app, name, target, host_from_text, help, "HOST");
+}
+
+void add_output(CLI::App& app, Output& output, bool can_watch) {
+  const std::vector<std::string> formats{"table", "wide", "json", "name"};
+  app.add_option_function<std::string>(
+         "-o,--output",
+         [&output](const std::string& text) {
+           output.format = text == "json"   ? Output::Format::json
+                           : text == "wide" ? Output::Format::wide
+                           : text == "name" ? Output::Format::name
+                                            : Output::Format::table;
+         },
+         "How to write it")
+      ->check(CLI::IsMember(formats))
+      ->type_name("FORMAT");
+  app.add_flag_callback(
+      "--json", [&output] { output.format = Output::Format::json; }, "The same as -o json");
+  app.add_flag_callback(
+      "--no-headers", [&output] { output.headers = false; }, "Leave out the line of column names");
+  if (!can_watch) return;
+  add_parsed(
+      app, "-w,--watch", output.watch,
+      [](const std::string& text) -> std::optional<std::optional<Duration>> {
+        if (text.empty()) return std::optional<Duration>(seconds(2));
+        auto duration = duration_from_text(text);
+        return duration ? std::optional(duration) : std::nullopt;
+      },
+      "Again and again, every SEC seconds (2); one JSON object per line with --json", "SEC")
+      ->expected(0, 1);
+}
+
+// ---------------------------------------------------------------------------------- verbs
+
+/// The command is no business of CLI11's, so the usage line is ours.
+struct RunHelp : CLI::Formatter {
+  std::string make_usage(const CLI::App*, std::string) const override {
+    return "Usage: remote run [OPTIONS] [--] COMMAND [ARGUMENT...]\n";
+  }
+};
+
+void define_run(CLI::App& app, RunOptions& o) {
+  add_host(app, "-H,--host", o.host, "Run on this host and no other");
+  app.add_flag("--no-wait", o.no_wait, "Fail at once (125) if no host is idle");
+  app.add_flag("--or-local", o.or_local,
+               "Run on this machine if no host is idle or hob is not running");
+  app.add_flag("--local", o.local, "Run on this machine from the start, as a job");
+  app.add_flag("--keep", o.keep, "Never send home: wait suspended while the owner is there");
+  app.add_flag("--rerunnable", o.rerunnable,
+               "May be killed and run again at home if it cannot be moved");
+  app.add_flag("-t,--tty", o.terminal,
+               "Give the command a terminal of its own (default: no, also in a terminal)");
+  app.add_flag("-n,--no-stdin", o.no_input, "Standard input is empty");
+  app.add_option_function<std::string>(
+         "-e,--env",
+         [&o](const std::string& text) {
+           if (text.empty() || text.front() == '=')
+             throw CLI::ValidationError(fmt::format("--env: '{}' has no name", text));
+           const char* value = ::getenv(text.c_str());
+           if (text.find('=') != std::string::npos)
+             o.environment.push_back(text);
+           else if (value != nullptr)
+             o.environment.push_back(text + "=" + value);
+         },
+         "Set NAME in the command's environment, else a copy of this one; can be repeated")
+      ->type_name("NAME[=VALUE]")
+      ->allow_extra_args(false)
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)
+      ->trigger_on_parse();
+  add_parsed(app, "--timeout", o.time_limit, duration_from_text,
+             "End the command after this time (90, 1.5s, 10m, 2h) and exit with 124", "TIME");
+  app.add_flag("-q,--quiet", o.quiet, "Say nothing about waiting and moving");
+  app.add_flag("-v,--verbose", o.verbose, "Say the job's id and where it runs");
+  app.formatter(std::make_shared<RunHelp>());
+  app.footer(
+      "Everything from COMMAND on is the command's, byte for byte. It gets this environment,\n"
+      "directory, umask, limits and standard streams, and its signals: Ctrl-C interrupts it, "
+      "twice\n"
+      "within a second kills it. Exit status: the command's own; death by a signal is passed on;\n"
+      "124 --timeout, 125 hob failed, 126 COMMAND cannot be run, 127 no such COMMAND.\n"
+      "Environment: REMOTE_HOST (as --host), REMOTE_LOCAL=1 (as --local), REMOTE_SOCKET.");
+}
+
+void define_hosts(CLI::App& app, HostsOptions& o) {
+  app.add_flag("--why", o.why, "Say why each host is in its state");
+  add_output(app, o.output, true);
+}
+
+void define_ps(CLI::App& app, PsOptions& o) {
+  app.add_flag("-a,--all", o.all_hosts, "The jobs of the whole cell, not of this host alone");
+  app.add_flag("-e,--ended", o.ended, "Those that have ended, too");
+  add_output(app, o.output, true);
+}
+
+void define_history(CLI::App& app, HistoryOptions& o) {
+  app.add_option("JOB", o.job, "A job's id, or the beginning of one")->required();
+  add_output(app, o.output, false);
+}
+
+void define_evict(CLI::App& app, EvictOptions& o) {
+  app.add_option("JOB", o.job, "This guest alone");
+}
+
+void define_migrate(CLI::App& app, MigrateOptions& o) {
+  app.add_option("JOB", o.job, "A job's id, or the beginning of one")->required();
+  add_host(app, "HOST", o.host, "Where to (default: home)");
+}
+
+void define_kill(CLI::App& app, KillOptions& o) {
+  add_parsed(app, "-s,--signal", o.signal, signal_from_text,
+             "Send this signal instead of ending the job for good", "SIGNAL");
+  app.add_option("JOB", o.jobs, "Jobs' ids, or their beginnings")->required();
+}
+
+void define_pause(CLI::App& app, PauseOptions& o) {
+  o.on = true;
+  add_parsed(app, "TIME", o.length, duration_from_text,
+             "For how long: 90, 10m, 2h (default: until `remote resume`)", "TIME");
+}
+
+void define_resume(CLI::App&, PauseOptions& o) {
+  o.on = false;
+}
+
+void define_completion(CLI::App& app, CompletionOptions& o) {
+  app.add_option("SHELL", o.shell, "Which shell's")
+      ->required()
+      ->check(CLI::IsMember({"bash", "zsh", "fish"}));
+}
+
+void define_cell_init(CLI::App& app, CellInit& o) {
+  app.add_option("--address", o.address, "Where the coordinator listens (default: every address)")
+      ->type_name("ADDRESS");
+  add_parsed(app, "--port", o.port, port_from_text, "Its port (7717)", "PORT");
+  app.add_option("--dir", o.directory, "Where its configuration and key go (/etc/hob)")
+      ->type_name("DIR");
+  app.add_option("--state-dir", o.state_directory, "Where its ledger goes (/var/lib/hob)")
+      ->type_name("DIR");
+}
+
+void define_cell_invite(CLI::App& app, CellInvite& o) {
+  add_host(app, "--name", o.host, "Only a host of this name may use it");
+}
+
+void define_cell_join(CLI::App& app, CellJoin& o) {
+  app.add_option("INVITATION", o.invitation, "What `remote cell invite` printed")->required();
+  add_host(app, "--name", o.host, "This host's name in the cell (default: its host name)");
+  app.add_option(
+         "--address", o.address,
+         "Where other hosts reach this one (default: the address that reaches the coordinator)")
+      ->type_name("ADDRESS");
+  add_parsed(app, "--port", o.port, port_from_text, "The port hostd listens on (7718)", "PORT");
+  app.add_option("--dir", o.directory, "Where its configuration and key go (/etc/hob)")
+      ->type_name("DIR");
+}
+
+void define_cell_remove(CLI::App& app, CellRemove& o) {
+  add_host(app, "HOST", o.host, "A host's name")->required();
+}
+
+struct Verb {
+  std::string_view name;
+  std::string_view summary;
+  /// Puts the verb's options into `command` and tells `app` how to fill them.
+  void (*define)(CLI::App& app, Command& command);
+};
+
+template <class Options, void (*define)(CLI::App&, Options&)>
+void into(CLI::App& app, Command& command) {
+  define(app, command.emplace<Options>());
+}
+
+constexpr Verb kVerbs[] = {
+    {"run", "Run a command on an idle host", into<RunOptions, define_run>},
+    {"hosts", "Show the hosts of the cell and whether they take jobs",
+     into<HostsOptions, define_hosts>},
+    {"ps", "Show the jobs that were started here and the guests that are here",
+     into<PsOptions, define_ps>},
+    {"history", "Show where a job has been", into<HistoryOptions, define_history>},
+    {"migrate", "Move a running job home, or to another idle host",
+     into<MigrateOptions, define_migrate>},
+    {"kill", "End jobs, or send them a signal", into<KillOptions, define_kill>},
+    {"evict", "Send the guests of this machine home, now", into<EvictOptions, define_evict>},
+    {"pause", "Take no guests on this machine, for a time or until `resume`",
+     into<PauseOptions, define_pause>},
+    {"resume", "Take guests on this machine again", into<PauseOptions, define_resume>},
+    {"completion", "Print a shell's completion script", into<CompletionOptions, define_completion>},
+    {"cell init", "Make a coordinator's keys and configuration on this machine",
+     into<CellInit, define_cell_init>},
+    {"cell invite", "Print an invitation for one new host (at the coordinator, as root)",
+     into<CellInvite, define_cell_invite>},
+    {"cell join", "Make this machine a host of a cell, with an invitation (as root)",
+     into<CellJoin, define_cell_join>},
+    {"cell remove", "Take a host out of the cell (at the coordinator, as root)",
+     into<CellRemove, define_cell_remove>},
+};
+
+const Verb* find_verb(std::string_view name) {
+  for (const Verb& verb : kVerbs)
+    if (verb.name == name) return &verb;
+  return nullptr;
+}
+
+// ---------------------------------------------------------------------------------- parsing
+
+std::string general_help() {
+  std::string out =
+      "Usage: remote VERB [OPTIONS] [ARGUMENTS]\n\n"
+      "Runs jobs on workstations whose owners are away, and moves them home when they come "
+      "back.\n\n"
+      "Verbs:\n";
+  for (const Verb& verb : kVerbs) out += fmt::format("  {:<12} {}\n", verb.name, verb.summary);
+  return out +
+         "  help VERB    Say all about a verb\n\n"
+         "Options:\n"
+         "  -h, --help   This text; after a verb, that verb's\n"
+         "  --version    The version of hob and of its protocol\n\n"
+         "Environment: REMOTE_SOCKET names hostd's socket (/run/hob/hostd.sock).\n"
+         "Exit status: 0 done, 1 failed, 2 wrong usage, 3 hostd or coordinator unreachable,\n"
+         "4 not found, 5 not permitted; of `run`: see `remote help run`.\n";
+}
+
+Say usage_error(std::string_view verb, std::string_view text) {
+  const std::string_view separator = verb.empty() ? "" : " ";
+  return {fmt::format("remote: {}{}{}; see `remote help{}{}`\n", verb, verb.empty() ? "" : ": ",
+                      text, separator, verb),
+          verb == "run" ? kRunFailed : kUsage};
+}
+
+std::string title(const Verb& verb) {
+  return fmt::format("{}.", verb.summary);
+}
+
+/// How many of `words` are ours: up to the first that is no option or the value of one. "--" is
+/// ours.
+size_t length_of_head(const CLI::App& app, std::span<const char* const> words) {
+  const auto takes_value = [&](const std::string& name) {
+    const CLI::Option* option = app.get_option_no_throw(name);
+    return option != nullptr && option->get_items_expected_min() > 0;
+  };
+  size_t i = 0;
+  for (; i < words.size(); ++i) {
+    const std::string_view word = words[i];
+    if (word == "--") return i + 1;
+    if (word.size() < 2 || word[0] != '-') break;
+    if (word[1] == '-') {
+      if (word.find('=') == word.npos && takes_value(std::string(word))) ++i;
+      continue;
+    }
+    for (size_t letter = 1; letter < word.size(); ++letter) {
+      if (!takes_value({'-', word[letter]})) continue;
+      if (letter + 1 == word.size()) ++i;  // its value is the next word
+      break;
+    }
+  }
+  return std::min(i, words.size());
+}
+
+void apply_environment(RunOptions& options) {
+  const auto value = [](const char* name) {
+    const char* text = ::getenv(name);
+    return std::string_view(text == nullptr ? "" : text);
+  };
+  if (options.host.empty() && is_host_name(value("REMOTE_HOST")))
+    options.host = value("REMOTE_HOST");
+  if (value("REMOTE_LOCAL") == "1") options.local = true;
+}
+
+Command parse_verb(const Verb& verb, std::span<const char* const> words) {
+  Command command;
+  CLI::App app(title(verb), fmt::format("remote {}", verb.name));
+  verb.define(app, command);
+  auto* run = std::get_if<RunOptions>(&command);
+  const size_t head = run != nullptr ? length_of_head(app, words) : words.size();
+  // CLI11 takes its words from the back.
+  std::vector<std::string> ours(words.begin(), words.begin() + static_cast<std::ptrdiff_t>(head));
+  if (run != nullptr && !ours.empty() && ours.back() == "--") ours.pop_back();
+  std::reverse(ours.begin(), ours.end());
+  try {
+    app.parse(std::move(ours));
+  } catch (const CLI::CallForHelp&) {
+    return Say{app.help(), kDone};
+  } catch (const CLI::ParseError& error) {
+    return usage_error(verb.name, error.what());
+  }
+  if (run == nullptr) return command;
+  run->command.assign(words.begin() + static_cast<std::ptrdiff_t>(head), words.end());
+  if (run->command.empty()) return usage_error(verb.name, "no command given");
+  apply_environment(*run);
+  if (run->local && !run->host.empty())
+    return usage_error(verb.name, "--host and --local exclude each other");
+  return command;
+}
+
+}  // namespace
+
+Command parse(std::span<const char* const> words) {
+  if (words.empty()) return Say{general_help(), kUsage};
+  const std::string_view first = words[0];
+  if (first == "-h" || first == "--help" || (first == "help" && words.size() == 1))
+    return Say{general_help(), kDone};
+  if (first == "--version" || first == "version")
+    return Say{fmt::format("remote (hob) {}, protocol {}\n", HOB_VERSION, wire::kVersion), kDone};
+  const bool help = first == "help";
+  if (help) words = words.subspan(1);
+
+  std::string name = words[0];
+  words = words.subspan(1);
+  if (name == "cell" && !words.empty() && words[0][0] != '-') {
+    name += fmt::format(" {}", words[0]);
+    words = words.subspan(1);
+  }
+  const Verb* verb = find_verb(name);
+  if (verb == nullptr && name == "cell")
+    return usage_error("", "'cell' needs init, invite, join or remove");
+  if (verb == nullptr) return usage_error("", fmt::format("'{}' is no verb", name));
+  static constexpr const char* kHelp[] = {"--help"};
+  return parse_verb(*verb, help ? std::span<const char* const>(kHelp) : words);
+}
+
+std::vector<VerbDescription> describe_grammar() {
+  std::vector<VerbDescription> verbs;
+  for (const Verb& verb : kVerbs) {
+    Command command;
+    CLI::App app(title(verb));
+    verb.define(app, command);
+    VerbDescription description{std::string(verb.name), std::string(verb.summary), {}};
+    for (const CLI::Option* option : app.get_options()) {
+      OptionDescription entry;
+      for (const std::string& name : option->get_snames()) entry.names.push_back("-" + name);
+      for (const std::string& name : option->get_lnames()) entry.names.push_back("--" + name);
+      entry.takes_value = option->get_items_expected_max() > 0;
+      entry.help = option->get_description();
+      if (entry.names.empty()) entry.names.push_back(option->get_name(true));
+      if (entry.names.back() == "--output") entry.choices = {"table", "wide", "json", "name"};
+      if (entry.names.back() == "SHELL") entry.choices = {"bash", "zsh", "fish"};
+      description.options.push_back(std::move(entry));
+    }
+    verbs.push_back(std::move(description));
+  }
+  return verbs;
+}
+
+}  // namespace hob::cli

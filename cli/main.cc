@@ -1,0 +1,17 @@
+// remote: what a user types. Static, and with as little before main() as can be: it is started once
+// per job.
+#include <unistd.h>
+
+#include "cli/grammar.h"
+#include "cli/say.h"
+#include "cli/shadow.h"
+#include "cli/standard_stream.h"
+#include "cli/verbs.h"
+
+int main(int argc, char** argv) {
+  using namespace hob::cli;
+  occupy_standard_descriptors();
+  const Command command = parse({argv + (argc > 0), static_cast<size_t>(argc > 0 ? argc - 1 : 0)});
+  // _exit: nothing here is worth taking down in order, and a job waits for each microsecond.
+  ::_exit(carry_out(command, argv));
+}

@@ -1,0 +1,115 @@
+#pragma once
+
+#include <optional>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "base/time.h"
+
+/// What the user asked for, parsed and checked: cli/grammar.h makes these, each verb takes its own.
+namespace hob::cli {
+
+/// remote run
+struct RunOptions {
+  std::vector<std::string> command;      // at least one word, byte for byte
+  std::vector<std::string> environment;  // -e: NAME=VALUE
+  std::string host;                      // empty: any
+  std::optional<Duration> time_limit;
+  bool no_wait = false;
+  bool or_local = false;
+  bool keep = false;
+  bool rerunnable = false;
+  bool local = false;
+  bool terminal = false;
+  bool no_input = false;
+  bool quiet = false;
+  bool verbose = false;
+};
+
+/// How a verb that tells something writes it.
+struct Output {
+  enum class Format { table, wide, json, name } format = Format::table;
+  bool headers = true;
+  std::optional<Duration> watch;  // again after each such time
+};
+
+struct HostsOptions {
+  Output output;
+  bool why = false;
+};
+struct PsOptions {
+  Output output;
+  bool all_hosts = false;
+  bool ended = false;
+};
+struct HistoryOptions {
+  Output output;
+  std::string job;
+};
+struct EvictOptions {
+  std::string job;  // empty: all guests
+};
+struct MigrateOptions {
+  std::string job;
+  std::string host;  // empty: home
+};
+struct KillOptions {
+  std::vector<std::string> jobs;
+  int signal = 0;  // 0: end it for good
+};
+struct PauseOptions {
+  bool on = true;
+  Duration length{0};  // 0: until `remote resume`
+};
+struct CompletionOptions {
+  std::string shell;
+};
+
+/// remote cell ...: carried out by hob-cell.
+struct CellInit {
+  std::string address;
+  std::string directory = "/etc/hob";
+  std::string state_directory = "/var/lib/hob";
+  unsigned port = 7717;
+};
+struct CellInvite {
+  std::string host;
+};
+struct CellJoin {
+  std::string invitation;
+  std::string host;     // empty: this machine's name
+  std::string address;  // empty: the one that reaches the coordinator
+  std::string directory = "/etc/hob";
+  unsigned port = 7718;
+};
+struct CellRemove {
+  std::string host;
+};
+
+/// Text to print and a status to exit with: help, version, a wrong command line.
+struct Say {
+  std::string text;
+  int status = 0;  // 0: to stdout, else to stderr
+};
+
+using Command = std::variant<Say, RunOptions, HostsOptions, PsOptions, HistoryOptions, EvictOptions,
+                             MigrateOptions, KillOptions, PauseOptions, CompletionOptions, CellInit,
+                             CellInvite, CellJoin, CellRemove>;
+
+/// Exit statuses (docs/remote.1). `run` keeps to those of env(1) and timeout(1), so that they
+/// cannot be taken for the command's own small ones.
+enum Status {
+  kDone = 0,
+  kFailed = 1,
+  kUsage = 2,
+  kUnreachable = 3,
+  kNotFound = 4,
+  kNotPermitted = 5,
+  kRunTimedOut = 124,
+  kRunFailed = 125,
+  kRunNotExecutable = 126,
+  kRunNoProgram = 127,
+};
+
+}  // namespace hob::cli

@@ -1,0 +1,124 @@
+#pragma once
+
+#include <deque>
+#include <memory>
+#include <string>
+
+#include "base/event_loop.h"
+#include "cli/options.h"
+#include "cli/standard_stream.h"
+#include "cli/terminal.h"
+#include "wire/byte_stream.h"
+#include "wire/stream.h"
+
+namespace hob::cli {
+
+/// How a shadow ends: what its parent is to see.
+struct Ending {
+  int status = 0;  // exit status
+  int signal = 0;  // not 0: dies of this signal, as the job did
+};
+
+/// A job's proxy at home: the `remote run` process itself. It brings the job to hostd, relays its
+/// streams, terminal and signals, and ends as the job ends.
+///
+/// The life of a shadow, in the order of shadow.cc:
+///   connect  -> Run sent; hostd answers Accepted, then Waiting any number of times
+///   Started  -> stdin flows; a later Started means the job runs at a new place
+///   (lost)   -> hostd's connection broke: Attach is tried for kAttachFor
+///   Exited   -> the last output is written, then run() returns
+/// Dropping the connection, by whatever death of the shadow, is what tells hostd to end the job.
+class Shadow {
+ public:
+  Shadow(EventLoop& loop, RunOptions options, std::string socket);
+  ~Shadow();
+
+  /// Everything. Errors are said on stderr and become an Ending.
+  Ending run();
+
+ private:
+  enum class Phase { asking, waiting, running, lost, exited };
+
+  // hostd
+  bool connect();
+  void open_channel(Fd socket);
+  void send(pb::Envelope envelope) { send(wire::Message{std::move(envelope), {}}); }
+  void send(wire::Message message);
+  void on_message(wire::Message message);
+  void on_close(const Error& reason);
+  void on_failure(const pb::Failure& failure);
+  void on_waiting(const std::string& reason);
+  void on_started(const pb::Started& started);
+  void on_exited(const pb::Exited& exited);
+  void try_attach();
+  void on_attached();
+
+  // streams
+  struct Sink {
+    Sink(EventLoop& loop, int fd, pb::Stream stream)
+        : target(loop, fd, StandardStream::Direction::output), stream(stream) {}
+    StandardStream target;
+    pb::Stream stream;
+    wire::StreamReceiver receiver;
+    uint64_t acked = 0;
+    EventLoop::Handle ack_timer;
+  };
+  void start_input();
+  void read_input();
+  void input_closed();
+  void send_input();
+  void on_data(const pb::Data& data, std::string_view bytes);
+  Sink& sink_of(pb::Stream stream);
+  void write_output(Sink& sink);
+  void acknowledge(Sink& sink);
+  bool output_written() const;
+
+  // signals and terminal
+  void take_signals();
+  void on_signal(int signal);
+  void interrupt();
+  void hang_up();
+  void stop();
+  void send_signal(int number);
+  void send_window_size();
+  void on_time_limit();
+
+  void end(Ending ending);
+  void end_now(Ending ending);
+  void fail(std::string_view text, int status = kRunFailed);
+  void note(std::string_view text);
+
+  EventLoop& loop_;
+  RunOptions options_;
+  std::string socket_path_;
+  std::unique_ptr<wire::StreamChannel> channel_;
+  Phase phase_ = Phase::asking;
+  std::string job_;
+  bool started_ = false;
+  std::optional<Ending> ending_;  // decided; output may still be on its way
+  bool finished_ = false;
+  bool output_lost_ = false;
+
+  std::string waiting_reason_, waiting_said_;
+  EventLoop::Handle waiting_timer_;
+  uint64_t attach_request_ = 1;
+  Time attach_until_{};
+  EventLoop::Handle attach_timer_;
+
+  std::optional<StandardStream> input_;
+  wire::StreamSender sender_;
+  std::optional<Sink> out_, err_;
+
+  EventLoop::Handle signals_;
+  Fd terminal_of_session_;  // "/dev/tty", to notice a hang-up
+  std::optional<RawTerminal> raw_;
+  Time last_interrupt_{};
+  int interrupts_ = 0;
+  EventLoop::Handle time_limit_;
+  bool timed_out_ = false;
+};
+
+/// remote run: the whole process. Returns an exit status, or does not return (death by signal).
+int run(const RunOptions& options);
+
+}  // namespace hob::cli

@@ -1,0 +1,11 @@
+#pragma once
+
+#include "cli/options.h"
+
+namespace hob::cli {
+
+/// Does what the user asked and returns the exit status. `argv` is passed on to the program that
+/// carries out `remote cell`.
+int carry_out(const Command& command, char** argv);
+
+}  // namespace hob::cli

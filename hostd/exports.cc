@@ -1,0 +1,783 @@
+#include "hostd/exports.h"
+
+#include <fmt/core.h>
+
+#include <algorithm>
+#include <csignal>
+#include <utility>
+
+#include "base/log.h"
+#include "hostd/convert.h"
+#include "hostd/users.h"
+#include "wire/grant_token.h"
+
+namespace hob::hostd {
+namespace {
+
+/// A host may take that long to begin a job, or to make ready for one that moves.
+constexpr auto kStartLimit = seconds(10);
+/// From Depart until the target asks to commit: the image of the largest job over a slow link.
+constexpr auto kMoveLimit = seconds(120);
+/// Grants can turn out to be stale (the owner came back in between); then another one is asked for.
+constexpr unsigned kMostTries = 20;
+constexpr auto kShadowGrace = seconds(30);
+constexpr auto kLookForSites = seconds(5);
+constexpr auto kSiteAnswer = seconds(4);
+constexpr auto kSilence = seconds(12);
+
+pb::Envelope done() {
+  pb::Envelope envelope;
+  envelope.mutable_done();
+  return envelope;
+}
+
+uint64_t wall_ns() {
+  return static_cast<uint64_t>(
+      std::chrono::duration_cast<nanoseconds>(WallClock::now().time_since_epoch()).count());
+}
+
+double ms(uint64_t ns) { return static_cast<double>(ns) / 1e6; }
+
+pb::Identity identity_of(const wire::PeerIdentity& who) {
+  pb::Identity identity;
+  identity.set_uid(who.uid);
+  identity.set_gid(who.gid);
+  for (gid_t group : who.groups) identity.add_groups(group);
+  identity.set_user(user_name(who.uid));
+  return identity;
+}
+
+}  // namespace
+
+Exports::Exports(EventLoop& loop, Post& post, RecordStore store, JobNumbers numbers,
+                 Options options, std::function<void()> changed)
+    : loop_(loop),
+      post_(post),
+      store_(std::move(store)),
+      numbers_(std::move(numbers)),
+      options_(std::move(options)),
+      changed_(std::move(changed)) {
+  site_timer_ = loop_.every(kLookForSites, [this] { look_for_sites(); });
+}
+
+Exports::~Exports() = default;
+
+Exports::ExportPtr Exports::find(const std::string& job) const {
+  auto it = exports_.find(job);
+  return it == exports_.end() ? nullptr : it->second;
+}
+
+std::string Exports::new_job_id() {
+  return fmt::format("{}.{}", post_.own_name(), numbers_.next());
+}
+
+void Exports::recover() {
+  for (Record& record : store_.load()) {
+    pb::ExportRecord state = record.state();
+    auto e = std::make_shared<Export>(state);
+    e->record.abandon(state.attempt());
+    e->phase = Export::Phase::running;
+    e->command = command_line(state.run().program());
+    e->site_heard = Clock::now();
+    e->grant = coordinator_->adopt(state.lease(), state.site(), state.identity().user());
+    e->shadow_limit = loop_.after(kShadowGrace, [this, weak = std::weak_ptr<Export>(e)] {
+      ExportPtr late = weak.lock();
+      if (!late || late->shadow) return;
+      log::info("job {}: its shadow did not come back; killed", late->job());
+      end_everywhere(late);
+    });
+    log::info("job {} on {}: taken over from an earlier hostd", e->job(), e->record.site());
+    exports_[e->job()] = std::move(e);
+  }
+}
+
+// ---------------------------------------------------------------------------------- shadows
+
+void Exports::on_run(const Shadow& shadow, const wire::PeerIdentity& who,
+                     const pb::Envelope& request) {
+  const pb::Run& run = request.run();
+  const auto refuse = [&](pb::Failure::Kind kind, const std::string& text) {
+    shadow->answer(request, wire::failure(kind, text));
+  };
+  if (run.program().arguments_size() == 0) return refuse(pb::Failure::USAGE, "run: no command");
+  if (who.uid == 0 || who.gid == 0)
+    return refuse(pb::Failure::NOT_PERMITTED,
+                  "run: jobs of root are not taken; run as an ordinary user");
+  const bool local = run.local() || run.host() == post_.own_name();
+  if (!local && who.uid < options_.min_uid)
+    return refuse(pb::Failure::NOT_PERMITTED,
+                  fmt::format("run: jobs of user id {} do not leave home (owner.min_uid is {}); use "
+                              "--local, or run as an ordinary user",
+                              who.uid, options_.min_uid));
+  if (!local && !options_.may_export)
+    return refuse(pb::Failure::NOT_PERMITTED,
+                  "run: this host sends no jobs away (owner.export); use --local");
+  if (by_shadow_.contains(shadow.get())) return refuse(pb::Failure::USAGE, "run: one job a shadow");
+
+  pb::ExportRecord state;
+  state.set_job(new_job_id());
+  *state.mutable_identity() = identity_of(who);
+  *state.mutable_run() = run;
+  auto e = std::make_shared<Export>(std::move(state));
+  e->shadow = shadow;
+  e->command = command_line(run.program());
+  exports_[e->job()] = e;
+  by_shadow_[shadow.get()] = e->job();
+
+  pb::Envelope accepted;
+  accepted.mutable_accepted()->set_job(e->job());
+  shadow->answer(request, std::move(accepted));
+  if (local) return start_on(e, post_.own_name());
+  look_for_host(e);
+}
+
+void Exports::on_attach(const Shadow& shadow, const wire::PeerIdentity& who,
+                        const pb::Envelope& request) {
+  ExportPtr e = find(request.attach().job());
+  if (!e || e->record.state().identity().uid() != who.uid)
+    return shadow->answer(
+        request, wire::failure(pb::Failure::NOT_FOUND,
+                               fmt::format("no job {} of yours runs any more",
+                                           request.attach().job())));
+  if (e->shadow) by_shadow_.erase(e->shadow.get());
+  e->shadow = shadow;
+  e->shadow_limit.reset();
+  by_shadow_[shadow.get()] = e->job();
+  pb::Envelope accepted;
+  accepted.mutable_accepted()->set_job(e->job());
+  shadow->answer(request, std::move(accepted));
+  pb::Envelope started;
+  started.mutable_started()->set_job(e->job());
+  started.mutable_started()->set_host(e->record.site());
+  to_shadow(e, {std::move(started), {}});
+  pb::Envelope attach;
+  *attach.mutable_attach() = request.attach();
+  post_.send(e->record.site(), std::move(attach));
+}
+
+void Exports::on_shadow_message(const Shadow& shadow, wire::Message message) {
+  auto it = by_shadow_.find(shadow.get());
+  ExportPtr e = it == by_shadow_.end() ? nullptr : find(it->second);
+  if (!e || e->record.site().empty()) return;  // ended, or not begun: offsets make up for it
+  pb::Envelope& envelope = message.envelope;
+  switch (envelope.body_case()) {
+    case pb::Envelope::kData: envelope.mutable_data()->set_job(e->job()); break;
+    case pb::Envelope::kAck: envelope.mutable_ack()->set_job(e->job()); break;
+    case pb::Envelope::kSignal: envelope.mutable_signal()->set_job(e->job()); break;
+    case pb::Envelope::kWindowSize: envelope.mutable_window_size()->set_job(e->job()); break;
+    default:
+      log::warning("job {}: its shadow sent a message of kind {}", e->job(),
+                   static_cast<int>(envelope.body_case()));
+      return;
+  }
+  post_.send(e->record.site(), std::move(message));
+}
+
+void Exports::on_shadow_gone(const wire::StreamChannel* shadow) {
+  auto it = by_shadow_.find(shadow);
+  if (it == by_shadow_.end()) return;
+  ExportPtr e = find(it->second);
+  by_shadow_.erase(it);
+  if (!e) return;
+  e->shadow.reset();
+  log::info("job {}: its shadow is gone; ended", e->job());
+  end_everywhere(e);
+}
+
+void Exports::to_shadow(const ExportPtr& e, wire::Message message) {
+  message.envelope.set_request(0);
+  if (e->shadow) e->shadow->send(std::move(message));
+}
+
+void Exports::note(const ExportPtr& e, const std::string& text) {
+  pb::Envelope envelope;
+  envelope.mutable_note()->set_job(e->job());
+  envelope.mutable_note()->set_text(text);
+  to_shadow(e, {std::move(envelope), {}});
+}
+
+// ---------------------------------------------------------------------------------- finding a host
+
+void Exports::look_for_host(const ExportPtr& e) {
+  const pb::Run& run = e->record.state().run();
+  pb::Select select;
+  select.set_user(e->record.state().identity().user());
+  select.set_host(run.host());
+  select.add_exclude(post_.own_name());
+  select.set_no_wait(run.no_wait() && !run.or_local());
+  std::weak_ptr<Export> weak = e;
+  e->phase = Export::Phase::waiting;
+  e->select = coordinator_->select(
+      std::move(select),
+      {[this, weak](Grant grant) {
+         if (ExportPtr x = weak.lock()) on_granted(x, std::move(grant));
+       },
+       [this, weak](const std::string& reason) {
+         ExportPtr x = weak.lock();
+         if (!x || x->phase != Export::Phase::waiting) return;
+         if (x->record.state().run().or_local()) {
+           coordinator_->withdraw(x->select);
+           note(x, fmt::format("{}; running at home", reason));
+           return start_on(x, post_.own_name());
+         }
+         if (x->waiting_reason.empty()) report(x, pb::JobReport::WAITING);
+         x->waiting_reason = reason;
+         pb::Envelope envelope;
+         envelope.mutable_waiting()->set_job(x->job());
+         envelope.mutable_waiting()->set_reason(reason);
+         to_shadow(x, {std::move(envelope), {}});
+       },
+       [this, weak](const pb::Failure& failure) {
+         if (ExportPtr x = weak.lock()) fail(x, failure.kind(), failure.text());
+       }});
+}
+
+void Exports::on_granted(const ExportPtr& e, Grant grant) {
+  const std::string host = grant->host().name();
+  e->grant = std::move(grant);
+  start_on(e, host);
+}
+
+void Exports::start_on(const ExportPtr& e, const std::string& host) {
+  e->phase = Export::Phase::starting;
+  e->waiting_reason.clear();
+  pb::Envelope envelope;
+  pb::Start* start = envelope.mutable_start();
+  start->set_job(e->job());
+  start->set_home(post_.own_name());
+  *start->mutable_program() = e->record.state().run().program();
+  *start->mutable_identity() = e->record.state().identity();
+  *start->mutable_clocks() = clocks_now();
+  start->set_keep(e->record.state().run().keep());
+  if (e->grant) {
+    start->set_lease(e->grant->lease());
+    start->set_token(e->grant->token());
+    start->set_expires_wall_ns(e->grant->expires_wall_ns());
+  }
+  post_.request(host, std::move(envelope), kStartLimit,
+                [this, weak = std::weak_ptr<Export>(e), host](wire::Message answer) {
+                  if (ExportPtr x = weak.lock()) {
+                    on_start_answer(x, host, answer.envelope);
+                  } else if (answer.envelope.has_started()) {
+                    // Its shadow has gone meanwhile.
+                    pb::Envelope kill;
+                    kill.mutable_kill()->set_job(answer.envelope.started().job());
+                    post_.send(host, std::move(kill));
+                  }
+                });
+}
+
+void Exports::on_start_answer(const ExportPtr& e, const std::string& host,
+                              const pb::Envelope& answer) {
+  if (answer.has_started()) {
+    e->phase = Export::Phase::running;
+    e->site_heard = Clock::now();
+    e->record.place(host, e->grant ? e->grant->lease() : 0);
+    save(e);
+    report(e, pb::JobReport::RUNNING);
+    changed_();
+    return to_shadow(e, {answer, {}});
+  }
+  const pb::Failure& failure = answer.failure();
+  e->grant.reset();
+  switch (failure.kind()) {
+    case pb::Failure::STALE:
+      // Its owner came back, or another job was quicker. The next host, please.
+      if (++e->tries < kMostTries) return look_for_host(e);
+      return fail(e, pb::Failure::NO_HOST, failure.text());
+    case pb::Failure::UNREACHABLE: {
+      pb::Envelope kill;
+      kill.mutable_kill()->set_job(e->job());
+      post_.send(host, std::move(kill));
+      return fail(e, pb::Failure::LOST,
+                  fmt::format("{} did not answer the start of the job within {} s; it may have begun "
+                              "there, and was told to stop",
+                              host, kStartLimit.count()));
+    }
+    default: return fail(e, failure.kind(), failure.text());
+  }
+}
+
+// ---------------------------------------------------------------------------------- while it runs
+
+bool Exports::on_message(const std::string& from, wire::Message& message,
+                         const Post::Reply& reply) {
+  pb::Envelope& envelope = message.envelope;
+  const auto stale = [&] {
+    reply(wire::failure(pb::Failure::STALE, "no such job at home"));
+    return true;
+  };
+  switch (envelope.body_case()) {
+    case pb::Envelope::kData:
+    case pb::Envelope::kAck: {
+      const std::string& job =
+          envelope.has_data() ? envelope.data().job() : envelope.ack().job();
+      ExportPtr e = find(job);
+      if (!e) return false;
+      // During a move the old and the new site may both still have something to say.
+      if (from == e->record.site()) e->site_heard = Clock::now();
+      to_shadow(e, std::move(message));
+      return true;
+    }
+    case pb::Envelope::kExited: {
+      ExportPtr e = find(envelope.exited().job());
+      // Unknown: it was told to end, and now has. Either way its starter may go.
+      reply(done());
+      if (e && from == e->record.site()) on_exited(e, envelope.exited());
+      return true;
+    }
+    case pb::Envelope::kEvictRequest: {
+      const pb::EvictRequest& evict = envelope.evict_request();
+      ExportPtr e = find(evict.job());
+      if (!e || (from != e->record.site() && e->phase == Export::Phase::running)) return stale();
+      e->site_heard = Clock::now();
+      if (e->phase == Export::Phase::running && !e->record.moving())
+        begin_move(e, post_.own_name(), evict.reason(), nullptr);
+      reply(done());
+      return true;
+    }
+    case pb::Envelope::kCommit: {
+      ExportPtr e = find(envelope.commit().job());
+      if (!e) return stale();
+      on_commit(e, from, envelope.commit(), reply);
+      return true;
+    }
+    case pb::Envelope::kSettle: {
+      ExportPtr e = find(envelope.settle().job());
+      pb::Envelope settled;
+      settled.mutable_settled()->set_job(envelope.settle().job());
+      // A job that has ended here cannot live there either.
+      settled.mutable_settled()->set_committed(!e || e->record.settle(envelope.settle().attempt()));
+      if (e) save(e);
+      reply(std::move(settled));
+      return true;
+    }
+    case pb::Envelope::kArrived: {
+      ExportPtr e = find(envelope.arrived().job());
+      if (!e || from != e->record.site()) return false;
+      e->site_heard = Clock::now();
+      e->suspended.clear();
+      ++e->moves;
+      if (e->last_move) {
+        e->last_move->arrived = true;
+        if (auto on_end = std::exchange(e->last_move->on_end, nullptr)) on_end(done());
+      }
+      pb::Envelope started;
+      started.mutable_started()->set_job(e->job());
+      started.mutable_started()->set_host(from);
+      to_shadow(e, {std::move(started), {}});
+      report(e, pb::JobReport::RUNNING);
+      changed_();
+      return true;
+    }
+    case pb::Envelope::kPagesIn: {
+      ExportPtr e = find(envelope.pages_in().job());
+      if (!e || from != e->record.site()) return false;
+      if (!envelope.pages_in().error().empty()) {
+        lose(e, fmt::format("its last pages did not reach {}: {}", from, envelope.pages_in().error()));
+        return true;
+      }
+      if (e->last_move) {
+        e->last_move->pages = envelope.pages_in().figures();
+        note_move(e);
+      }
+      return true;
+    }
+    case pb::Envelope::kDeparted: {
+      ExportPtr e = find(envelope.departed().job());
+      if (e) on_departed(e, envelope.departed());
+      return true;
+    }
+    case pb::Envelope::kSuspended: {
+      ExportPtr e = find(envelope.suspended().job());
+      if (!e || from != e->record.site()) return false;
+      e->suspended = envelope.suspended().reason();
+      note(e, envelope.suspended().resumed()
+                  ? fmt::format("goes on on {}", from)
+                  : fmt::format("suspended on {}: {}", from, e->suspended));
+      report(e, envelope.suspended().resumed() ? pb::JobReport::RUNNING : pb::JobReport::SUSPENDED);
+      return true;
+    }
+    case pb::Envelope::kLost: {
+      const pb::Lost& lost = envelope.lost();
+      ExportPtr e = find(lost.job());
+      if (!e) return true;
+      if (lost.attempt() == 0) {
+        if (from == e->record.site()) lose(e, lost.text());
+      } else if (e->record.settle(lost.attempt())) {
+        lose(e, lost.text());
+      } else if (e->move && e->move->attempt == lost.attempt()) {
+        give_up_move(e, lost.text());
+      }
+      return true;
+    }
+    case pb::Envelope::kWhereIs: {
+      ExportPtr e = find(envelope.where_is().job());
+      const bool there = e && (e->phase != Export::Phase::running || e->record.site() == from ||
+                               e->move != nullptr || e->last_move != nullptr);
+      if (!there) return false;
+      reply(done());
+      return true;
+    }
+    default: return false;
+  }
+}
+
+void Exports::on_exited(const ExportPtr& e, const pb::Exited& exited) {
+  pb::Envelope envelope;
+  *envelope.mutable_exited() = exited;
+  report(e, pb::JobReport::DONE, exited.status());
+  to_shadow(e, {std::move(envelope), {}});
+  forget(e);
+}
+
+void Exports::look_for_sites() {
+  for (const auto& [job, e] : std::map(exports_)) {
+    if (e->phase != Export::Phase::running || e->record.site() == post_.own_name()) continue;
+    const std::string site = e->record.site();
+    const Duration silence = Clock::now() - e->site_heard;
+    if (silence > kSilence && !e->site_silent) {
+      e->site_silent = true;
+      note(e, fmt::format("{} has not answered for {} s; waiting for it", site,
+                          std::chrono::duration_cast<seconds>(silence).count()));
+    }
+    if (silence > options_.home_lost_after) {
+      lose(e, fmt::format("{}, where it ran, has been silent for {} s", site,
+                          std::chrono::duration_cast<seconds>(silence).count()));
+      continue;
+    }
+    pb::Envelope envelope;
+    envelope.mutable_where_is()->set_job(job);
+    post_.request(site, std::move(envelope), kSiteAnswer,
+                  [this, weak = std::weak_ptr<Export>(e), site](wire::Message answer) {
+                    ExportPtr x = weak.lock();
+                    if (!x || x->record.site() != site || x->record.moving()) return;
+                    if (!answer.envelope.has_failure()) {
+                      x->site_heard = Clock::now();
+                      if (std::exchange(x->site_silent, false))
+                        note(x, fmt::format("{} answers again", site));
+                    } else if (answer.envelope.failure().kind() == pb::Failure::STALE) {
+                      lose(x, fmt::format("{} does not have it any more; it has been restarted", site));
+                    }
+                  });
+  }
+}
+
+void Exports::on_revoked(const pb::Revoked& revoked) {
+  for (const auto& [job, e] : std::map(exports_)) {
+    if (!e->grant || e->grant->lease() != revoked.lease()) continue;
+    // The host itself asks us to take the job back when its owner returns; only a reclaim is ours to act.
+    if (revoked.reclaim() && e->phase == Export::Phase::running && !e->record.moving())
+      begin_move(e, post_.own_name(), revoked.reason(), nullptr);
+    return;
+  }
+}
+
+// ---------------------------------------------------------------------------------- moving
+
+void Exports::migrate(const std::string& job, const std::string& host,
+                      std::function<void(pb::Envelope)> on_end) {
+  ExportPtr e = find(job);
+  const std::string target = host.empty() ? post_.own_name() : host;
+  const auto refuse = [&](const std::string& text) {
+    on_end(wire::failure(pb::Failure::USAGE, text));
+  };
+  if (!e || e->phase != Export::Phase::running) return refuse(fmt::format("job {} does not run", job));
+  if (e->record.moving()) return refuse(fmt::format("job {} is on the move already", job));
+  if (e->record.site() == target) return refuse(fmt::format("job {} is on {} already", job, target));
+  if (target == post_.own_name()) return begin_move(e, target, "asked for", std::move(on_end));
+  pb::Select select;
+  select.set_user(e->record.state().identity().user());
+  select.set_host(target);
+  select.set_no_wait(true);
+  auto shared = std::make_shared<std::function<void(pb::Envelope)>>(std::move(on_end));
+  coordinator_->select(
+      std::move(select),
+      {[this, weak = std::weak_ptr<Export>(e), target, shared](Grant grant) {
+         ExportPtr x = weak.lock();
+         if (x && x->phase == Export::Phase::running && !x->record.moving())
+           return begin_move(x, target, "asked for", std::move(*shared), std::move(grant));
+         (*shared)(wire::failure(pb::Failure::NOT_FOUND, "the job has ended meanwhile"));
+       },
+       [](const std::string&) {},
+       [shared](const pb::Failure& failure) {
+         (*shared)(wire::failure(failure.kind(), failure.text()));
+       }});
+}
+
+void Exports::begin_move(const ExportPtr& e, const std::string& target, const std::string& reason,
+                         std::function<void(pb::Envelope)> on_end, Grant grant) {
+  e->move = std::make_unique<Move>();
+  e->move->attempt = e->record.begin(target);
+  e->move->from = e->record.site();
+  e->move->target = target;
+  e->move->reason = reason;
+  e->move->grant = std::move(grant);
+  e->move->on_end = std::move(on_end);
+  save(e);
+  report(e, pb::JobReport::MOVING);
+  log::info("job {}: from {} to {} ({})", e->job(), e->record.site(), target, reason);
+
+  const std::string key = wire::random_bytes(32);
+  pb::Envelope envelope;
+  pb::Receive* receive = envelope.mutable_receive();
+  receive->set_job(e->job());
+  receive->set_attempt(e->move->attempt);
+  receive->set_key(key);
+  receive->set_home(post_.own_name());
+  *receive->mutable_identity() = e->record.state().identity();
+  *receive->mutable_program() = e->record.state().run().program();
+  receive->mutable_program()->clear_environment();  // it is in the guest's memory
+  *receive->mutable_clocks() = clocks_now();
+  receive->set_keep(e->record.state().run().keep());
+  if (e->move->grant) {
+    receive->set_lease(e->move->grant->lease());
+    receive->set_token(e->move->grant->token());
+    receive->set_expires_wall_ns(e->move->grant->expires_wall_ns());
+  }
+  post_.request(target, std::move(envelope), kStartLimit,
+                [this, weak = std::weak_ptr<Export>(e), attempt = e->move->attempt,
+                 key](wire::Message answer) {
+                  if (ExportPtr x = weak.lock()) on_listening(x, attempt, answer.envelope, key);
+                });
+}
+
+void Exports::on_listening(const ExportPtr& e, uint64_t attempt, const pb::Envelope& answer,
+                           const std::string& key) {
+  if (!e->move || e->move->attempt != attempt) return;  // given up meanwhile; the target was told
+  if (!answer.has_listening()) return give_up_move(e, answer.failure().text());
+  pb::Envelope envelope;
+  pb::Depart* depart = envelope.mutable_depart();
+  depart->set_job(e->job());
+  depart->set_attempt(attempt);
+  depart->set_address(answer.listening().address());
+  depart->set_port(answer.listening().port());
+  depart->set_key(key);
+  post_.send(e->record.site(), std::move(envelope));
+  e->move->limit = loop_.after(kMoveLimit, [this, weak = std::weak_ptr<Export>(e)] {
+    ExportPtr x = weak.lock();
+    if (x && x->move)
+      give_up_move(x, fmt::format("not finished within {} s", kMoveLimit.count()));
+  });
+}
+
+void Exports::on_commit(const ExportPtr& e, const std::string& from, const pb::Commit& commit,
+                        const Post::Reply& reply) {
+  const bool first = e->record.moving();
+  const uint64_t lease = e->move && e->move->grant ? e->move->grant->lease() : 0;
+  Record next = e->record;
+  if (!next.commit(commit.attempt(), from, lease))
+    return reply(wire::failure(pb::Failure::STALE, "this attempt was given up"));
+  if (first) {
+    // On file before it counts: a hostd that is restarted now must not think otherwise.
+    if (Result<void> saved = store_.save(next); !saved.ok()) {
+      reply(wire::failure(pb::Failure::STALE, saved.error().text));
+      return give_up_move(e, saved.error().text);
+    }
+    e->record = std::move(next);
+    e->last_move = std::move(e->move);
+    e->last_move->limit.reset();
+    // The old site's slot is free when the old site is clean: note_move() drops it.
+    std::swap(e->grant, e->last_move->grant);
+  }
+  reply(done());
+}
+
+void Exports::on_departed(const ExportPtr& e, const pb::Departed& departed) {
+  if (e->last_move && e->last_move->attempt == departed.attempt()) {
+    e->last_move->departed = true;
+    e->last_move->source = departed.figures();
+    return note_move(e);
+  }
+  if (!e->move || e->move->attempt != departed.attempt()) return;
+  std::string why = departed.text();
+  if (departed.obstacles_size() > 0) {
+    why = departed.obstacles(0);
+    e->suspended = why;
+  }
+  give_up_move(e, why);
+}
+
+void Exports::give_up_move(const ExportPtr& e, const std::string& why) {
+  std::unique_ptr<Move> move = std::move(e->move);
+  e->record.abandon(move->attempt);
+  save(e);
+  pb::Envelope envelope;
+  envelope.mutable_abandon()->set_job(e->job());
+  envelope.mutable_abandon()->set_attempt(move->attempt);
+  post_.send(move->target, std::move(envelope));
+  log::warning("job {}: not moved from {} to {}: {}", e->job(), e->record.site(), move->target, why);
+  note(e, fmt::format("could not be moved from {} to {}: {}", e->record.site(), move->target, why));
+  report_move(e, *move, false, why);
+  report(e, pb::JobReport::RUNNING);
+  if (move->on_end)
+    move->on_end(wire::failure(pb::Failure::INTERNAL,
+                               fmt::format("job {} was not moved: {}", e->job(), why)));
+}
+
+void Exports::note_move(const ExportPtr& e) {
+  Move& move = *e->last_move;
+  const bool pages_in = move.pages.push_ns() != 0 || move.pages.pages_moved() != 0;
+  if (!move.departed || !pages_in) return;
+  const pb::MoveFigures& source = move.source;
+  const pb::MoveFigures& pages = move.pages;
+  note(e, fmt::format("moved from {} to {} ({}): frozen {:.1f} ms; {} pages, {} of them on demand; {} "
+                      "clean after {:.0f} ms",
+                      move.from, move.target, move.reason, ms(source.freeze_ns()),
+                      pages.pages_moved(), pages.pages_demanded(), move.from,
+                      ms(source.clean_ns())));
+  report_move(e, move, true, "");
+  e->last_move.reset();  // and with it the grant of the old site
+}
+
+// ---------------------------------------------------------------------------------- ending
+
+void Exports::lose(const ExportPtr& e, const std::string& why) {
+  const std::string text = fmt::format("job {} is lost: {}", e->job(), why);
+  log::error("{}", text);
+  report(e, pb::JobReport::LOST, 0, why);
+  to_shadow(e, {wire::failure(pb::Failure::LOST, text), {}});
+  end_everywhere(e);
+}
+
+void Exports::fail(const ExportPtr& e, pb::Failure::Kind kind, const std::string& text) {
+  report(e, pb::JobReport::LOST, 0, text);
+  to_shadow(e, {wire::failure(kind, text), {}});
+  forget(e);
+}
+
+void Exports::end_everywhere(const ExportPtr& e) {
+  if (e->phase == Export::Phase::waiting) coordinator_->withdraw(e->select);
+  if (e->move) {
+    e->record.abandon(e->move->attempt);
+    pb::Envelope abandon;
+    abandon.mutable_abandon()->set_job(e->job());
+    abandon.mutable_abandon()->set_attempt(e->move->attempt);
+    post_.send(e->move->target, std::move(abandon));
+  }
+  if (!e->record.site().empty()) {
+    pb::Envelope kill;
+    kill.mutable_kill()->set_job(e->job());
+    post_.send(e->record.site(), std::move(kill));
+    report(e, pb::JobReport::DONE, SIGKILL);
+  }
+  forget(e);
+}
+
+void Exports::forget(const ExportPtr& e) {
+  e->phase = Export::Phase::ended;
+  store_.remove(e->job());
+  if (e->last_move) report_move(e, *e->last_move, true, "ended before its figures came");
+  if (e->shadow) by_shadow_.erase(e->shadow.get());
+  exports_.erase(e->job());
+  changed_();
+}
+
+bool Exports::signal(const std::string& job, int number) {
+  ExportPtr e = find(job);
+  if (!e) return false;
+  if (number == 0 || e->record.site().empty()) {
+    to_shadow(e, {wire::failure(pb::Failure::LOST, fmt::format("job {} was ended by `remote kill`",
+                                                               job)), {}});
+    end_everywhere(e);
+    return true;
+  }
+  pb::Envelope envelope;
+  envelope.mutable_signal()->set_job(job);
+  envelope.mutable_signal()->set_number(number);
+  post_.send(e->record.site(), std::move(envelope));
+  return true;
+}
+
+// ---------------------------------------------------------------------------------- telling
+
+std::string Exports::resolve(const std::string& prefix) const {
+  if (exports_.contains(prefix)) return prefix;
+  std::string found;
+  for (const auto& [job, e] : exports_) {
+    const size_t dot = job.rfind('.');
+    if (!job.starts_with(prefix) && job.substr(dot + 1) != prefix) continue;
+    if (!found.empty()) return "";
+    found = job;
+  }
+  return found;
+}
+
+uint32_t Exports::uid_of(const std::string& job) const {
+  ExportPtr e = find(job);
+  return e ? e->record.state().identity().uid() : 0;
+}
+
+std::vector<pb::JobStatus> Exports::list() const {
+  std::vector<pb::JobStatus> jobs;
+  for (const auto& [job, e] : exports_) {
+    pb::JobStatus status;
+    pb::JobReport* report = status.mutable_job();
+    report->set_job(job);
+    report->set_user(e->record.state().identity().user());
+    report->set_uid(e->record.state().identity().uid());
+    report->set_command(e->command);
+    report->set_host(e->record.site());
+    report->set_state(e->phase != Export::Phase::running ? pb::JobReport::WAITING
+                      : e->record.moving()               ? pb::JobReport::MOVING
+                      : !e->suspended.empty()            ? pb::JobReport::SUSPENDED
+                                                         : pb::JobReport::RUNNING);
+    status.set_home(post_.own_name());
+    status.set_started_wall_ns(e->record.state().started_wall_ns());
+    status.set_reason(!e->suspended.empty() ? e->suspended : e->waiting_reason);
+    status.set_moves(e->moves);
+    jobs.push_back(std::move(status));
+  }
+  return jobs;
+}
+
+bool Exports::any_abroad() const {
+  return std::any_of(exports_.begin(), exports_.end(), [&](const auto& entry) {
+    return entry.second->phase == Export::Phase::running &&
+           entry.second->record.site() != post_.own_name();
+  });
+}
+
+void Exports::save(const ExportPtr& e) {
+  if (e->record.site().empty()) return;
+  if (Result<void> saved = store_.save(e->record); !saved.ok())
+    log::error("job {}: {}; it would not survive a restart of hostd", e->job(), saved.error().text);
+}
+
+void Exports::report(const ExportPtr& e, pb::JobReport::State state, int status,
+                     const std::string& text) {
+  pb::Envelope envelope;
+  pb::JobReport* report = envelope.mutable_job_report();
+  report->set_job(e->job());
+  report->set_user(e->record.state().identity().user());
+  report->set_uid(e->record.state().identity().uid());
+  report->set_command(e->command);
+  report->set_state(state);
+  report->set_host(e->record.site());
+  report->set_exit_status(status);
+  report->set_lease(e->record.state().lease());
+  report->set_wall_ns(wall_ns());
+  report->set_text(text);
+  coordinator_->tell(std::move(envelope));
+}
+
+void Exports::report_move(const ExportPtr& e, const Move& move, bool moved,
+                          const std::string& text) {
+  pb::Envelope envelope;
+  pb::MoveReport* report = envelope.mutable_move_report();
+  report->set_job(e->job());
+  report->set_from(moved ? move.from : e->record.site());
+  report->set_to(move.target);
+  report->set_reason(move.reason);
+  report->set_moved(moved);
+  report->set_text(text);
+  pb::MoveFigures* figures = report->mutable_figures();
+  *figures = move.source;
+  figures->set_push_ns(move.pages.push_ns());
+  figures->set_pages_moved(std::max(move.pages.pages_moved(), move.source.pages_moved()));
+  figures->set_pages_demanded(std::max(move.pages.pages_demanded(), move.source.pages_demanded()));
+  report->set_wall_ns(wall_ns());
+  coordinator_->tell(std::move(envelope));
+}
+
+}  // namespace hob::hostd

@@ -1,0 +1,136 @@
+#pragma once
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/event_loop.h"
+#include "hostd/coordinator_link.h"
+#include "hostd/post.h"
+#include "hostd/record.h"
+#include "wire/stream.h"
+
+namespace hob::hostd {
+
+/// The home side: the jobs that were started on this host, wherever they run.
+///
+/// Home finds a host for each job, starts it there, carries the bytes between shadow and guest, decides
+/// every move (record.h) and brings the job back when its host asks. A job ends when its root process
+/// does, or with its shadow. One thread, the loop's.
+class Exports {
+ public:
+  struct Options {
+    uint32_t min_uid = 1000;
+    bool may_export = true;             ///< owner's policy: `export` is not "none"
+    Duration home_lost_after = minutes(10);
+  };
+  Exports(EventLoop& loop, Post& post, RecordStore store, JobNumbers numbers, Options options,
+          std::function<void()> changed);
+  ~Exports();
+  void set_coordinator(CoordinatorLink* coordinator) { coordinator_ = coordinator; }
+
+  /// Takes up the jobs that an earlier hostd of this boot has left; their shadows have kShadowGrace to
+  /// come back.
+  void recover();
+
+  /// A shadow's connection. The channel's messages go to on_shadow_message.
+  using Shadow = std::shared_ptr<wire::StreamChannel>;
+  void on_run(const Shadow& shadow, const wire::PeerIdentity& who, const pb::Envelope& request);
+  void on_attach(const Shadow& shadow, const wire::PeerIdentity& who, const pb::Envelope& request);
+  void on_shadow_message(const Shadow& shadow, wire::Message message);
+  void on_shadow_gone(const wire::StreamChannel* shadow);
+
+  /// Messages of our jobs from the hosts where they run. False if it was not about one of them.
+  bool on_message(const std::string& from, wire::Message& message, const Post::Reply& reply);
+  void on_revoked(const pb::Revoked& revoked);
+
+  /// For `remote migrate`: to `host`, or home if empty. Calls back once with Done or Failure.
+  void migrate(const std::string& job, const std::string& host,
+               std::function<void(pb::Envelope)> on_end);
+  /// For `remote kill`; 0 ends it for good. False: no such job.
+  bool signal(const std::string& job, int number);
+  /// The job of that name, or the only one that begins so; empty if none or several.
+  std::string resolve(const std::string& prefix) const;
+  uint32_t uid_of(const std::string& job) const;
+
+  std::vector<pb::JobStatus> list() const;
+  /// Some of our jobs run on other hosts and may come home at any moment.
+  bool any_abroad() const;
+
+ private:
+  struct Move {
+    uint64_t attempt = 0;
+    std::string from, target, reason;
+    Grant grant;              // of the target, if it is another host
+    bool arrived = false, departed = false;
+    pb::MoveFigures source, pages;
+    std::function<void(pb::Envelope)> on_end;
+    EventLoop::Handle limit;
+  };
+  struct Export {
+    explicit Export(pb::ExportRecord state) : record(std::move(state)) {}
+    Record record;
+    Shadow shadow;
+    std::string command;
+    enum class Phase { waiting, starting, running, ended } phase = Phase::waiting;
+    uint64_t select = 0;      // number of the wish, while waiting
+    Grant grant;
+    std::unique_ptr<Move> move;
+    std::unique_ptr<Move> last_move;  // committed; its figures are still coming
+    std::string waiting_reason, suspended;
+    EventLoop::Handle shadow_limit;
+    Time site_heard{};
+    bool site_silent = false;
+    unsigned tries = 0, moves = 0;
+    const std::string& job() const { return record.state().job(); }
+  };
+  using ExportPtr = std::shared_ptr<Export>;
+
+  ExportPtr find(const std::string& job) const;
+  std::string new_job_id();
+  // Finding a host.
+  void look_for_host(const ExportPtr& e);
+  void on_granted(const ExportPtr& e, Grant grant);
+  void start_on(const ExportPtr& e, const std::string& host);
+  void on_start_answer(const ExportPtr& e, const std::string& host, const pb::Envelope& answer);
+  // While it runs.
+  void on_exited(const ExportPtr& e, const pb::Exited& exited);
+  void look_for_sites();
+  // Moving.
+  void begin_move(const ExportPtr& e, const std::string& target, const std::string& reason,
+                  std::function<void(pb::Envelope)> on_end, Grant grant = {});
+  void on_listening(const ExportPtr& e, uint64_t attempt, const pb::Envelope& answer,
+                    const std::string& key);
+  void on_commit(const ExportPtr& e, const std::string& from, const pb::Commit& commit,
+                 const Post::Reply& reply);
+  void on_departed(const ExportPtr& e, const pb::Departed& departed);
+  void give_up_move(const ExportPtr& e, const std::string& why);
+  void note_move(const ExportPtr& e);
+  // Ending.
+  void lose(const ExportPtr& e, const std::string& why);
+  void fail(const ExportPtr& e, pb::Failure::Kind kind, const std::string& text);
+  void forget(const ExportPtr& e);
+  void end_everywhere(const ExportPtr& e);
+
+  void to_shadow(const ExportPtr& e, wire::Message message);
+  void note(const ExportPtr& e, const std::string& text);
+  void save(const ExportPtr& e);
+  void report(const ExportPtr& e, pb::JobReport::State state, int status = 0,
+              const std::string& text = {});
+  void report_move(const ExportPtr& e, const Move& move, bool moved, const std::string& text);
+
+  EventLoop& loop_;
+  Post& post_;
+  RecordStore store_;
+  JobNumbers numbers_;
+  Options options_;
+  std::function<void()> changed_;
+  CoordinatorLink* coordinator_ = nullptr;
+  std::map<std::string, ExportPtr> exports_;
+  std::map<const wire::StreamChannel*, std::string> by_shadow_;
+  EventLoop::Handle site_timer_;
+};
+
+}  // namespace hob::hostd

@@ -1,0 +1,599 @@
+#include "hostd/guests.h"
+
+#include <fcntl.h>
+#include <fmt/core.h>
+#include <spawn.h>
+#include <sys/epoll.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <csignal>
+
+#include "base/log.h"
+#include "hostd/convert.h"
+
+namespace hob::hostd {
+namespace {
+
+/// How often a home is asked again to take its job back, and how long an answer may take.
+constexpr auto kEvictAgain = seconds(2);
+constexpr auto kHomeAnswer = seconds(5);
+/// A starter whose connection broke has this long to end; then it is killed.
+constexpr auto kStarterGrace = seconds(2);
+/// How often homes are asked whether they still know their guests here.
+constexpr auto kLookForHomes = seconds(10);
+
+uint64_t wall_ns() {
+  return static_cast<uint64_t>(
+      std::chrono::duration_cast<nanoseconds>(WallClock::now().time_since_epoch()).count());
+}
+
+/// The job that a message is about, or nothing for messages that are not about one.
+const std::string* job_of(const pb::Envelope& envelope) {
+  switch (envelope.body_case()) {
+    case pb::Envelope::kStart: return &envelope.start().job();
+    case pb::Envelope::kReceive: return &envelope.receive().job();
+    case pb::Envelope::kDepart: return &envelope.depart().job();
+    case pb::Envelope::kKill: return &envelope.kill().job();
+    case pb::Envelope::kData: return &envelope.data().job();
+    case pb::Envelope::kAck: return &envelope.ack().job();
+    case pb::Envelope::kSignal: return &envelope.signal().job();
+    case pb::Envelope::kWindowSize: return &envelope.window_size().job();
+    case pb::Envelope::kAttach: return &envelope.attach().job();
+    case pb::Envelope::kAbandon: return &envelope.abandon().job();
+    case pb::Envelope::kWhereIs: return &envelope.where_is().job();
+    default: return nullptr;
+  }
+}
+
+}  // namespace
+
+Guests::Guests(EventLoop& loop, Post& post, Options options, std::function<void()> changed)
+    : loop_(loop), post_(post), options_(std::move(options)), changed_(std::move(changed)) {}
+
+Guests::~Guests() = default;
+
+Result<void> Guests::start() {
+  listener_ = TRY(wire::StreamListener::create(
+      loop_, options_.starter_socket, 0600, [this](Fd socket) {
+        auto guest = std::make_shared<Guest>();
+        guests_.push_back(guest);
+        if (auto attached = attach(guest, std::move(socket)); !attached.ok())
+          log::error("{}", attached.error().text);
+      }));
+  home_timer_ = loop_.every(kLookForHomes, [this] { look_for_homes(); });
+  return {};
+}
+
+// ---------------------------------------------------------------------------------- starters
+
+Result<Guests::GuestPtr> Guests::spawn() {
+  auto [ours, theirs] = TRY(make_socket_pair(true));
+  auto guest = std::make_shared<Guest>();
+  guest->cgroup = fmt::format("{}/{}-{}", options_.cgroup, ::getpid(), next_cgroup_++);
+
+  posix_spawn_file_actions_t actions;
+  posix_spawnattr_t attributes;
+  ::posix_spawn_file_actions_init(&actions);
+  ::posix_spawnattr_init(&attributes);
+  ::posix_spawn_file_actions_adddup2(&actions, theirs.get(), 3);
+  ::posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSID | POSIX_SPAWN_SETSIGMASK);
+  sigset_t none;
+  sigemptyset(&none);
+  ::posix_spawnattr_setsigmask(&attributes, &none);
+  const std::string name = post_.own_name();
+  const char* arguments[] = {options_.starter.c_str(), guest->cgroup.c_str(),
+                             options_.starter_socket.c_str(), name.c_str(),
+                             options_.address.c_str(), nullptr};
+  char* no_environment[] = {nullptr};
+  const int code = ::posix_spawn(&guest->starter, options_.starter.c_str(), &actions, &attributes,
+                                 const_cast<char**>(arguments), no_environment);
+  ::posix_spawn_file_actions_destroy(&actions);
+  ::posix_spawnattr_destroy(&attributes);
+  if (code != 0) return Error::sys("start", options_.starter, code);
+  guests_.push_back(guest);
+  TRY(attach(guest, std::move(ours)));
+  TRY(watch_starter(guest));
+  return guest;
+}
+
+Result<void> Guests::attach(const GuestPtr& guest, Fd channel) {
+  std::weak_ptr<Guest> weak = guest;
+  guest->channel = TRY(wire::StreamChannel::create(
+      loop_, std::move(channel),
+      {[this, weak](wire::Message message) {
+         if (GuestPtr g = weak.lock()) on_starter_message(g, std::move(message));
+       },
+       [this, weak](const Error&) {
+         GuestPtr g = weak.lock();
+         if (!g) return;
+         if (g->starter == 0) return (void)std::erase(guests_, g);  // a stranger on our socket
+         g->channel_limit = loop_.after(kStarterGrace, [weak] {
+           if (GuestPtr late = weak.lock()) ::kill(late->starter, SIGKILL);
+         });
+       }}));
+  return {};
+}
+
+Result<void> Guests::watch_starter(const GuestPtr& guest) {
+  guest->pidfd.reset(static_cast<int>(::syscall(SYS_pidfd_open, guest->starter, 0)));
+  if (!guest->pidfd) return Error::sys("watch", fmt::format("starter {}", guest->starter));
+  guest->exit_watch = TRY(loop_.watch(
+      guest->pidfd.get(), EPOLLIN, [this, weak = std::weak_ptr<Guest>(guest)](uint32_t) {
+        if (GuestPtr g = weak.lock()) on_starter_gone(g);
+      }));
+  return {};
+}
+
+void Guests::on_starter_gone(const GuestPtr& guest) {
+  guest->exit_watch.reset();
+  int status = 0;
+  // Not our child if it outlived an earlier hostd; then somebody else reaps it.
+  const bool ours = ::waitpid(guest->starter, &status, WNOHANG) == guest->starter;
+  std::erase(guests_, guest);
+  if (guest->phase != Phase::done && !guest->job.empty()) {
+    const std::string how = ours && WIFSIGNALED(status)
+                                ? fmt::format("was killed by signal {}", WTERMSIG(status))
+                                : "ended unexpectedly";
+    log::error("job {}: its starter {}", guest->job, how);
+    pb::Envelope lost;
+    lost.mutable_lost()->set_job(guest->job);
+    if (guest->phase == Phase::arriving) lost.mutable_lost()->set_attempt(guest->attempt);
+    lost.mutable_lost()->set_text(
+        fmt::format("its starter on {} {}", post_.own_name(), how));
+    post_.send(guest->home, std::move(lost));
+  }
+  for (auto& [number, reply] : guest->replies)
+    reply(wire::failure(pb::Failure::INTERNAL, "the starter ended; see the log of hostd there"));
+  // What a starter that ended well has already removed is not there; everything else goes now.
+  if (auto cgroup = migrate::Cgroup::open(guest->cgroup); cgroup.ok()) {
+    if (auto killed = cgroup->kill(); !killed.ok()) log::warning("{}", killed.error().text);
+    const Time limit = Clock::now() + seconds(2);
+    while (cgroup->populated() && Clock::now() < limit) ::usleep(500);
+    if (auto removed = cgroup->remove(); !removed.ok()) log::error("{}", removed.error().text);
+  }
+  keep_spares();
+  changed_();
+}
+
+Result<Guests::GuestPtr> Guests::take_spare() {
+  for (const GuestPtr& guest : guests_)
+    if (guest->phase == Phase::spare && guest->channel && guest->starter != 0) return guest;
+  return spawn();
+}
+
+void Guests::keep_spares() {
+  size_t spares = 0;
+  for (const GuestPtr& guest : guests_) {
+    if (guest->phase != Phase::spare || guest->starter == 0) continue;
+    ++spares;
+    if (!spares_wanted_) ::kill(guest->starter, SIGKILL);
+  }
+  for (; spares_wanted_ && spares < options_.spares; ++spares)
+    if (auto spare = spawn(); !spare.ok()) return log::error("{}", spare.error().text);
+}
+
+void Guests::set_spares(bool wanted) {
+  if (spares_wanted_ == wanted) return;
+  spares_wanted_ = wanted;
+  keep_spares();
+}
+
+Guests::GuestPtr Guests::find(const std::string& job) {
+  if (job.empty()) return nullptr;
+  for (const GuestPtr& guest : guests_)
+    if (guest->job == job && guest->phase != Phase::done) return guest;
+  return nullptr;
+}
+
+// ---------------------------------------------------------------------------------- from home
+
+bool Guests::on_message(const std::string& from, wire::Message& message, const Post::Reply& reply) {
+  const pb::Envelope& envelope = message.envelope;
+  const std::string* job = job_of(envelope);
+  if (job == nullptr) return false;
+  if (envelope.has_start() || envelope.has_receive()) return begin(from, message, reply), true;
+  GuestPtr guest = find(*job);
+  if (!guest || guest->home != from) return false;
+  guest->home_heard = Clock::now();
+  switch (envelope.body_case()) {
+    case pb::Envelope::kWhereIs: {
+      pb::Envelope here;
+      here.mutable_done();
+      reply(std::move(here));
+      break;
+    }
+    case pb::Envelope::kKill: kill(guest); break;
+    case pb::Envelope::kAbandon:
+      if (guest->phase == Phase::arriving && guest->attempt == envelope.abandon().attempt()) {
+        guest->phase = Phase::done;
+        kill(guest);
+      }
+      break;
+    case pb::Envelope::kDepart: depart(guest, std::move(message)); break;
+    default: guest->channel->send(std::move(message));
+  }
+  return true;
+}
+
+void Guests::begin(const std::string& from, wire::Message& message, const Post::Reply& reply) {
+  pb::Envelope& envelope = message.envelope;
+  const bool starts = envelope.has_start();
+  const std::string job = starts ? envelope.start().job() : envelope.receive().job();
+  const std::string home = starts ? envelope.start().home() : envelope.receive().home();
+  const pb::Identity& identity =
+      starts ? envelope.start().identity() : envelope.receive().identity();
+  if (home != from)
+    return reply(wire::failure(pb::Failure::NOT_PERMITTED, "only its home may start a job"));
+  if (find(job)) return reply(wire::failure(pb::Failure::STALE, "the job is here already"));
+  if (home != post_.own_name()) {
+    Admission admission = admission_;
+    admission.guests = foreign_count();
+    const auto refusal =
+        starts ? admission.refuse(home, identity, envelope.start().lease(),
+                                  envelope.start().token(), envelope.start().expires_wall_ns(),
+                                  WallClock::now())
+               : admission.refuse(home, identity, envelope.receive().lease(),
+                                  envelope.receive().token(), envelope.receive().expires_wall_ns(),
+                                  WallClock::now());
+    if (refusal)
+      return reply(wire::failure(refusal->kind,
+                                 fmt::format("{}: {}", post_.own_name(), refusal->text)));
+  }
+  Result<GuestPtr> taken = take_spare();
+  if (!taken.ok()) return reply(wire::failure(pb::Failure::INTERNAL, taken.error().text));
+  GuestPtr guest = *taken;
+  guest->job = job;
+  guest->home = home;
+  guest->identity = identity;
+  guest->home_heard = Clock::now();
+  guest->started_wall_ns = wall_ns();
+  guest->phase = starts ? Phase::starting : Phase::arriving;
+  if (starts) {
+    guest->lease = envelope.start().lease();
+    guest->keep = envelope.start().keep();
+    guest->command = command_line(envelope.start().program());
+    if (foreign(*guest)) envelope.mutable_start()->set_memory_limit(options_.memory_limit);
+  } else {
+    guest->lease = envelope.receive().lease();
+    guest->attempt = envelope.receive().attempt();
+    guest->keep = envelope.receive().keep();
+    guest->command = command_line(envelope.receive().program());
+    if (foreign(*guest)) envelope.mutable_receive()->set_memory_limit(options_.memory_limit);
+  }
+  pass_to_starter(guest, std::move(message), reply);
+  if (foreign(*guest)) changed_();
+}
+
+void Guests::pass_to_starter(const GuestPtr& guest, wire::Message message,
+                             const Post::Reply& reply) {
+  const uint64_t number = next_request_++;
+  message.envelope.set_request(number);
+  guest->replies[number] = reply;
+  guest->channel->send(std::move(message));
+}
+
+void Guests::kill(const GuestPtr& guest) {
+  // The starter first: it must not see its guest die and report an exit nobody wants. The cgroup goes
+  // with it (on_starter_gone).
+  if (guest->phase != Phase::done && guest->phase != Phase::arriving) guest->phase = Phase::done;
+  ::kill(guest->starter, SIGKILL);
+}
+
+void Guests::kill_all() {
+  for (const GuestPtr& guest : std::vector(guests_))
+    if (guest->starter != 0) kill(guest);
+}
+
+void Guests::depart(const GuestPtr& guest, wire::Message message) {
+  if (guest->phase != Phase::running) return;
+  guest->phase = Phase::leaving;
+  guest->again.reset();
+  guest->attempt = message.envelope.depart().attempt();
+  // Frozen by us before the engine begins, so that there is no moment at which the owner's return would
+  // have to freeze a guest in the engine's hands.
+  freeze(*guest);
+  guest->lead = Clock::now() - guest->frozen_at;
+  guest->channel->send(std::move(message));
+}
+
+// ---------------------------------------------------------------------------------- from the starter
+
+void Guests::on_starter_message(const GuestPtr& guest, wire::Message message) {
+  pb::Envelope& envelope = message.envelope;
+  if (guest->starter == 0 && !envelope.has_starter_hello()) return;
+  if (envelope.answers() != 0) {
+    auto it = guest->replies.find(envelope.answers());
+    if (it == guest->replies.end()) return;
+    Post::Reply reply = std::move(it->second);
+    guest->replies.erase(it);
+    if (envelope.has_started()) {
+      guest->phase = Phase::running;
+      open_freeze_file(*guest);
+      if (foreign(*guest) && owner_present_) freeze(*guest), send_home(guest);
+    } else if (envelope.has_failure()) {
+      guest->phase = Phase::done;
+      changed_();
+    }
+    return reply(std::move(envelope));
+  }
+  switch (envelope.body_case()) {
+    case pb::Envelope::kStarterHello: return on_hello(guest, envelope.starter_hello());
+    case pb::Envelope::kExited:
+      if (guest->phase != Phase::done) {
+        guest->phase = Phase::done;
+        changed_();
+        keep_spares();
+      }
+      return ask_home(guest, std::move(envelope));
+    case pb::Envelope::kCommit:
+    case pb::Envelope::kSettle: return ask_home(guest, std::move(envelope));
+    case pb::Envelope::kArrived:
+      guest->phase = Phase::running;
+      open_freeze_file(*guest);
+      if (foreign(*guest) && owner_present_) freeze(*guest), send_home(guest);
+      break;
+    case pb::Envelope::kDeparted:
+      on_departed(guest, *envelope.mutable_departed());
+      break;
+    case pb::Envelope::kLost:
+      guest->phase = Phase::done;
+      changed_();
+      break;
+    case pb::Envelope::kData:
+    case pb::Envelope::kAck:
+    case pb::Envelope::kPagesIn: break;
+    default:
+      return log::warning("job {}: its starter sent a message of kind {}", guest->job,
+                          static_cast<int>(envelope.body_case()));
+  }
+  post_.send(guest->home, std::move(message));
+}
+
+void Guests::ask_home(const GuestPtr& guest, pb::Envelope envelope) {
+  const uint64_t number = envelope.request();
+  post_.request(guest->home, std::move(envelope), kHomeAnswer,
+                [weak = std::weak_ptr<Guest>(guest), number](wire::Message answer) {
+                  GuestPtr g = weak.lock();
+                  if (!g || !g->channel) return;
+                  answer.envelope.set_answers(number);
+                  answer.envelope.set_request(0);
+                  g->channel->send(std::move(answer));
+                });
+}
+
+void Guests::on_hello(const GuestPtr& guest, const pb::StarterHello& hello) {
+  if (hello.job().empty()) return;  // a spare is ready
+  guest->starter = static_cast<pid_t>(hello.pid());
+  guest->job = hello.job();
+  guest->home = hello.home();
+  guest->identity = hello.identity();
+  guest->lease = hello.lease();
+  guest->attempt = hello.attempt();
+  guest->keep = hello.keep();
+  guest->cgroup = hello.cgroup();
+  guest->phase = hello.running() ? Phase::running : Phase::arriving;
+  guest->home_heard = Clock::now();
+  guest->started_wall_ns = wall_ns();
+  if (auto watched = watch_starter(guest); !watched.ok()) {
+    log::error("job {}: {}", guest->job, watched.error().text);
+    return (void)std::erase(guests_, guest);
+  }
+  log::info("job {} of {}: taken over from an earlier hostd", guest->job, guest->home);
+  if (guest->phase == Phase::running) {
+    if (foreign(*guest) && owner_present_) {
+      freeze(*guest);
+      send_home(guest);
+    } else {
+      thaw(*guest);
+    }
+  }
+  changed_();
+}
+
+void Guests::on_departed(const GuestPtr& guest, pb::Departed& departed) {
+  const Duration since_frozen = Clock::now() - guest->frozen_at;
+  if (departed.moved()) {
+    guest->phase = Phase::done;
+    departed.mutable_figures()->set_clean_ns(static_cast<uint64_t>(since_frozen.count()));
+    departed.mutable_figures()->set_freeze_ns(departed.figures().freeze_ns() +
+                                              static_cast<uint64_t>(guest->lead.count()));
+    changed_();
+    return;
+  }
+  guest->phase = Phase::running;
+  if (departed.obstacles_size() > 0) {
+    guest->suspended = departed.obstacles(0);
+    guest->evicting.clear();
+  }
+  if (!(foreign(*guest) && owner_present_)) return thaw(*guest);
+  if (!guest->evicting.empty()) send_home(guest);
+}
+
+// ---------------------------------------------------------------------------------- the owner
+
+void Guests::set_admission(Admission admission) { admission_ = std::move(admission); }
+
+void Guests::open_freeze_file(Guest& guest) {
+  const Result<std::string> root = migrate::Cgroup::root();
+  Result<Fd> file = root.ok() ? open_file(*root + guest.cgroup + "/cgroup.freeze", O_WRONLY)
+                              : Result<Fd>(root.error());
+  if (file.ok()) {
+    guest.freeze_file = std::move(*file);
+  } else {
+    log::error("job {}: {}", guest.job, file.error().text);
+  }
+}
+
+void Guests::freeze(Guest& guest) {
+  if (guest.frozen) return;
+  const bool written = guest.freeze_file && ::pwrite(guest.freeze_file.get(), "1", 1, 0) == 1;
+  if (!written) {
+    auto cgroup = migrate::Cgroup::open(guest.cgroup);
+    const Result<void> frozen = cgroup.ok() ? cgroup->freeze() : Result<void>(cgroup.error());
+    if (!frozen.ok()) {
+      // Fail closed: what cannot be frozen may not stay.
+      log::error("job {}: {}; killed, because it cannot be frozen", guest.job, frozen.error().text);
+      ::kill(guest.starter, SIGKILL);
+      return;
+    }
+  }
+  guest.frozen = true;
+  guest.frozen_at = Clock::now();
+  guest.frozen_wall_ns = wall_ns();
+}
+
+void Guests::thaw(Guest& guest) {
+  auto cgroup = migrate::Cgroup::open(guest.cgroup);
+  const Result<void> thawed = cgroup.ok() ? cgroup->thaw() : Result<void>(cgroup.error());
+  if (!thawed.ok()) log::error("job {}: {}", guest.job, thawed.error().text);
+  guest.frozen = false;
+}
+
+void Guests::owner_returned(const std::string& reason) {
+  owner_present_ = true;
+  // All are stopped before the first message is sent.
+  for (const GuestPtr& guest : guests_)
+    if (guest->phase == Phase::running && foreign(*guest)) freeze(*guest);
+  for (const GuestPtr& guest : std::vector(guests_)) {
+    if (guest->phase != Phase::running && guest->phase != Phase::leaving) continue;
+    if (!foreign(*guest)) continue;
+    guest->evicting = reason;
+    if (guest->phase == Phase::running) send_home(guest);
+  }
+  set_spares(false);
+}
+
+void Guests::owner_away() {
+  owner_present_ = false;
+  for (const GuestPtr& guest : std::vector(guests_)) {
+    if (guest->phase != Phase::running || !guest->frozen || !foreign(*guest)) continue;
+    guest->evicting.clear();
+    guest->again.reset();
+    thaw(*guest);
+    pb::Envelope envelope;
+    envelope.mutable_suspended()->set_job(guest->job);
+    envelope.mutable_suspended()->set_resumed(true);
+    guest->suspended.clear();
+    post_.send(guest->home, std::move(envelope));
+  }
+}
+
+bool Guests::evict(const std::string& job, const std::string& reason) {
+  bool any = false;
+  for (const GuestPtr& guest : std::vector(guests_)) {
+    if (!foreign(*guest) || guest->phase != Phase::running) continue;
+    if (!job.empty() && guest->job != job) continue;
+    any = true;
+    guest->evicting = reason;
+    send_home(guest);
+  }
+  return any || job.empty();
+}
+
+void Guests::send_home(const GuestPtr& guest) {
+  if (guest->evicting.empty()) guest->evicting = "the owner is back";
+  if (guest->keep || !guest->suspended.empty()) {
+    pb::Envelope envelope;
+    envelope.mutable_suspended()->set_job(guest->job);
+    envelope.mutable_suspended()->set_reason(
+        guest->keep ? guest->evicting + "; it was asked to wait here (--keep)"
+                    : guest->evicting + "; it cannot be moved: " + guest->suspended);
+    return post_.send(guest->home, std::move(envelope));
+  }
+  pb::Envelope envelope;
+  envelope.mutable_evict_request()->set_job(guest->job);
+  envelope.mutable_evict_request()->set_reason(guest->evicting);
+  envelope.mutable_evict_request()->set_frozen(guest->frozen);
+  envelope.mutable_evict_request()->set_frozen_wall_ns(guest->frozen_wall_ns);
+  std::weak_ptr<Guest> weak = guest;
+  guest->again = loop_.after(kEvictAgain, [this, weak] {
+    GuestPtr g = weak.lock();
+    if (g && g->phase == Phase::running && !g->evicting.empty()) send_home(g);
+  });
+  post_.request(guest->home, std::move(envelope), kHomeAnswer, [this, weak](wire::Message answer) {
+    GuestPtr g = weak.lock();
+    if (!g || !answer.envelope.has_failure()) return;
+    const pb::Failure& failure = answer.envelope.failure();
+    if (failure.kind() == pb::Failure::STALE) {
+      log::info("job {}: its home {} does not know it any more; killed", g->job, g->home);
+      return kill(g);
+    }
+    log::warning("job {}: cannot go home to {} yet: {}", g->job, g->home, failure.text());
+  });
+}
+
+// ---------------------------------------------------------------------------------- upkeep
+
+void Guests::look_for_homes() {
+  for (const GuestPtr& guest : std::vector(guests_)) {
+    if (!foreign(*guest) || guest->phase != Phase::running) continue;
+    if (Clock::now() - guest->home_heard > options_.home_lost_after) {
+      log::warning("job {}: its home {} has been silent for {} s; killed", guest->job, guest->home,
+                   std::chrono::duration_cast<seconds>(options_.home_lost_after).count());
+      kill(guest);
+      continue;
+    }
+    pb::Envelope envelope;
+    envelope.mutable_where_is()->set_job(guest->job);
+    post_.request(guest->home, std::move(envelope), kHomeAnswer,
+                  [this, weak = std::weak_ptr<Guest>(guest)](wire::Message answer) {
+                    GuestPtr g = weak.lock();
+                    if (!g) return;
+                    const pb::Envelope& e = answer.envelope;
+                    if (!e.has_failure()) {
+                      g->home_heard = Clock::now();
+                    } else if (e.failure().kind() == pb::Failure::STALE &&
+                               g->phase == Phase::running) {
+                      log::info("job {}: its home {} does not know it any more; killed", g->job,
+                                g->home);
+                      kill(g);
+                    }
+                  });
+  }
+}
+
+size_t Guests::foreign_count() const {
+  return static_cast<size_t>(std::count_if(guests_.begin(), guests_.end(), [&](const GuestPtr& g) {
+    return g->phase != Phase::spare && g->phase != Phase::done && foreign(*g);
+  }));
+}
+
+std::vector<pb::JobStatus> Guests::list() const {
+  std::vector<pb::JobStatus> jobs;
+  for (const GuestPtr& guest : guests_) {
+    if (guest->phase == Phase::spare || guest->phase == Phase::done || !foreign(*guest)) continue;
+    pb::JobStatus status;
+    status.mutable_job()->set_job(guest->job);
+    status.mutable_job()->set_user(guest->identity.user());
+    status.mutable_job()->set_uid(guest->identity.uid());
+    status.mutable_job()->set_command(guest->command);
+    status.mutable_job()->set_host(post_.own_name());
+    status.mutable_job()->set_state(guest->phase == Phase::leaving ? pb::JobReport::MOVING
+                                    : guest->frozen                ? pb::JobReport::SUSPENDED
+                                                                   : pb::JobReport::RUNNING);
+    status.set_home(guest->home);
+    status.set_guest(true);
+    status.set_reason(guest->evicting);
+    status.set_started_wall_ns(guest->started_wall_ns);
+    jobs.push_back(std::move(status));
+  }
+  return jobs;
+}
+
+std::vector<std::string> Guests::jobs() const {
+  std::vector<std::string> names;
+  for (const GuestPtr& guest : guests_)
+    if (guest->phase != Phase::spare && guest->phase != Phase::done) names.push_back(guest->job);
+  return names;
+}
+
+std::vector<pid_t> Guests::starter_pids() const {
+  std::vector<pid_t> pids;
+  for (const GuestPtr& guest : guests_) pids.push_back(guest->starter);
+  return pids;
+}
+
+}  // namespace hob::hostd

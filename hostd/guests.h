@@ -1,0 +1,127 @@
+#pragma once
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/event_loop.h"
+#include "hostd/admission.h"
+#include "hostd/post.h"
+#include "migrate/cgroup.h"
+#include "wire/stream.h"
+
+namespace hob::hostd {
+
+/// The executing side: the guests on this host, one starter process each, among them this host's own jobs
+/// that run at home (which the owner's return does not touch).
+///
+/// Messages of a job come from its home through Post and go on to its starter, and the other way. The
+/// owner's return freezes every foreign guest at once and asks its home to take it back, again and again
+/// until it has left. One thread, the loop's.
+class Guests {
+ public:
+  struct Options {
+    std::string starter;         ///< path of hob-starter
+    std::string starter_socket;  ///< where starters come back after a restart of hostd
+    std::string cgroup;          ///< v2 path below which each guest has its own
+    std::string address;         ///< where starters of this host receive migrations
+    uint64_t memory_limit = 0;   ///< per guest, bytes; 0: none
+    Duration home_lost_after = minutes(10);
+    size_t spares = 1;           ///< starters kept ready while guests are welcome
+  };
+  Guests(EventLoop& loop, Post& post, Options options, std::function<void()> changed);
+  ~Guests();
+
+  /// Must be called once: opens the socket for starters that outlived an earlier hostd.
+  Result<void> start();
+
+  /// Start, Receive, Depart, Kill, Data, Ack, Signal, WindowSize, Attach, Abandon, WhereIs of jobs that
+  /// are here. False if it was none of these or the job is unknown here.
+  bool on_message(const std::string& from, wire::Message& message, const Post::Reply& reply);
+
+  /// What to ask of newcomers; guests and slots are filled in here.
+  void set_admission(Admission admission);
+  /// Spares are kept only while guests, or our own jobs from abroad, may come.
+  void set_spares(bool wanted);
+
+  /// Freezes all foreign guests, at once, and sends them home.
+  void owner_returned(const std::string& reason);
+  /// Whoever is still here, frozen, goes on.
+  void owner_away();
+  /// Sends one guest (or all: empty) home although the owner is away. False: no such guest.
+  bool evict(const std::string& job, const std::string& reason);
+
+  size_t foreign_count() const;
+  std::vector<pb::JobStatus> list() const;
+  std::vector<std::string> jobs() const;
+  /// Pids of starters: not the owner's activity.
+  std::vector<pid_t> starter_pids() const;
+  /// Ends every guest and starter here; for tests and for leaving the cell.
+  void kill_all();
+
+ private:
+  enum class Phase { spare, starting, arriving, running, leaving, done };
+  struct Guest {
+    std::string job, home;
+    pb::Identity identity;
+    std::string command;
+    uint64_t lease = 0, attempt = 0;
+    bool keep = false;
+    Phase phase = Phase::spare;
+    pid_t starter = 0;
+    std::string cgroup;
+    Fd freeze_file;  // cgroup.freeze, held open: freezing is one write
+    std::unique_ptr<wire::StreamChannel> channel;
+    EventLoop::Handle exit_watch, channel_limit;
+    Fd pidfd;
+    std::map<uint64_t, Post::Reply> replies;  // of requests passed on to the starter
+    bool frozen = false;
+    Time frozen_at{};
+    uint64_t frozen_wall_ns = 0;
+    Duration lead{0};  // frozen before the engine began
+    std::string evicting;  // reason; empty: not being sent home
+    EventLoop::Handle again;
+    std::string suspended;  // why it cannot leave
+    Time home_heard{};
+    uint64_t started_wall_ns = 0;
+  };
+  using GuestPtr = std::shared_ptr<Guest>;
+
+  Result<GuestPtr> spawn();
+  Result<void> attach(const GuestPtr& guest, Fd channel);
+  Result<void> watch_starter(const GuestPtr& guest);
+  Result<GuestPtr> take_spare();
+  void keep_spares();
+  GuestPtr find(const std::string& job);
+  void on_starter_message(const GuestPtr& guest, wire::Message message);
+  void on_hello(const GuestPtr& guest, const pb::StarterHello& hello);
+  void on_starter_gone(const GuestPtr& guest);
+  void on_departed(const GuestPtr& guest, pb::Departed& departed);
+  void pass_to_starter(const GuestPtr& guest, wire::Message message, const Post::Reply& reply);
+  void ask_home(const GuestPtr& guest, pb::Envelope envelope);
+  void begin(const std::string& from, wire::Message& message, const Post::Reply& reply);
+  void depart(const GuestPtr& guest, wire::Message message);
+  void open_freeze_file(Guest& guest);
+  void freeze(Guest& guest);
+  void thaw(Guest& guest);
+  void send_home(const GuestPtr& guest);
+  void kill(const GuestPtr& guest);
+  void look_for_homes();
+  bool foreign(const Guest& guest) const { return guest.home != post_.own_name(); }
+
+  EventLoop& loop_;
+  Post& post_;
+  Options options_;
+  std::function<void()> changed_;
+  Admission admission_;
+  bool owner_present_ = true;  // fail closed: until the state machine says otherwise
+  bool spares_wanted_ = false;
+  uint64_t next_cgroup_ = 1, next_request_ = 1;
+  std::vector<GuestPtr> guests_;
+  std::unique_ptr<wire::StreamListener> listener_;
+  EventLoop::Handle home_timer_;
+};
+
+}  // namespace hob::hostd

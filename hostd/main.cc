@@ -1,0 +1,75 @@
+// hob-hostd: one workstation's daemon. See hostd/hostd.h.
+#include <fmt/core.h>
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <csignal>
+#include <cstdio>
+
+#include "base/log.h"
+#include "base/log_spdlog.h"
+#include "config/config.h"
+#include "hostd/hostd.h"
+
+namespace {
+
+/// How long guests have to go home when hostd is asked to end; systemd's own patience is 90 s.
+constexpr auto kLeaveLimit = hob::seconds(20);
+
+int fail(const hob::Error& error) {
+  std::fprintf(stderr, "hob-hostd: %s\n", error.text.c_str());
+  return 1;
+}
+
+/// The starter lies beside this program.
+std::string starter_path() {
+  hob::Result<std::string> own = hob::read_link("/proc/self/exe");
+  const std::string path = own.ok() ? *own : "/usr/sbin/hob-hostd";
+  return path.substr(0, path.rfind('/') + 1) + "hob-starter";
+}
+
+int run(const std::string& config_path, bool check_only) {
+  using namespace hob;
+  Result<HostdConfig> config = load_hostd_config(config_path);
+  if (!config.ok()) return fail(config.error());
+  if (check_only) {
+    for (const auto& [key, value] : show_config(*config)) fmt::print("{} = {}\n", key, value);
+    return 0;
+  }
+  if (::geteuid() != 0) return fail(Error{"start: must run as root, to freeze and to move processes"});
+  log::use_spdlog("hostd");
+  log::set_level(config->log_level);
+  std::signal(SIGPIPE, SIG_IGN);
+  auto loop = EventLoop::create();
+  if (!loop.ok()) return fail(loop.error());
+  // Before ZeroMQ's thread starts, so that signals come to the loop.
+  std::unique_ptr<hostd::Hostd> hostd;
+  auto signals = (*loop)->on_signals({SIGTERM, SIGINT}, [&](int signal) {
+    log::info("signal {}: sending guests home, then ending", signal);
+    hostd->leave(kLeaveLimit, [&] { (*loop)->stop(); });
+  });
+  if (!signals.ok()) return fail(signals.error());
+  auto created = hostd::Hostd::create(**loop, *config, starter_path());
+  if (!created.ok()) return fail(created.error());
+  hostd = std::move(*created);
+  log::info("ready on {}:{}", config->host_address, config->host_port);
+  (*loop)->run();
+  return 0;
+}
+
+}  // namespace
+
+int main(int count, char** arguments) {
+  CLI::App app{"Watches this workstation's owner, and runs other people's jobs while he is away."};
+  std::string config_path = "/etc/hob/hostd.toml";
+  bool check_only = false;
+  app.add_option("--config", config_path, "config file")->capture_default_str();
+  app.add_flag("--check-config", check_only, "check the config, print every key's value, and end");
+  app.set_version_flag("--version", "hob-hostd " HOB_VERSION);
+  try {
+    app.parse(count, arguments);
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error) == 0 ? 0 : 2;
+  }
+  return run(config_path, check_only);
+}

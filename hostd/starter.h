@@ -1,0 +1,86 @@
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "base/event_loop.h"
+#include "hostd/stdio_relay.h"
+#include "migrate/migrate.h"
+#include "migrate/sandbox.h"
+#include "wire/stream.h"
+
+namespace hob::hostd {
+
+/// The process that starts, holds, captures and restores one guest: one per guest, started by hostd.
+///
+/// Its life: spare (a sandbox without a guest) -> Start or Receive -> a guest runs -> it ends (Exited,
+/// repeated until home has it) or departs (Depart). It outlives a hostd restart: it reconnects and says
+/// what it holds (StarterHello). Without a hostd that watches the owner for kUnwatched, it freezes a
+/// foreign guest (DESIGN.md section 2: nobody is looking out for the owner).
+///
+/// Single-threaded while it clones or traces, as the engine asks.
+class Starter {
+ public:
+  struct Options {
+    std::string cgroup;      ///< to be made for the sandbox
+    std::string socket;      ///< where hostd takes starters back after a restart
+    std::string host;        ///< this host's name
+    std::string address;     ///< where migrations are received
+  };
+  /// `channel` is the connection to hostd.
+  static Result<std::unique_ptr<Starter>> create(EventLoop& loop, Options options, Fd channel);
+  ~Starter();
+
+ private:
+  class Source;
+  class Target;
+
+  Starter(EventLoop& loop, Options options) : loop_(loop), options_(std::move(options)) {}
+
+  // Connection to hostd.
+  Result<void> connect(Fd channel);
+  void on_channel_lost();
+  void try_reconnect();
+  void say_hello();
+  void on_message(wire::Message message);
+  void send(pb::Envelope envelope);
+  /// Sends a request and turns the loop until it is answered, through reconnections, for as long as it
+  /// takes: for the two questions whose answer cannot be guessed (Commit, Settle).
+  pb::Envelope ask_until_answered(const pb::Envelope& question);
+
+  // The guest's life.
+  void on_start(const pb::Envelope& request);
+  void on_receive(const pb::Envelope& request);
+  void on_depart(const pb::Depart& depart);
+  void on_signal(const pb::Signal& signal);
+  Result<void> make_relay(const pb::Program& program);
+  Result<void> watch_root();
+  void on_root_exit(int status);
+  void report_exit();
+  void leave();
+  bool foreign() const { return home_ != options_.host; }
+
+  EventLoop& loop_;
+  Options options_;
+  std::unique_ptr<wire::StreamChannel> channel_;
+  EventLoop::Handle reconnect_, unwatched_, repeat_, arrival_watch_, root_watch_;
+  std::optional<migrate::Sandbox> sandbox_;
+  std::unique_ptr<StdioRelay> relay_;
+  std::optional<migrate::Arrival> arrival_;
+
+  std::string job_, home_;
+  pb::Identity identity_;
+  uint64_t attempt_ = 0, lease_ = 0;
+  bool keep_ = false;
+  bool running_ = false;
+  bool frozen_by_us_ = false;
+  migrate::Guest guest_;
+  std::optional<int> exit_status_;
+  uint64_t exit_request_ = 0;  // number of the Exited that waits for home's Done
+  uint64_t next_request_ = 1;
+  std::optional<pb::Envelope> answer_;  // for ask_until_answered
+  uint64_t awaited_ = 0;
+};
+
+}  // namespace hob::hostd

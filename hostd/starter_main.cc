@@ -1,0 +1,29 @@
+// hob-starter: see hostd/starter.h. Started by hostd alone, with its connection as descriptor 3.
+#include <sys/prctl.h>
+#include <unistd.h>
+
+#include <csignal>
+#include <cstdio>
+#include <string_view>
+
+#include "base/log.h"
+#include "hostd/starter.h"
+
+int main(int count, char** arguments) {
+  using namespace hob;
+  if (count != 5) {
+    std::fprintf(stderr, "hob-starter: is started by hob-hostd, not by hand\n");
+    return 2;
+  }
+  hostd::Starter::Options options{arguments[1], arguments[2], arguments[3], arguments[4]};
+  log::set_name("starter " + options.host);
+  std::signal(SIGPIPE, SIG_IGN);
+  auto loop = EventLoop::create();
+  if (!loop.ok()) return log::error("{}", loop.error().text), 1;
+  auto starter = hostd::Starter::create(**loop, options, Fd(3));
+  if (!starter.ok()) return log::error("{}", starter.error().text), 1;
+  (*loop)->run();
+  // Let the last words out: the channel is a local socket that hostd reads at once.
+  (*loop)->run_once(milliseconds(0));
+  return 0;
+}

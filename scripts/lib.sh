@@ -1,0 +1,108 @@
+# What the scripts share: words for people, the packages of the project, the build. Source it; it changes
+# nothing by being sourced. Sets ROOT, the top of the source tree.
+# shellcheck shell=bash
+
+ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+
+say() { printf '%s\n' "$*"; }
+warn() { printf '%s: %s\n' "${0##*/}" "$*" >&2; }
+die() {
+  warn "$@"
+  exit 1
+}
+
+need_root() { ((EUID == 0)) || die "$1 needs root; run: sudo $0 ..."; }
+
+# By what needs them, so that it shows when one is not needed any more.
+# shellcheck disable=SC2034  # the scripts that source this use it
+PACKAGES=(
+  # build
+  g++ cmake ninja-build ccache pkg-config protobuf-compiler
+  # libraries of the product
+  libzmq3-dev cppzmq-dev libevdev-dev libsqlite3-dev libcli11-dev libprotobuf-dev libtomlplusplus-dev
+  libspdlog-dev libfmt-dev libssl-dev liblz4-dev libseccomp-dev libcap-dev nlohmann-json3-dev
+  # tests
+  catch2 librapidcheck-dev libumockdev-dev umockdev python3
+  # the test cell, the demo, the benchmarks
+  iproute2 util-linux procps xz-utils zstd openssh-server openssh-client
+)
+# Only for the fuzz preset.
+# shellcheck disable=SC2034
+FUZZ_PACKAGES=(clang-14 libclang-rt-14-dev)
+
+# missing_packages NAME...: those that are not installed.
+missing_packages() {
+  local name
+  for name in "$@"; do
+    [[ $(dpkg-query -W -f '${db:Status-Status}' "$name" 2>/dev/null) == installed ]] || printf '%s\n' "$name"
+  done
+}
+
+# install_packages NAME...: silent if nothing is missing.
+install_packages() {
+  local -a missing
+  mapfile -t missing < <(missing_packages "$@")
+  ((${#missing[@]})) || return 0
+  need_root "installing packages (${missing[*]})"
+  say "Installing ${#missing[@]} packages: ${missing[*]}"
+  local log
+  log=$(mktemp)
+  # Debian starts sshd when it is installed; the cell starts its own, inside its namespaces alone.
+  local policy=/usr/sbin/policy-rc.d made_policy=
+  if [[ ! -e $policy ]]; then
+    printf '#!/bin/sh\nexit 101\n' >"$policy"
+    chmod 755 "$policy"
+    made_policy=yes
+  fi
+  local status=0
+  {
+    apt-get -q update || true # a stale list is no reason to stop: the install says what is missing
+    DEBIAN_FRONTEND=noninteractive apt-get -q install -y --no-install-recommends "${missing[@]}"
+  } >"$log" 2>&1 </dev/null || status=$?
+  [[ -z $made_policy ]] || rm -f "$policy"
+  if ((status)); then
+    tail -n 20 "$log" >&2
+    die "apt-get install failed (all of it: $log); mend the package sources, then run this again"
+  fi
+  rm -f "$log"
+}
+
+# as_source_owner CMD...: as the user who owns the source tree, so that `sudo scripts/...` leaves no files
+# of root's in a user's clone.
+as_source_owner() {
+  local owner
+  owner=$(stat -c %U "$ROOT")
+  if ((EUID == 0)) && [[ $owner != root && $owner != UNKNOWN ]]; then
+    runuser -u "$owner" -- "$@"
+  else
+    "$@"
+  fi
+}
+
+# build PRESET [TARGET...]: configures and builds; says nothing but that it does, and what failed.
+build() {
+  local preset=$1 log status=0 start=$SECONDS
+  shift
+  local -a target=()
+  (($# == 0)) || target=(--target "$@")
+  log=$(mktemp)
+  say "Building ($preset) ..."
+  (cd "$ROOT" && as_source_owner cmake --preset "$preset" &&
+    as_source_owner cmake --build --preset "$preset" "${target[@]}") >"$log" 2>&1 </dev/null || status=$?
+  if ((status)); then
+    grep -E -A8 'error:|FAILED|CMake Error' "$log" | head -n 60 >&2 || tail -n 40 "$log" >&2
+    die "the build failed (all of it: $log)"
+  fi
+  rm -f "$log"
+  say "Built in $((SECONDS - start)) s."
+}
+
+# wait_until SECONDS CMD...: true as soon as CMD is, false when the time is over.
+wait_until() {
+  local deadline=$(($(date +%s%N) + $1 * 1000000000))
+  shift
+  until "$@"; do
+    (($(date +%s%N) < deadline)) || return 1
+    sleep 0.02
+  done
+}

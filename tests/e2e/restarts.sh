@@ -1,0 +1,54 @@
+#!/usr/bin/env bash
+# A daemon dies and comes back in the middle of a job: nothing is lost.
+set -euo pipefail
+# shellcheck source=tests/e2e/lib.sh
+. "$(dirname "$0")/lib.sh"
+up 3 idle=500ms
+cd "$WORK"
+cat >job.sh <<'END'
+: >ready
+until [ -e go ]; do echo tick; sleep 0.05; done
+echo end
+exit 5
+END
+
+# survives WHAT CMD...: a job is running while CMD happens.
+survives() {
+  local what=$1
+  shift
+  rm -f ready go
+  start_on h0 remote run -q sh job.sh </dev/null >output &
+  local shadow=$!
+  soon 20 "the job runs" test -e ready
+  host=$(job host)
+  "$@"
+  # Output still comes, and the end.
+  local size
+  size=$(stat -c %s output)
+  soon 30 "output after: $what" grows output "$size"
+  : >go
+  ends_with 5 wait "$shadow"
+  equal "last line after: $what" end "$(tail -n 1 output)"
+  equal "nothing else in the output after: $what" "" "$(grep -v -x -E 'tick|end' output || true)"
+}
+grows() { (($(stat -c %s "$1") > $2)); }
+restart() {
+  cell kill "$1" KILL
+  cell start "$1"
+}
+restart_host_of_job() { restart "$host"; }
+
+survives "the coordinator was killed and started again" restart coordinator
+survives "the executing host's hostd was killed and started again" restart_host_of_job
+survives "home's hostd was killed and started again" restart h0
+
+# A new job after all that, with the coordinator away in between.
+soon 20 "a host is idle" is_idle h1
+ends_with 0 on h0 remote run true </dev/null
+cell kill coordinator
+ends_with 0 on h0 remote run --or-local true </dev/null
+cell start coordinator
+soon 20 "the coordinator knows the hosts again" is_idle h2
+ends_with 0 on h0 remote run true </dev/null
+# The ledger outlived it.
+matches "the ledger" "job.sh" "$(on h0 remote ps --all --ended </dev/null)"
