@@ -12,6 +12,7 @@ namespace hob::migrate {
 
 std::optional<uint64_t> find_hole(std::vector<Range> used, uint64_t size, uint64_t margin) {
   constexpr uint64_t kLowest = 1 << 20;
+  std::erase_if(used, [](const Range& r) { return r.start >= kUserEnd; });  // [vsyscall]
   for (Range& r : used) {
     r.start = r.start > margin ? r.start - margin : 0;
     r.end += margin;

@@ -93,7 +93,7 @@ class Captives {
 
  private:
   Captives(Cgroup& cgroup, bool was_frozen) : cgroup_(&cgroup), was_frozen_(was_frozen) {}
-  Result<void> seize_all(const Guest& guest);
+  Result<bool> seize_all(const Guest& guest);
   Result<bool> all_stopped();
   Result<void> let_run_a_while();
   void give_back();

@@ -48,7 +48,7 @@ bool invisible(const proc::Mapping& m) { return m.name == "[vsyscall]"; }
 
 void check(Inspection& i) {
   auto maps = proc::maps(i.pid);
-  if (!maps) return;  // has just ended
+  if (!maps || maps->empty()) return;  // has just ended
   bool vdso = false;
   std::set<ino_t> looked_at;
   for (const proc::Mapping& m : *maps) {
@@ -87,9 +87,29 @@ Result<void> flush_shared(ProcessCapture& c, const proc::Mapping& m) {
   return flush_if_remote(file.get(), m.name);
 }
 
+// The engine's own scratch memory is in the process while this looks; the kernel may have joined it with
+// a neighbour.
+std::vector<proc::Mapping> without(const std::vector<proc::Mapping>& maps, Range hole) {
+  std::vector<proc::Mapping> rest;
+  for (const proc::Mapping& m : maps) {
+    if (!m.range.overlaps(hole)) {
+      rest.push_back(m);
+      continue;
+    }
+    proc::Mapping part = m;
+    part.range = {m.range.start, hole.start};
+    if (!part.range.empty()) rest.push_back(part);
+    part.range = {hole.end, m.range.end};
+    if (!part.range.empty()) rest.push_back(part);
+  }
+  return rest;
+}
+
 Result<void> capture_mappings(ProcessCapture& c) {
   std::map<ino_t, uint32_t> known;
-  for (const proc::Mapping& m : TRY(proc::maps(c.process.pid))) {
+  const uint64_t scratch = c.workspace.remote().value;
+  const auto maps = without(TRY(proc::maps(c.process.pid)), {scratch, scratch + c.workspace.size()});
+  for (const proc::Mapping& m : maps) {
     if (invisible(m)) continue;
     auto kind = classify(m);
     if (!kind) return std::move(kind).error().in(c.process.name());

@@ -110,7 +110,9 @@ Result<void> rebuild(Rebuild& r) {
     if (takes_ids) batch.must("choose timer ids", SYS_prctl, {kernel::kPrTimerCreateRestoreIds, 0});
   }
   for (size_t which = 0; which < 3; which++) {
-    const IntervalTimer& timer = r.process.interval_timers[which];
+    IntervalTimer timer = r.process.interval_timers[which];
+    // A periodic one that has expired shows no time left until its signal is taken, and goes on then.
+    if (!timer.left_s && !timer.left_us && (timer.interval_s || timer.interval_us)) timer.left_us = 1;
     if (!timer.left_s && !timer.left_us) continue;
     itimerval value = {{timer.interval_s, timer.interval_us}, {timer.left_s, timer.left_us}};
     batch.must("set an interval timer", SYS_setitimer, {which, r.workspace.put(value).value, 0});
