@@ -44,7 +44,9 @@ namespace {
 pid_t inside_of(const proc::Status& status, Tid fallback) {
   return status.inside.empty() ? fallback.value : status.inside.back();
 }
-pid_t innermost(const std::vector<pid_t>& numbers) { return numbers.empty() ? 0 : numbers.back(); }
+pid_t innermost(const std::vector<pid_t>& numbers) {
+  return numbers.empty() ? 0 : numbers.back();
+}
 
 }  // namespace
 
@@ -150,7 +152,8 @@ Result<bool> Captives::seize_all(const Guest& guest) {
       const auto same = [&](const CaptiveThread& t) { return t.tracee.tid() == tid; };
       if (std::any_of(process.threads.begin(), process.threads.end(), same)) continue;
       auto tracee = Tracee::seize(tid, Tracee::kills_on_exit);
-      // An exiting thread answers so; an exiting process is looked at again as the zombie it will be.
+      // An exiting thread answers so; an exiting process is looked at again as the zombie it will
+      // be.
       const bool ending = !tracee && (tracee.error().code == ESRCH || tracee.error().code == EPERM);
       if (ending && tid != pid) continue;
       if (ending && ends(pid)) {
@@ -198,8 +201,8 @@ Result<bool> Captives::all_stopped() {
   return true;
 }
 
-// Between vfork(2) and exec(2) a parent cannot be stopped, and its child must run to end that; a thread
-// in an uninterruptible wait looks the same. So all go on for a moment, still traced.
+// Between vfork(2) and exec(2) a parent cannot be stopped, and its child must run to end that; a
+// thread in an uninterruptible wait looks the same. So all go on for a moment, still traced.
 Result<void> Captives::let_run_a_while() {
   TRY(cgroup_->thaw());
   for (CaptiveProcess& process : processes)
@@ -227,15 +230,17 @@ Result<Captives> Captives::take(Guest& guest, Duration limit) {
   const Time end = Clock::now() + limit;
   Cgroup& cgroup = guest.sandbox->cgroup();
   Captives captives(cgroup, TRY(cgroup.freezing()));
-  // The cgroup stops all at one moment, so that nobody forks away while threads are seized one by one.
+  // The cgroup stops all at one moment, so that nobody forks away while threads are seized one by
+  // one.
   captives.stopped_at = Clock::now();
   for (;;) {
     TRY(cgroup.freeze());
     TRY(cgroup.wait_frozen(limit));
     if (TRY(captives.seize_all(guest)) && TRY(captives.all_stopped())) break;
     if (Clock::now() >= end)
-      return Error{"stop the guest: a thread of it does not stop (it waits for a device or a file server)",
-                   ETIMEDOUT};
+      return Error{
+          "stop the guest: a thread of it does not stop (it waits for a device or a file server)",
+          ETIMEDOUT};
     TRY(captives.let_run_a_while());
   }
   // All sit in a ptrace stop; the frozen cgroup would keep injected code from running.
@@ -256,7 +261,9 @@ Captives::Captives(Captives&& other) noexcept
       cgroup_(std::exchange(other.cgroup_, nullptr)),
       was_frozen_(other.was_frozen_) {}
 
-Captives::~Captives() { give_back(); }
+Captives::~Captives() {
+  give_back();
+}
 
 void Captives::give_back() {
   if (!cgroup_) return;
