@@ -177,7 +177,6 @@ void define_cell_init(CLI::App& app, CellInit& o) {
   app.add_option("--address", o.address, "Where the coordinator listens (default: every address)")
       ->type_name("ADDRESS");
   add_parsed(app, "--port", o.port, port_from_text, "Its port (7717)", "PORT");
-  add_host(app, "--name", o.name, "The cell's name (cell)")->type_name("NAME");
   app.add_option("--dir", o.directory, "Where its configuration and key go (/etc/hob)")
       ->type_name("DIR");
   app.add_option("--state-dir", o.state_directory, "Where its ledger goes (/var/lib/hob)")
@@ -261,7 +260,7 @@ std::string general_help() {
          "Options:\n"
          "  -h, --help   This text; after a verb, that verb's\n"
          "  --version    The version of hob and of its protocol\n\n"
-         "Environment: REMOTE_SOCKET names hostd's socket (/run/hob/hostd.sock); NO_COLOR.\n"
+         "Environment: REMOTE_SOCKET names hostd's socket (/run/hob/hostd.sock).\n"
          "Exit status: 0 done, 1 failed, 2 wrong usage, 3 hostd or coordinator unreachable,\n"
          "4 not found, 5 not permitted; of `run`: see `remote help run`.\n";
 }
