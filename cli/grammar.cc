@@ -177,7 +177,6 @@ void define_cell_init(CLI::App& app, CellInit& o) {
   app.add_option("--address", o.address, "Where the coordinator listens (default: every address)")
       ->type_name("ADDRESS");
   add_parsed(app, "--port", o.port, port_from_text, "Its port (7717)", "PORT");
-  add_host(app, "--name", o.name, "The cell's name (cell)")->type_name("NAME");
   app.add_option("--dir", o.directory, "Where its configuration and key go (/etc/hob)")
       ->type_name("DIR");
   app.add_option("--state-dir", o.state_directory, "Where its ledger goes (/var/lib/hob)")

@@ -69,7 +69,6 @@ struct CompletionOptions {
 /// remote cell ...: carried out by hob-cell.
 struct CellInit {
   std::string address;
-  std::string name = "cell";
   std::string directory = "/etc/hob";
   std::string state_directory = "/var/lib/hob";
   unsigned port = 7717;

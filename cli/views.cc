@@ -13,13 +13,6 @@ namespace {
 
 using Format = Output::Format;
 
-std::string lower(std::string_view text) {
-  std::string out(text);
-  for (char& c : out)
-    if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
-  return out;
-}
-
 std::string_view word_of(pb::JobReport::State state) {
   switch (state) {
     case pb::JobReport::WAITING:
@@ -98,7 +91,7 @@ std::string view(const pb::HostList& hosts, const HostsOptions& options) {
     for (const pb::HostStatus& host : hosts.hosts()) {
       const pb::HostReport& report = host.report();
       json.object().member("name", host.name());
-      json.member("state", std::string_view(lower(wire::name_of(report.state()))));
+      json.member("state", wire::name_of(report.state()));
       json.member("reason", report.reason()).seconds("idle_seconds", report.idle_ns());
       json.member("guests", report.guests()).member("slots", report.slots());
       json.member("granted", host.granted()).member("load", report.load());
