@@ -35,19 +35,28 @@ void Census::enter(HostRecord& host) {
     found = numbers_.emplace(host.facts.features, c).first;
   }
   host.feature_class = found->second;
-  Entry& entry = classes_[found->second];
-  ++entry.hosts;
-  ++(entry.count.*standing(host));
+  ++classes_[host.feature_class].hosts;
+  count(host);
 }
 
 void Census::leave(const HostRecord& host) {
+  uncount(host);
   Entry& entry = classes_[host.feature_class];
-  CHECK(entry.hosts > 0 && entry.count.*standing(host) > 0);
-  --(entry.count.*standing(host));
+  CHECK(entry.hosts > 0);
   if (--entry.hosts == 0) {
     numbers_.erase(entry.features);
     unused_.push_back(host.feature_class);
   }
+}
+
+void Census::count(const HostRecord& host) {
+  ++(classes_[host.feature_class].count.*standing(host));
+}
+
+void Census::uncount(const HostRecord& host) {
+  uint32_t& count = classes_[host.feature_class].count.*standing(host);
+  CHECK(count > 0);
+  --count;
 }
 
 Availability Census::seen_from(const HostRecord& home) const {

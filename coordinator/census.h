@@ -17,10 +17,12 @@ class Census {
  public:
   using Class = uint32_t;
 
-  /// Enters a host, setting its feature_class, or takes it out. Between the two its facts and its
-  /// leases must not change. A host that leaves and enters with the same features keeps its class.
+  /// Enters a host, setting its feature_class, or takes it out. Between the two its features must
+  /// not change, and its other facts and its leases only between uncount() and count().
   void enter(HostRecord& host);
   void leave(const HostRecord& host);
+  void count(const HostRecord& host);
+  void uncount(const HostRecord& host);
 
   /// Calls visit(class) for each class with hosts whose features are within `home`.
   template <class Visit>

@@ -12,7 +12,9 @@ void FreeHosts::insert(HostRecord& host) {
   const Policy& policy = host.facts.import_from;
   if (policy.kind == Policy::Kind::all) {
     if (open_.size() <= host.feature_class) open_.resize(host.feature_class + 1);
-    CHECK(open_[host.feature_class].insert(key(host)).second);
+    // Hosts mostly come in at the end, as the last whose owner has left.
+    Set& set = open_[host.feature_class];
+    host.at_free = set.insert(set.end(), key(host));
   } else if (policy.kind == Policy::Kind::listed) {
     for (HostId home : policy.hosts) {
       const bool fresh = invited_[std::pair(home, host.feature_class)].insert(key(host)).second;
@@ -24,7 +26,7 @@ void FreeHosts::insert(HostRecord& host) {
 void FreeHosts::erase(HostRecord& host) {
   const Policy& policy = host.facts.import_from;
   if (policy.kind == Policy::Kind::all) {
-    CHECK(open_[host.feature_class].erase(key(host)) == 1);
+    open_[host.feature_class].erase(host.at_free);
   } else if (policy.kind == Policy::Kind::listed) {
     for (HostId home : policy.hosts) {
       const auto set = invited_.find({home, host.feature_class});
@@ -37,7 +39,7 @@ void FreeHosts::erase(HostRecord& host) {
 HostRecord* FreeHosts::longest_idle(const HostRecord& home, const Accept& accept) const {
   HostRecord* best = nullptr;
   const auto look = [&](const Set& set) {
-    for (const Key& key : set) {
+    for (const FreeKey& key : set) {
       if (best != nullptr && !before(*key.host, *best)) return;
       if (key.host == &home || !accept(*key.host)) continue;
       best = key.host;

@@ -38,16 +38,8 @@ class FreeHosts {
   size_t entries() const;
 
  private:
-  struct Key {
-    Time idle_since;
-    HostId id;
-    HostRecord* host;
-    bool operator<(const Key& other) const {
-      return std::tie(idle_since, id) < std::tie(other.idle_since, other.id);
-    }
-  };
-  using Set = std::set<Key>;
-  static Key key(HostRecord& host) { return {host.facts.idle_since, host.facts.id, &host}; }
+  using Set = std::set<FreeKey>;
+  static FreeKey key(HostRecord& host) { return {host.facts.idle_since, host.facts.id, &host}; }
 
   const Census& census_;
   std::vector<Set> open_;                                    // by class

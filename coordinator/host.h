@@ -47,9 +47,9 @@ struct HostFacts {
   Time idle_since{};
   /// How many grants the host takes at a time.
   uint32_t slots = 0;
-  CpuFeatures features;
   Policy import_from;
   Policy export_to;
+  CpuFeatures features;
 
   bool operator==(const HostFacts&) const = default;
 };

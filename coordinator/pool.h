@@ -135,9 +135,9 @@ class Pool {
   };
 
   void advance(Time now);
-  /// Runs `change` on a host that stands in no index meanwhile.
+  /// Run `change`, of the state or of the leases of a host, with the host out of all indexes.
   template <class Change>
-  void change_host(HostRecord& host, Change change);
+  void change_state(HostRecord& host, Change change);
   template <class Change>
   void change_slots(HostRecord& host, Change change);
 

@@ -55,9 +55,9 @@ void Pool::change_slots(HostRecord& host, Change change) {
     return;
   }
   if (before) free_.erase(host);
-  census_.leave(host);
+  census_.uncount(host);
   change();
-  census_.enter(host);
+  census_.count(host);
   if (host.free()) free_.insert(host);
 }
 

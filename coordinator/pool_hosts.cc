@@ -7,11 +7,11 @@
 namespace hob::coordinator {
 
 template <class Change>
-void Pool::change_host(HostRecord& host, Change change) {
+void Pool::change_state(HostRecord& host, Change change) {
   if (host.free()) free_.erase(host);
-  census_.leave(host);
+  census_.uncount(host);
   change();
-  census_.enter(host);
+  census_.count(host);
   if (host.free()) free_.insert(host);
 }
 
@@ -44,7 +44,7 @@ Decisions Pool::set_state(HostId id, HostState state, Time idle_since, Time now)
   advance(now);
   Decisions out;
   HostRecord& host = hosts_.at(id);
-  change_host(host, [&] {
+  change_state(host, [&] {
     host.facts.state = state;
     host.facts.idle_since = idle_since;
   });
@@ -83,13 +83,13 @@ Decisions Pool::update(const HostFacts& facts, Time now) {
   // Requests are filed by what home may use, so home's own stand aside while that changes.
   std::vector<RequestRecord*> own = requests_of(facts.id);
   for (RequestRecord* r : own) queue_.erase(*r);
-  if (fresh) {
-    host.facts = facts;
-    census_.enter(host);
-    if (host.free()) free_.insert(host);
-  } else {
-    change_host(host, [&] { host.facts = facts; });
+  if (!fresh) {
+    if (host.free()) free_.erase(host);
+    census_.leave(host);
   }
+  host.facts = facts;
+  census_.enter(host);
+  if (host.free()) free_.insert(host);
   for (RequestRecord* r : own) queue_.insert(*r, host);
   const auto refuse_impossible = [&](const std::vector<RequestRecord*>& requests) {
     for (RequestRecord* r : requests) {
@@ -125,7 +125,7 @@ Decisions Pool::remove(HostId id, Time now) {
   HostRecord& host = at->second;
   for (RequestRecord* r : requests_of(id)) refuse(*r, Refusal::home_lost, out);
   for (RequestRecord* r : queue_.only_for(id)) refuse(*r, Refusal::no_such_host, out);
-  change_host(host, [&] { host.facts.state = HostState::down; });
+  change_state(host, [&] { host.facts.state = HostState::down; });
   settle(host, out);
   std::vector<HostRecord*> freed;
   for (LeaseRecord* lease : leases_of(id)) {

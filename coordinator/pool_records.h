@@ -16,14 +16,27 @@ struct HostRecord;
 struct Lane;
 struct LeaseRecord;
 
+/// A place in the order of free hosts: the longest idle first.
+struct FreeKey {
+  Time idle_since;
+  HostId id;
+  HostRecord* host;
+  bool operator<(const FreeKey& other) const {
+    return std::tie(idle_since, id) < std::tie(other.idle_since, other.id);
+  }
+};
+
 struct HostRecord {
-  HostFacts facts;
   /// Of facts.features, in the Census.
   uint32_t feature_class = 0;
   /// Oldest first. Its size is the number of slots taken.
   std::list<LeaseRecord*> leases;
+  /// Where it stands in FreeHosts, while it is free and takes guests of everybody: the way out
+  /// without a search.
+  std::set<FreeKey>::iterator at_free;
   /// As a home: how many of its requests wait.
   uint32_t waiting = 0;
+  HostFacts facts;
 
   /// Accepts grants, if a slot is left.
   bool open() const {

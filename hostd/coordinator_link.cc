@@ -189,6 +189,7 @@ void CoordinatorLink::on_message(wire::Message message) {
   switch (envelope.body_case()) {
     case pb::Envelope::kDirectory: return events_.directory(envelope.directory());
     case pb::Envelope::kRevoked: return events_.revoked(envelope.revoked());
+    case pb::Envelope::kHostStatus: return events_.report_again();
     case pb::Envelope::kGranted:
     case pb::Envelope::kQueued:
     case pb::Envelope::kFailure: break;

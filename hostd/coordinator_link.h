@@ -41,6 +41,7 @@ class CoordinatorLink {
     std::function<void(const pb::Welcome&)> welcome;
     std::function<void(const pb::Directory&)> directory;
     std::function<void(const pb::Revoked&)> revoked;
+    std::function<void()> report_again;  ///< somebody looks at this host: its report, afresh
   };
   static Result<std::unique_ptr<CoordinatorLink>> create(EventLoop& loop, wire::Context& context,
                                                          const std::string& endpoint,

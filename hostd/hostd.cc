@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <sstream>
 
 #include "base/log.h"
 #include "migrate/cgroup.h"
@@ -13,7 +14,6 @@ namespace {
 
 /// How often the owner's processes are counted: the kernel's own load averages take a sample every 5 s.
 constexpr auto kLoadPeriod = seconds(5);
-constexpr auto kCoordinatorAnswer = seconds(5);
 
 uint64_t nanos(Duration d) { return d.count() < 0 ? 0 : static_cast<uint64_t>(d.count()); }
 
@@ -39,14 +39,28 @@ void to_wire(const HostList& list, pb::Policy& policy) {
   }
 }
 
-/// The processor's features as the kernel names them, in its own order.
+/// What of the processor a program can use and a migration must find again: instruction sets and register
+/// state, as the kernel names them in /proc/cpuinfo, in its own order. The rest of the kernel's list
+/// (power management, virtualisation, ...) does not matter to a process.
 std::string cpu_features() {
+  static constexpr std::string_view kUsable[] = {
+      "3dnow", "abm",    "adx",   "aes",    "amx",   "avx",      "bmi",    "cldemote", "clflush",
+      "clwb",  "cx",     "erms",  "f16c",   "fma",   "fsgsbase", "fsrm",   "fxsr",     "gfni",
+      "hle",   "lahf",   "mmx",   "movbe",  "movdir", "ospke",   "pclmul", "popcnt",   "rdpid",
+      "rdrand", "rdseed", "rdtscp", "rtm",  "serialize", "sha",  "sse",    "ssse",     "vaes",
+      "vpclmul", "waitpkg", "xsave"};
   Result<std::string> text = read_file("/proc/cpuinfo");
   if (!text.ok()) return "";
   const size_t begin = text->find("\nflags");
   const size_t colon = text->find(": ", begin);
   if (begin == std::string::npos || colon == std::string::npos) return "";
-  return text->substr(colon + 2, text->find('\n', colon) - colon - 2);
+  std::istringstream words(text->substr(colon + 2, text->find('\n', colon) - colon - 2));
+  std::string usable;
+  for (std::string word; words >> word;)
+    if (std::any_of(std::begin(kUsable), std::end(kUsable),
+                    [&](std::string_view prefix) { return word.starts_with(prefix); }))
+      usable += (usable.empty() ? "" : " ") + word;
+  return usable;
 }
 
 std::string host_name_of(const HostdConfig& config) {
@@ -115,7 +129,11 @@ Result<std::unique_ptr<Hostd>> Hostd::create(EventLoop& loop, HostdConfig config
        [raw = hostd.get()](const pb::Directory& directory) {
          raw->post_->set_directory(directory);
        },
-       [raw = hostd.get()](const pb::Revoked& revoked) { raw->exports_->on_revoked(revoked); }}));
+       [raw = hostd.get()](const pb::Revoked& revoked) { raw->exports_->on_revoked(revoked); },
+       [raw = hostd.get()] {
+         raw->last_report_.clear();
+         raw->report_changes();
+       }}));
   hostd->exports_->set_coordinator(hostd->coordinator_.get());
   TRY(hostd->watch_owner());
   TRY(hostd->guests_->start());

@@ -111,7 +111,8 @@ TEST_CASE("high load stops acceptance and evicts nobody") {
   const Owner::Decision loaded = desk.decide();
   CHECK(loaded.verdict == Verdict{HostState::full, true, 0});
   CHECK_FALSE(loaded.evict);
-  CHECK_THAT(desk.why(), Catch::StartsWith("the owner's own load is 8.00, 7.94, 7.91 over 1, 5, 15"));
+  CHECK_THAT(desk.why(),
+             Catch::StartsWith("the owner's own load is 8.00, 7.94, 7.91 over 1, 5, 15"));
   CHECK_THAT(desk.why(), Catch::EndsWith("guests are let in below 1.75, 2, 2.5"));
   desk.owner.slots_used(0);
   CHECK(desk.decide().verdict == Verdict{HostState::active, true, 0});

@@ -58,7 +58,7 @@ TEST_CASE("a message of 5 MiB ends its sender's connection and nothing else") {
   CHECK(rig.received.size() == 2);
 }
 
-TEST_CASE("messages of the largest allowed size pass; larger ones are refused by the sender") {
+TEST_CASE("messages of the largest allowed size pass, and larger ones are refused by the sender") {
   ZmqRig rig;
   auto client = rig.connect(rig.register_host("h1"));
   Message largest = ZmqRig::note("");
@@ -123,7 +123,8 @@ TEST_CASE("a message that wanted no answer gets none") {
   CHECK(heard == "yes");
 }
 
-TEST_CASE("a request without an answer fails once, UNREACHABLE; what comes later is a message") {
+TEST_CASE(
+    "a request without an answer fails once, UNREACHABLE, and what comes later is a message") {
   ZmqRig rig;
   std::string late;
   auto client =
