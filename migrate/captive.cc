@@ -119,39 +119,85 @@ Result<TreeView> view_tree(const Guest& guest) {
   return view;
 }
 
+// Seizes every thread of the guest that has not been seized yet, and asks it to stop.
 Result<void> Captives::seize_all(const Guest& guest) {
   TreeView view = TRY(view_tree(guest));
+  std::vector<CaptiveProcess> seized;
   for (size_t i = 0; i < view.tree.size(); i++) {
     if (view.tree[i].zombie) continue;
-    CaptiveProcess& process = processes.emplace_back();
-    process.pid = view.pids[i];
+    const Tid pid = view.pids[i];
+    auto known = std::find_if(processes.begin(), processes.end(),
+                              [&](const CaptiveProcess& p) { return p.pid == pid; });
+    CaptiveProcess process = known == processes.end() ? CaptiveProcess{} : std::move(*known);
+    process.pid = pid;
     process.node = view.tree[i];
-    for (Tid tid : TRY(proc::threads(process.pid))) {
+    for (Tid tid : TRY(proc::threads(pid))) {
+      const auto same = [&](const CaptiveThread& t) { return t.tracee.tid() == tid; };
+      if (std::any_of(process.threads.begin(), process.threads.end(), same)) continue;
       auto tracee = Tracee::seize(tid, Tracee::kills_on_exit);
-      if (!tracee && tracee.error().code == ESRCH && tid != process.pid) continue;
+      if (!tracee && tracee.error().code == ESRCH && tid != pid) continue;
       if (!tracee) return std::move(tracee).error();
       TRY(tracee->interrupt());
       pid_t inside = process.node.pid;
-      if (tid != process.pid) {
+      if (tid != pid) {
         auto status = TRY(proc::parse_status(
-            TRY(proc::read(process.pid, "task/" + std::to_string(tid.value) + "/status"))));
+            TRY(proc::read(pid, "task/" + std::to_string(tid.value) + "/status"))));
         inside = inside_of(status, tid);
       }
       process.threads.emplace_back(std::move(*tracee), inside);
     }
+    seized.push_back(std::move(process));
   }
   tree = std::move(view.tree);
+  processes = std::move(seized);
+  return {};
+}
+
+// False: some thread has not stopped in a time in which every ordinary thread does.
+Result<bool> Captives::all_stopped() {
+  Patience patience(milliseconds(100));
   for (CaptiveProcess& process : processes) {
-    for (CaptiveThread& thread : process.threads) {
-      // A signal that was just being delivered is delivered: the thread then stops at the first
-      // instruction of the handler.
-      Stop stop = TRY(thread.tracee.wait());
-      while (stop.event != kEventStop) {
-        TRY(thread.tracee.resume(stop.event ? 0 : stop.signal));
-        stop = TRY(thread.tracee.wait());
+    for (size_t i = 0; i < process.threads.size(); i++) {
+      CaptiveThread& thread = process.threads[i];
+      while (!thread.stopped) {
+        auto stop = thread.tracee.wait();
+        if (!stop && stop.error().code == ETIMEDOUT) return false;
+        if (!stop) return std::move(stop).error();
+        if (stop->event == kEventStop) {
+          thread.stopped = true;
+          thread.stopped_by_job_control = stop->signal != SIGTRAP;
+        } else {
+          // A signal that was just being delivered is delivered: the thread then stops at the first
+          // instruction of the handler.
+          TRY(thread.tracee.resume(stop->event ? 0 : stop->signal));
+        }
       }
-      thread.stopped_by_job_control = stop.signal != SIGTRAP;
     }
+  }
+  return true;
+}
+
+// Between vfork(2) and exec(2) a parent cannot be stopped, and its child must run to end that; a thread
+// in an uninterruptible wait looks the same. So all go on for a moment, still traced.
+Result<void> Captives::let_run_a_while() {
+  TRY(cgroup_->thaw());
+  for (CaptiveProcess& process : processes)
+    for (CaptiveThread& thread : process.threads)
+      if (thread.stopped) {
+        thread.stopped = false;
+        auto resumed = thread.tracee.resume();
+        if (!resumed && resumed.error().code != ESRCH) return resumed;
+      }
+  ::usleep(2000);
+  for (CaptiveProcess& process : processes) {
+    auto& threads = process.threads;
+    // exec(2) and exit(2) have ended some.
+    std::erase_if(threads, [](CaptiveThread& thread) {
+      auto asked = thread.tracee.interrupt();
+      if (asked) return false;
+      thread.tracee.abandon();
+      return true;
+    });
   }
   return {};
 }
@@ -161,22 +207,17 @@ Result<Captives> Captives::take(Guest& guest, Duration limit) {
   Cgroup& cgroup = guest.sandbox->cgroup();
   Captives captives(cgroup, TRY(cgroup.freezing()));
   // The cgroup stops all at one moment, so that nobody forks away while threads are seized one by one.
+  captives.stopped_at = Clock::now();
   for (;;) {
     TRY(cgroup.freeze());
     TRY(cgroup.wait_frozen(limit));
-    Result<void> seized = [&] {
-      Patience patience(milliseconds(100));
-      return captives.seize_all(guest);
-    }();
-    if (seized) break;
-    // Between vfork(2) and exec(2) a parent cannot be traced, and the child must run to end that:
-    // let both go on for a moment. A thread in an uninterruptible wait looks the same.
-    if (seized.error().code != ETIMEDOUT || Clock::now() >= end) return std::move(seized).error();
-    captives.processes.clear();
-    TRY(cgroup.thaw());
-    ::usleep(2000);
+    TRY(captives.seize_all(guest));
+    if (TRY(captives.all_stopped())) break;
+    if (Clock::now() >= end)
+      return Error{"stop the guest: a thread of it does not stop (it waits for a device or a file server)",
+                   ETIMEDOUT};
+    TRY(captives.let_run_a_while());
   }
-  captives.stopped_at = Clock::now();
   // All sit in a ptrace stop; the frozen cgroup would keep injected code from running.
   TRY(cgroup.thaw());
   const int cpu = ::sched_getcpu();
@@ -200,9 +241,15 @@ Captives::~Captives() { give_back(); }
 void Captives::give_back() {
   if (!cgroup_) return;
   // Freezing comes first: a thread that is detached would run at once.
-  auto done = was_frozen_ ? cgroup_->freeze() : Result<void>();
+  auto done = was_frozen_ ? cgroup_->freeze() : cgroup_->thaw();
+  // A thread that has not stopped cannot be detached; it stops some time and would then stay so.
+  Patience patience(seconds(5));
+  for (CaptiveProcess& process : processes)
+    for (CaptiveThread& thread : process.threads)
+      if (!thread.stopped)
+        if (auto stop = thread.tracee.wait(); !stop && stop.error().code != ESRCH)
+          log::error("give back the guest: {}", stop.error().text);
   processes.clear();
-  if (!was_frozen_) done = cgroup_->thaw();
   if (!done) log::error("{}", done.error().text);
   cgroup_ = nullptr;
 }

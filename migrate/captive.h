@@ -33,6 +33,7 @@ class CaptiveThread {
   /// As found, except that an interrupted system call is in a form in which the kernel restarts it.
   user_regs_struct registers = {};
   uint64_t signal_mask = 0;
+  bool stopped = false;  ///< has told so; the others are on their way
   bool stopped_by_job_control = false;
 
  private:
@@ -93,6 +94,8 @@ class Captives {
  private:
   Captives(Cgroup& cgroup, bool was_frozen) : cgroup_(&cgroup), was_frozen_(was_frozen) {}
   Result<void> seize_all(const Guest& guest);
+  Result<bool> all_stopped();
+  Result<void> let_run_a_while();
   void give_back();
   Cgroup* cgroup_;
   bool was_frozen_;

@@ -45,18 +45,21 @@ void check(Inspection& i) {
 }
 
 Result<void> capture(ProcessCapture& c) {
-  for (int resource = 0; resource < RLIM_NLIMITS; resource++) {
-    rlimit64 limit = {};
-    if (::syscall(SYS_prlimit64, c.process.pid.value, resource, nullptr, &limit) < 0)
-      return Error::sys("read the limits of", c.process.name());
-    c.out.limits.push_back({limit.rlim_cur, limit.rlim_max});
-  }
+  // Asked by the process itself: for us, prlimit(2) of another user's process is CAP_SYS_RESOURCE's.
+  const RemoteAddress limits = c.workspace.reserve(RLIM_NLIMITS * sizeof(rlimit64));
+  for (uint64_t resource = 0; resource < RLIM_NLIMITS; resource++)
+    c.leader.must("read a limit", SYS_prlimit64,
+                  {0, resource, 0, limits.value + resource * sizeof(rlimit64)});
   c.out.personality = static_cast<uint32_t>(
       std::strtoul(TRY(proc::read(c.process.pid, "personality")).c_str(), nullptr, 16));
   const RemoteAddress words = c.workspace.reserve(16);
   c.leader.must("read the parent-death signal", SYS_prctl, {PR_GET_PDEATHSIG, words.value});
   c.leader.must("read the subreaper flag", SYS_prctl, {PR_GET_CHILD_SUBREAPER, words.value + 4});
-  c.leader.then(SYS_prctl, {PR_GET_DUMPABLE}, [&c, words](int64_t dumpable) -> Result<void> {
+  c.leader.then(SYS_prctl, {PR_GET_DUMPABLE}, [&c, words, limits](int64_t dumpable) -> Result<void> {
+    for (uint64_t resource = 0; resource < RLIM_NLIMITS; resource++) {
+      auto limit = c.workspace.get<rlimit64>(limits + resource * sizeof(rlimit64));
+      c.out.limits.push_back({limit.rlim_cur, limit.rlim_max});
+    }
     c.out.dumpable = dumpable != 0;  // 2, "root only", is for setuid programs, which no guest is
     c.out.parent_death_signal = c.workspace.get<int32_t>(words);
     c.out.subreaper = c.workspace.get<int32_t>(words + 4) != 0;

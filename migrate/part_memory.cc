@@ -231,11 +231,14 @@ void clear_address_space(Rebuild& r) {
   const Range kept[] = {{r.workspace.remote().value, r.workspace.remote().value + r.workspace.size()},
                         {r.spare.start, r.spare.start + (high - low)}};
   uint64_t at = 65536;  // vm.mmap_min_addr
+  auto clear = [&](uint64_t end) {
+    if (at < end) r.space.must("clear the address space", SYS_munmap, {at, end - at});
+  };
   for (const Range& keep : kept) {
-    r.space.must("clear the address space", SYS_munmap, {at, keep.start - at});
+    clear(keep.start);
     at = keep.end;
   }
-  r.space.must("clear the address space", SYS_munmap, {at, kUserEnd - at});
+  clear(kUserEnd);
 }
 
 Result<void> place_vdso(Rebuild& r, const MappingImage& m) {
