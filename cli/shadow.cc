@@ -29,6 +29,8 @@ constexpr Duration kInterruptAgain = seconds(1);
 /// waits for room, or after this time, so that little has to be kept for the next move.
 constexpr uint64_t kAckAfter = wire::kStreamWindow / 4;
 constexpr Duration kAckDelay = milliseconds(20);
+/// How late input typed in the background may be noticed after `fg`.
+constexpr Duration kForegroundCheck = milliseconds(200);
 /// What is left of --timeout's patience after SIGTERM.
 constexpr Duration kKillAfter = seconds(10);
 
@@ -219,18 +221,18 @@ void Shadow::on_close(const Error& reason) {
     return fail(fmt::format("hostd on this machine did not take the job: {}", reason.text));
   if (phase_ != Phase::lost) {
     phase_ = Phase::lost;
-    attach_until_ = Clock::now() + attach_for();
     note(fmt::format("job {}: lost the connection to hostd on this machine; trying again", job_));
+    attach_limit_ = loop_.after(attach_for(), [this] {
+      fail(
+          fmt::format("job {}: hostd on this machine did not come back; the job has been ended or "
+                      "will be; `remote history {}` tells",
+                      job_, job_));
+    });
   }
   attach_timer_ = loop_.after(kAttachEvery, [this] { try_attach(); });
 }
 
 void Shadow::try_attach() {
-  if (Clock::now() >= attach_until_)
-    return fail(
-        fmt::format("job {}: hostd on this machine did not come back; the job has been ended or "
-                    "will be; `remote history {}` tells",
-                    job_, job_));
   auto socket = wire::connect_stream(socket_path_);
   if (!socket.ok()) {
     attach_timer_ = loop_.after(kAttachEvery, [this] { try_attach(); });
@@ -247,6 +249,7 @@ void Shadow::try_attach() {
 }
 
 void Shadow::on_attached() {
+  attach_limit_.reset();
   phase_ = started_ ? Phase::running : Phase::waiting;
   note(fmt::format("job {}: connected to hostd again", job_));
   sender_.rewind();
@@ -265,6 +268,15 @@ void Shadow::start_input() {
 }
 
 void Shadow::read_input() {
+  if (input_->in_background()) {
+    // A command that reads nothing is not stopped for being in the background; neither are we. The
+    // shell does not tell when it brings us to the foreground, so look again.
+    input_->pause();
+    foreground_timer_ = loop_.after(kForegroundCheck, [this] {
+      if (input_) input_->when_ready([this] { read_input(); });
+    });
+    return;
+  }
   const size_t room = std::min(sender_.room(), wire::kStreamPiece);
   if (room == 0) return input_->pause();
   char buffer[wire::kStreamPiece];

@@ -102,10 +102,10 @@ class Shadow {
   std::string waiting_reason_, waiting_said_;
   EventLoop::Handle waiting_timer_;
   uint64_t attach_request_ = 1;
-  Time attach_until_{};
-  EventLoop::Handle attach_timer_;
+  EventLoop::Handle attach_timer_, attach_limit_;
 
   std::optional<StandardStream> input_;
+  EventLoop::Handle foreground_timer_;
   wire::StreamSender sender_;
   std::optional<Sink> out_, err_;
 

@@ -273,6 +273,7 @@ void Exports::on_start_answer(const ExportPtr& e, const std::string& host,
     e->phase = Export::Phase::running;
     e->site_heard = Clock::now();
     e->record.place(host, e->grant ? e->grant->lease() : 0);
+    e->record.started(wall_ns());
     save(e);
     report(e, pb::JobReport::RUNNING);
     changed_();

@@ -104,6 +104,7 @@ class TargetHooks {
 struct Sent {
   bool moved = false;               ///< true: the target is live and has every page; destroy the source
   std::vector<Obstacle> obstacles;  ///< not moved because of these; the source is as it was found
+  std::string lost;  ///< moved, but the link broke before the last page: why; the guest is lost
   Report report;
 };
 

@@ -228,6 +228,43 @@ TEST_CASE("run: without -t keys make signals, and the terminal stays as it is") 
   CHECK(WEXITSTATUS(remote.finish()) == 130);
 }
 
+TEST_CASE(
+    "run: in the background it is not stopped by what is typed, and reads it in the foreground") {
+  Rig rig;
+  Process::Setup setup;
+  setup.environment = {"REMOTE_SOCKET=" + rig.hostd.path()};
+  setup.in = setup.out = setup.err = rig.pty.slave.get();
+  // As a shell does it: a session's leader, remote in a group of its own, and on SIGUSR1 `fg`.
+  setup.in_child = [] {
+    static pid_t child = 0;
+    ::setsid();
+    ::ioctl(0, TIOCSCTTY, 0);
+    ::signal(SIGTTOU, SIG_IGN);
+    ::signal(SIGUSR1, [](int) { ::tcsetpgrp(0, child); });
+    child = ::fork();
+    if (child == 0) {
+      ::setpgid(0, 0);
+      ::signal(SIGTTOU, SIG_DFL);
+      ::signal(SIGUSR1, SIG_DFL);
+      return;
+    }
+    int status = 0;
+    while (::waitpid(child, &status, 0) < 0) {
+    }
+    ::_exit(WEXITSTATUS(status));
+  };
+  Process shell(remote_program(), {"run", "cmd"}, std::move(setup));
+  Connection connection = rig.begin();
+  rig.pty.type("typed\n");
+  rig.pty.shown("typed\r\n");  // the echo
+  connection.data(pb::STDOUT, 0, "still alive");
+  rig.pty.shown("still alive");
+  shell.signal(SIGUSR1);
+  CHECK(next(connection, &pb::Envelope::has_data).data().stream() == pb::STDIN);
+  connection.exited(6 << 8);
+  CHECK(WEXITSTATUS(shell.finish()) == 6);
+}
+
 TEST_CASE("run -t: stdin that is no terminal") {
   TemporaryDirectory directory;
   FakeHostd hostd(directory.path() + "/hostd.sock");

@@ -1,0 +1,80 @@
+#include "migrate/address_plan.h"
+
+#include <sys/prctl.h>
+#include <unistd.h>
+
+#include <algorithm>
+
+#include "migrate/proc.h"
+#include "migrate/restore.h"
+
+namespace hob::migrate {
+
+std::optional<uint64_t> find_hole(std::vector<Range> used, uint64_t size, uint64_t margin) {
+  constexpr uint64_t kLowest = 1 << 20;
+  for (Range& r : used) {
+    r.start = r.start > margin ? r.start - margin : 0;
+    r.end += margin;
+  }
+  std::sort(used.begin(), used.end(), [](const Range& a, const Range& b) { return a.start > b.start; });
+  uint64_t top = kUserEnd;
+  for (const Range& r : used) {
+    if (r.end <= top && top - r.end >= size) return (top - size) & ~(kPage - 1);
+    top = std::min(top, r.start);
+  }
+  if (top >= kLowest + size) return (top - size) & ~(kPage - 1);
+  return std::nullopt;
+}
+
+static Result<Rebuild::Vdso> find_vdso(const std::vector<proc::Mapping>& maps) {
+  Rebuild::Vdso vdso;
+  for (const proc::Mapping& m : maps) {
+    if (m.name == "[vvar]") vdso.vvar = m.range;
+    if (m.name == "[vvar_vclock]") vdso.vvar_clock = m.range;
+    if (m.name == "[vdso]") vdso.code = m.range;
+  }
+  if (vdso.code.empty() || vdso.vvar.empty()) return Error{"look at the vdso: this kernel has none", EOPNOTSUPP};
+  return vdso;
+}
+
+Result<AddressPlan> plan_addresses(Tid stub, const ProcessImage& image, size_t workspace) {
+  const auto maps = TRY(proc::maps(stub));
+  std::vector<Range> used;
+  for (const proc::Mapping& m : maps) used.push_back(m.range);
+  for (const MappingImage& m : image.mappings) used.push_back(m.range);
+  constexpr uint64_t kSpare = 1 << 20;
+  // Wide, because the stub still allocates memory, and stacks grow.
+  constexpr uint64_t kMargin = 256u << 20;
+  const auto hole = find_hole(used, workspace + kSpare, kMargin);
+  if (!hole) return Error{"restore process " + std::to_string(image.pid) + ": its address space is full", ENOMEM};
+  AddressPlan plan;
+  plan.workspace = {*hole};
+  plan.spare = {*hole + workspace, *hole + workspace + kSpare};
+  plan.vdso = TRY(find_vdso(maps));
+  return plan;
+}
+
+Result<Platform> this_platform() {
+  Platform platform;
+  const auto vdso = TRY(find_vdso(TRY(proc::maps(Tid{::getpid()}))));
+  const auto* code = reinterpret_cast<const std::byte*>(vdso.code.start);
+  platform.vdso.assign(code, code + vdso.code.size());
+  uint32_t eax = 0, ebx = 0, ecx = 0, edx = 0;
+  constexpr uint32_t kStateLeaf = 0xd;  // Intel SDM, CPUID
+  __asm__("cpuid" : "=a"(eax), "=b"(ebx), "=c"(ecx), "=d"(edx) : "a"(kStateLeaf), "c"(0));
+  uint32_t low = 0, high = 0;
+  __asm__("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
+  platform.state_components = low | static_cast<uint64_t>(high) << 32;
+  platform.state_size = ebx;
+  return platform;
+}
+
+std::string difference(const Platform& source, const Platform& here) {
+  if (source.vdso != here.vdso)
+    return "its kernel is another one than the source's (the vdso differs); cannot be moved yet";
+  if (source.state_components != here.state_components || source.state_size != here.state_size)
+    return "its processor keeps another extended state than the source's";
+  return {};
+}
+
+}  // namespace hob::migrate

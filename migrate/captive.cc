@@ -1,0 +1,277 @@
+#include "migrate/captive.h"
+
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <map>
+
+#include "base/log.h"
+
+namespace hob::migrate {
+namespace {
+
+constexpr int kEventStop = 128;  // PTRACE_EVENT_STOP
+
+}  // namespace
+
+void make_restartable(user_regs_struct& r, bool leaves) {
+  if (static_cast<int64_t>(r.orig_rax) < 0) return;
+  const auto result = static_cast<int64_t>(r.rax);
+  if (result == -kernel::kErestartRestartblock && leaves)
+    r.rax = static_cast<uint64_t>(-kernel::kErestartnohand);
+  if (result == -EINTR) {
+    switch (r.orig_rax) {
+      case SYS_epoll_wait:
+      case SYS_epoll_pwait:
+      case 441:  // epoll_pwait2
+      case SYS_rt_sigtimedwait:
+      case SYS_semop:
+      case SYS_semtimedop:
+      case SYS_msgrcv:
+      case SYS_msgsnd:
+        r.rax = static_cast<uint64_t>(-kernel::kErestartnohand);
+        break;
+      default:
+        break;
+    }
+  }
+}
+
+namespace {
+
+pid_t inside_of(const proc::Status& status, Tid fallback) {
+  return status.inside.empty() ? fallback.value : status.inside.back();
+}
+pid_t innermost(const std::vector<pid_t>& numbers) { return numbers.empty() ? 0 : numbers.back(); }
+
+}  // namespace
+
+CaptiveThread::CaptiveThread(Tracee t, pid_t number) : tracee(std::move(t)), inside(number) {}
+
+Result<void> CaptiveThread::borrow(int cpu) {
+  const pid_t tid = tracee.tid().value;
+  policy_ = ::sched_getscheduler(tid);
+  if (policy_ < 0 || ::sched_getparam(tid, &parameter_) < 0 ||
+      ::sched_getaffinity(tid, sizeof affinity_, &affinity_) < 0)
+    return Error::sys("read the scheduling of", "thread " + std::to_string(tid));
+  registers = TRY(tracee.registers());
+  make_restartable(registers, false);
+  signal_mask = TRY(tracee.signal_mask());
+  borrowed_ = true;
+  // A guest is SCHED_IDLE: beside a busy owner it would get no processor for what is injected.
+  sched_param none = {};
+  ::sched_setscheduler(tid, SCHED_OTHER, &none);
+  cpu_set_t one;
+  CPU_ZERO(&one);
+  CPU_SET(static_cast<size_t>(cpu), &one);
+  // Both are for speed alone; a cpuset that forbids this processor is no reason to fail.
+  ::sched_setaffinity(tid, sizeof one, &one);
+  return tracee.set_signal_mask(kInjectionMask);
+}
+
+CaptiveThread::~CaptiveThread() {
+  if (!tracee.tid().value || !borrowed_) return;
+  auto given = tracee.set_registers(registers);
+  if (given) given = tracee.set_signal_mask(signal_mask);
+  if (!given && given.error().code != ESRCH) log::error("{}", given.error().text);
+  ::sched_setaffinity(tracee.tid().value, sizeof affinity_, &affinity_);
+  ::sched_setscheduler(tracee.tid().value, policy_, &parameter_);
+}
+
+std::string CaptiveProcess::name() const {
+  return "process " + std::to_string(node.pid) + " (" + status.name + ")";
+}
+
+Result<TreeView> view_tree(const Guest& guest) {
+  TreeView view;
+  struct Next {
+    Tid pid;
+    pid_t parent;  // inside
+  };
+  std::vector<Next> queue = {{Tid{guest.root}, 0}};
+  const Tid init{guest.sandbox->init()};
+  for (Tid orphan : TRY(proc::children(init))) queue.push_back({orphan, 1});
+  for (size_t i = 0; i < queue.size(); i++) {
+    auto status = proc::status(queue[i].pid);
+    auto stat = proc::stat(queue[i].pid);
+    if (!status || !stat) {
+      Error error = status ? std::move(stat).error() : std::move(status).error();
+      if (error.code == ESRCH && i > 0) continue;
+      return std::move(error).in("look at the guest's processes");
+    }
+    TreeNode node;
+    node.pid = inside_of(*status, queue[i].pid);
+    node.parent = queue[i].parent;
+    node.group = innermost(status->inside_group);
+    node.session = innermost(status->inside_session);
+    node.terminal = stat->terminal != 0;
+    node.zombie = stat->state == 'Z' || stat->state == 'X';
+    if (node.zombie) node.exit_code = stat->exit_code;
+    if (node.zombie && i == 0) return Error{"move the guest: it has ended", ESRCH};
+    view.tree.push_back(node);
+    view.pids.push_back(queue[i].pid);
+    if (node.zombie) continue;
+    auto children = proc::children(queue[i].pid);
+    if (!children) continue;  // has just ended
+    for (Tid child : *children) queue.push_back({child, node.pid});
+  }
+  return view;
+}
+
+// Seizes every thread of the guest that has not been seized yet, and asks it to stop.
+Result<void> Captives::seize_all(const Guest& guest) {
+  TreeView view = TRY(view_tree(guest));
+  std::vector<CaptiveProcess> seized;
+  for (size_t i = 0; i < view.tree.size(); i++) {
+    if (view.tree[i].zombie) continue;
+    const Tid pid = view.pids[i];
+    auto known = std::find_if(processes.begin(), processes.end(),
+                              [&](const CaptiveProcess& p) { return p.pid == pid; });
+    CaptiveProcess process = known == processes.end() ? CaptiveProcess{} : std::move(*known);
+    process.pid = pid;
+    process.node = view.tree[i];
+    for (Tid tid : TRY(proc::threads(pid))) {
+      const auto same = [&](const CaptiveThread& t) { return t.tracee.tid() == tid; };
+      if (std::any_of(process.threads.begin(), process.threads.end(), same)) continue;
+      auto tracee = Tracee::seize(tid, Tracee::kills_on_exit);
+      if (!tracee && tracee.error().code == ESRCH && tid != pid) continue;
+      if (!tracee) return std::move(tracee).error();
+      TRY(tracee->interrupt());
+      pid_t inside = process.node.pid;
+      if (tid != pid) {
+        auto status = TRY(proc::parse_status(
+            TRY(proc::read(pid, "task/" + std::to_string(tid.value) + "/status"))));
+        inside = inside_of(status, tid);
+      }
+      process.threads.emplace_back(std::move(*tracee), inside);
+    }
+    seized.push_back(std::move(process));
+  }
+  tree = std::move(view.tree);
+  processes = std::move(seized);
+  return {};
+}
+
+// False: some thread has not stopped in a time in which every ordinary thread does.
+Result<bool> Captives::all_stopped() {
+  Patience patience(milliseconds(100));
+  for (CaptiveProcess& process : processes) {
+    for (size_t i = 0; i < process.threads.size(); i++) {
+      CaptiveThread& thread = process.threads[i];
+      while (!thread.stopped) {
+        auto stop = thread.tracee.wait();
+        if (!stop && stop.error().code == ETIMEDOUT) return false;
+        if (!stop) return std::move(stop).error();
+        if (stop->event == kEventStop) {
+          thread.stopped = true;
+          thread.stopped_by_job_control = stop->signal != SIGTRAP;
+        } else {
+          // A signal that was just being delivered is delivered: the thread then stops at the first
+          // instruction of the handler.
+          TRY(thread.tracee.resume(stop->event ? 0 : stop->signal));
+        }
+      }
+    }
+  }
+  return true;
+}
+
+// Between vfork(2) and exec(2) a parent cannot be stopped, and its child must run to end that; a thread
+// in an uninterruptible wait looks the same. So all go on for a moment, still traced.
+Result<void> Captives::let_run_a_while() {
+  TRY(cgroup_->thaw());
+  for (CaptiveProcess& process : processes)
+    for (CaptiveThread& thread : process.threads)
+      if (thread.stopped) {
+        thread.stopped = false;
+        auto resumed = thread.tracee.resume();
+        if (!resumed && resumed.error().code != ESRCH) return resumed;
+      }
+  ::usleep(2000);
+  for (CaptiveProcess& process : processes) {
+    auto& threads = process.threads;
+    // exec(2) and exit(2) have ended some.
+    std::erase_if(threads, [](CaptiveThread& thread) {
+      auto asked = thread.tracee.interrupt();
+      if (asked) return false;
+      thread.tracee.abandon();
+      return true;
+    });
+  }
+  return {};
+}
+
+Result<Captives> Captives::take(Guest& guest, Duration limit) {
+  const Time end = Clock::now() + limit;
+  Cgroup& cgroup = guest.sandbox->cgroup();
+  Captives captives(cgroup, TRY(cgroup.freezing()));
+  // The cgroup stops all at one moment, so that nobody forks away while threads are seized one by one.
+  captives.stopped_at = Clock::now();
+  for (;;) {
+    TRY(cgroup.freeze());
+    TRY(cgroup.wait_frozen(limit));
+    TRY(captives.seize_all(guest));
+    if (TRY(captives.all_stopped())) break;
+    if (Clock::now() >= end)
+      return Error{"stop the guest: a thread of it does not stop (it waits for a device or a file server)",
+                   ETIMEDOUT};
+    TRY(captives.let_run_a_while());
+  }
+  // All sit in a ptrace stop; the frozen cgroup would keep injected code from running.
+  TRY(cgroup.thaw());
+  const int cpu = ::sched_getcpu();
+  for (CaptiveProcess& process : captives.processes) {
+    for (CaptiveThread& thread : process.threads) TRY(thread.borrow(cpu));
+    process.stat = TRY(proc::stat(process.pid));
+    process.status = TRY(proc::status(process.pid));
+  }
+  return captives;
+}
+
+Captives::Captives(Captives&& other) noexcept
+    : tree(std::move(other.tree)),
+      processes(std::move(other.processes)),
+      stopped_at(other.stopped_at),
+      cgroup_(std::exchange(other.cgroup_, nullptr)),
+      was_frozen_(other.was_frozen_) {}
+
+Captives::~Captives() { give_back(); }
+
+void Captives::give_back() {
+  if (!cgroup_) return;
+  // Freezing comes first: a thread that is detached would run at once.
+  auto done = was_frozen_ ? cgroup_->freeze() : cgroup_->thaw();
+  // A thread that has not stopped cannot be detached; it stops some time and would then stay so.
+  Patience patience(seconds(5));
+  for (CaptiveProcess& process : processes)
+    for (CaptiveThread& thread : process.threads)
+      if (!thread.stopped)
+        if (auto stop = thread.tracee.wait(); !stop && stop.error().code != ESRCH)
+          log::error("give back the guest: {}", stop.error().text);
+  processes.clear();
+  if (!done) log::error("{}", done.error().text);
+  cgroup_ = nullptr;
+}
+
+void Captives::destroy() {
+  auto killed = cgroup_->kill();
+  if (!killed) log::error("{}", killed.error().text);
+  Patience patience(seconds(5));
+  for (CaptiveProcess& process : processes) {
+    // The leader last: the kernel reports it when the others have been waited for.
+    for (size_t i = process.threads.size(); i-- > 0;) {
+      const pid_t tid = process.threads[i].tracee.tid().value;
+      process.threads[i].tracee.abandon();
+      if (!killed) ::kill(tid, SIGKILL);
+      for (;;) {
+        auto status = wait_child(tid);
+        if (!status || !WIFSTOPPED(*status)) break;
+      }
+    }
+  }
+  processes.clear();
+  cgroup_ = nullptr;
+}
+
+}  // namespace hob::migrate

@@ -1,0 +1,104 @@
+#pragma once
+
+#include <sched.h>
+
+#include <vector>
+
+#include "base/result.h"
+#include "migrate/image.h"
+#include "migrate/injector.h"
+#include "migrate/migrate.h"
+#include "migrate/proc.h"
+#include "migrate/ptrace.h"
+
+/// A process tree held still.
+namespace hob::migrate {
+
+/// One stopped thread. What the engine borrows of it (registers, signal mask, scheduling) is given back
+/// when this object goes, unless the thread has died; then it is let go.
+class CaptiveThread {
+ public:
+  CaptiveThread(Tracee tracee, pid_t inside);
+  CaptiveThread(CaptiveThread&&) noexcept = default;
+  CaptiveThread& operator=(CaptiveThread&&) noexcept = default;
+  ~CaptiveThread();
+
+  /// Reads what will be given back, blocks the thread's signals and gives it a fair share of the
+  /// processor `cpu`, on which the engine runs too: injecting costs a fifteenth of what it costs
+  /// across processors (ENGINE.md section 2).
+  Result<void> borrow(int cpu);
+
+  Tracee tracee;
+  pid_t inside;
+  /// As found, except that an interrupted system call is in a form in which the kernel restarts it.
+  user_regs_struct registers = {};
+  uint64_t signal_mask = 0;
+  bool stopped = false;  ///< has told so; the others are on their way
+  bool stopped_by_job_control = false;
+
+ private:
+  bool borrowed_ = false;
+  int policy_ = SCHED_OTHER;
+  sched_param parameter_ = {};
+  cpu_set_t affinity_ = {};
+};
+
+/// Puts an interrupted system call into the form in which the kernel itself restarts or ends it when
+/// the thread goes on (arch/x86/kernel/signal.c): with a handler to run EINTR, without one again with
+/// its arguments.
+///
+/// Some calls are never restarted by the kernel and would show the program a bare EINTR that no signal
+/// explains, only because it was stopped (signal(7), "Interruption of system calls ... by stop
+/// signals"). And when the thread `leaves` this kernel, -ERESTART_RESTARTBLOCK needs kernel state that
+/// stays behind: such a call starts again with its full time.
+void make_restartable(user_regs_struct& registers, bool leaves);
+
+/// One stopped process.
+struct CaptiveProcess {
+  Tid pid;
+  TreeNode node;
+  proc::Stat stat;
+  proc::Status status;
+  std::vector<CaptiveThread> threads;  ///< the leader first
+
+  CaptiveThread& leader() { return threads.front(); }
+  /// "process 12 (python3)"
+  std::string name() const;
+};
+
+/// The tree of a guest as /proc shows it now. Zombies are in `tree` only.
+struct TreeView {
+  Tree tree;
+  std::vector<Tid> pids;  ///< host pids, in the order of `tree`
+};
+Result<TreeView> view_tree(const Guest& guest);
+
+/// Everything inside the guest's sandbox, stopped. While it lives no instruction of the guest runs
+/// except what is injected. Dropping it leaves the guest as it was found: running, or with its cgroup
+/// frozen if it was frozen before. If this process dies the guest dies with it: nothing may run on
+/// unobserved.
+class Captives {
+ public:
+  static Result<Captives> take(Guest& guest, Duration limit);
+  Captives(Captives&&) noexcept;
+  Captives& operator=(Captives&&) = delete;
+  ~Captives();
+
+  Tree tree;
+  std::vector<CaptiveProcess> processes;  ///< the living, root first
+  Time stopped_at;
+
+  /// The guest lives elsewhere now: kill and reap what is left here. Nothing is given back.
+  void destroy();
+
+ private:
+  Captives(Cgroup& cgroup, bool was_frozen) : cgroup_(&cgroup), was_frozen_(was_frozen) {}
+  Result<void> seize_all(const Guest& guest);
+  Result<bool> all_stopped();
+  Result<void> let_run_a_while();
+  void give_back();
+  Cgroup* cgroup_;
+  bool was_frozen_;
+};
+
+}  // namespace hob::migrate

@@ -1,0 +1,25 @@
+#pragma once
+
+#include <vector>
+
+#include "base/result.h"
+#include "migrate/captive.h"
+#include "migrate/image.h"
+#include "migrate/restore.h"
+
+namespace hob::migrate {
+
+/// An image and the pages that it shows.
+struct Captured {
+  Image image;
+  std::vector<Bytes> pages;  ///< one per process; image.processes[i].page_bytes points into it
+};
+
+/// Walks the table of parts over the stopped processes. An Error with code kObstacle names what cannot
+/// be carried. Whatever it borrows of the processes it has given back when it returns.
+Result<Captured> capture(const Guest& guest, Captives& captives, const Platform& platform);
+
+/// The guest's CLOCK_MONOTONIC now, in ns: ours plus its time namespace's offset.
+Result<int64_t> guest_monotonic(Tid process);
+
+}  // namespace hob::migrate

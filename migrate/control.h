@@ -1,0 +1,38 @@
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string>
+
+#include "base/result.h"
+#include "migrate/image.h"
+#include "migrate/link.h"
+
+/// What the two ends say to each other on the connection `control`, in this order.
+///
+///     source                                target
+///     announcement  ------------------->    ready | refused TEXT
+///     image         ------------------->    running | failed TEXT
+///                   <-------------------    complete
+///
+/// "failed" is said only when the target has not committed and never will. A link that ends without it
+/// after the image has begun leaves the question to SourceHooks::settle.
+namespace hob::migrate::control {
+
+enum class Word : uint32_t { announcement = 1, ready, refused, image, running, failed, complete };
+
+Result<void> say(Connection& link, Word word, std::string_view text = {});
+/// The next word. If it is another than `expected`, its text is the Error; code kRefused for `refused`
+/// and `failed`, which are answers, EPIPE and others for a broken link.
+Result<void> expect(Connection& link, Word expected);
+inline constexpr int kRefused = ECONNREFUSED;
+
+Result<void> send_announcement(Connection& link, const Announcement& announcement);
+Result<Announcement> receive_announcement(Connection& link);
+
+/// Returns how many bytes it was.
+Result<uint64_t> send_image(Connection& link, const Image& image);
+/// Reads an image into `memory`; returns its size.
+Result<size_t> receive_image(Connection& link, std::span<std::byte> memory);
+
+}  // namespace hob::migrate::control

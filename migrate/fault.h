@@ -1,0 +1,53 @@
+#pragma once
+
+#include <cstdint>
+
+#include "base/result.h"
+
+/// Faults on purpose: numbered points in the product at which a test makes this process die, fail or
+/// hang. Without the environment variable each costs a comparison.
+namespace hob::migrate {
+
+enum class Fault : uint8_t {
+  none = 0,
+  // source
+  check = 1,       ///< before anything is stopped
+  seized,          ///< all stopped
+  captured,        ///< the image is complete, nothing sent
+  image_sending,   ///< the image is announced
+  image_sent,      ///< the target may commit from here on
+  told_running,    ///< the target is the live copy, and the source knows
+  push,            ///< all pages pushed, the end not yet told
+  // target
+  connected = 20,  ///< the source is there
+  prepared,        ///< the stubs are parked
+  image_received,  ///< whole and decoded
+  adopted,         ///< files are open
+  space,           ///< address spaces are there
+  threads,         ///< threads are there
+  restored,        ///< everything is, and nothing runs
+  committed,       ///< home has recorded it, nothing runs yet
+  running,         ///< it runs; the source has not been told
+  pull,            ///< the first pages have arrived after the resume
+  last = pull
+};
+
+namespace fault {
+
+enum class Act : uint8_t { die = 0, error, stall };
+
+/// Arms one point for this process, once; tests call it after fork. Also read from the environment:
+/// HOB_FAULT=NUMBER:die|error|stall.
+void arm(Fault where, Act act);
+
+Result<void> reached(Fault where);
+extern Fault armed;
+
+inline Result<void> point(Fault where) {
+  if (where != armed) [[likely]]
+    return {};
+  return reached(where);
+}
+
+}  // namespace fault
+}  // namespace hob::migrate

@@ -1,0 +1,200 @@
+#include "migrate/files.h"
+
+#include <fcntl.h>
+#include <linux/magic.h>
+#include <sys/eventfd.h>
+#include <sys/fsuid.h>
+#include <sys/ioctl.h>
+#include <sys/sysmacros.h>
+#include <sys/vfs.h>
+#include <unistd.h>
+
+#include <cstdio>
+#include <cstdlib>
+
+#include "migrate/parts.h"
+#include "migrate/proc.h"
+
+namespace hob::migrate {
+namespace {
+
+constexpr unsigned kNullMajor = 1, kTtyMajor = 5;
+
+// null, zero, full, random, urandom: the same everywhere, without state.
+bool plain_device(dev_t device) {
+  if (major(device) != kNullMajor) return false;
+  switch (minor(device)) {
+    case 3: case 5: case 7: case 8: case 9: return true;
+    default: return false;
+  }
+}
+
+uint64_t number(std::string_view text, int base) {
+  return std::strtoull(std::string(text).c_str(), nullptr, base);
+}
+
+bool ends(std::string_view text, std::string_view end) {
+  return text.size() >= end.size() && text.substr(text.size() - end.size()) == end;
+}
+
+// Is it one of the streams that the starter holds the other end of?
+bool is_external(const Guest& guest, const struct stat& st, Description& d) {
+  for (const External& e : guest.externals) {
+    if (e.kind == External::Kind::terminal) {
+      unsigned slave = 0;
+      if (!S_ISCHR(st.st_mode) || ::ioctl(e.starter_end, TIOCGPTN, &slave) < 0) continue;
+      constexpr unsigned kPtySlaveMajor = 136;
+      if (st.st_rdev != makedev(kPtySlaveMajor + slave / 256, slave % 256)) continue;
+    } else {
+      struct stat mine;
+      if (!S_ISFIFO(st.st_mode) || ::fstat(e.starter_end, &mine) < 0) continue;
+      if (mine.st_ino != st.st_ino || mine.st_dev != st.st_dev) continue;
+    }
+    d.kind = DescriptionKind::external;
+    d.external = static_cast<uint8_t>(e.kind);
+    return true;
+  }
+  return false;
+}
+
+Result<void> describe_timerfd(const proc::FdInfo& info, Description& d) {
+  d.kind = DescriptionKind::timerfd;
+  d.mode = static_cast<uint32_t>(number(info.field("clockid"), 10));
+  d.value = number(info.field("ticks"), 10);
+  d.arm_flags = static_cast<uint32_t>(number(info.field("settime flags"), 8));
+  auto pair = [&](const char* key, int64_t& s, int64_t& ns) {
+    return std::sscanf(std::string(info.field(key)).c_str(), "(%ld, %ld)", &s, &ns) == 2;
+  };
+  if (!pair("it_value", d.left_s, d.left_ns) || !pair("it_interval", d.interval_s, d.interval_ns))
+    return Error{"read a timerfd: the kernel's text has an unknown form", EPROTO};
+  return {};
+}
+
+Result<void> describe_epoll(const proc::FdInfo& info, Description& d) {
+  d.kind = DescriptionKind::epoll;
+  for (const std::string& line : info.rest) {
+    EpollEntry e;
+    if (line.compare(0, 4, "tfd:") != 0) continue;
+    if (std::sscanf(line.c_str(), "tfd: %d events: %x data: %lx", &e.number, &e.events, &e.data) != 3)
+      return Error{"read an epoll instance: the kernel's text has an unknown form", EPROTO};
+    d.watched.push_back(e);
+  }
+  return {};
+}
+
+// Things without a name in the file tree: "anon_inode:[eventfd]" and so on.
+Result<void> describe_nameless(const std::string& link, const proc::FdInfo& info, Description& d,
+                               const std::string& subject) {
+  if (link == "anon_inode:[eventfd]") {
+    d.kind = DescriptionKind::eventfd;
+    d.value = number(info.field("eventfd-count"), 16);
+    // Kernels before 6.5 do not tell; guessing would change what read(2) returns.
+    if (info.field("eventfd-semaphore").empty())
+      return obstacle(subject, "an eventfd, and this kernel does not tell its kind");
+    d.mode = number(info.field("eventfd-semaphore"), 10) ? EFD_SEMAPHORE : 0;
+    return {};
+  }
+  if (link == "anon_inode:[timerfd]") return describe_timerfd(info, d);
+  if (link == "anon_inode:[signalfd]") {
+    d.kind = DescriptionKind::signalfd;
+    d.value = number(info.field("sigmask"), 16);
+    return {};
+  }
+  if (link == "anon_inode:[eventpoll]") return describe_epoll(info, d);
+  if (link.compare(0, 7, "socket:") == 0) return obstacle(subject, "a socket");
+  if (link.compare(0, 12, "anon_inode:[") == 0)
+    return obstacle(subject, link.substr(12, link.size() - 13) + " instance");
+  return obstacle(subject, link);
+}
+
+Result<void> describe_named(const std::string& link, const struct stat& st, Tid process, Description& d,
+                            const std::string& subject) {
+  d.path = link;
+  if (S_ISCHR(st.st_mode)) {
+    if (st.st_rdev == makedev(kTtyMajor, 0)) {
+      d.kind = DescriptionKind::terminal;
+      return {};
+    }
+    if (!plain_device(st.st_rdev)) return obstacle(subject, "the device " + link);
+    d.kind = DescriptionKind::device;
+    return {};
+  }
+  if (link.compare(0, 7, "/memfd:") == 0) return obstacle(subject, "a memfd");
+  if (S_ISFIFO(st.st_mode)) return obstacle(subject, "the named pipe " + link);
+  if (!S_ISREG(st.st_mode) && !S_ISDIR(st.st_mode)) return obstacle(subject, "the device " + link);
+  if (st.st_nlink == 0 || ends(link, " (deleted)"))
+    return obstacle(subject, "the deleted file " + link);
+  auto now = stat_for(process, link);
+  if (!now || now->st_ino != st.st_ino)
+    return obstacle(subject, "the file " + link + ", which has been replaced or moved");
+  d.kind = S_ISDIR(st.st_mode) ? DescriptionKind::directory : DescriptionKind::regular;
+  return {};
+}
+
+}  // namespace
+
+// Raw calls: what glibc does beyond them is for threads, and stubs have one.
+AsUser::AsUser(const Credentials& user) {
+  ::setfsgid(user.gid);
+  ::setfsuid(user.uid);
+  CHECK(static_cast<uid_t>(::setfsuid(static_cast<uid_t>(-1))) == user.uid);
+}
+AsUser::~AsUser() {
+  ::setfsuid(0);
+  ::setfsgid(0);
+  CHECK(::setfsuid(static_cast<uid_t>(-1)) == 0);
+}
+
+Result<void> flush_if_remote(int fd, const std::string& path) {
+  struct statfs fs;
+  if (::fstatfs(fd, &fs) < 0) return Error::sys("look at the file system of", path);
+  switch (static_cast<unsigned long>(fs.f_type)) {
+    case NFS_SUPER_MAGIC: case SMB2_SUPER_MAGIC: case CIFS_SUPER_MAGIC: case CEPH_SUPER_MAGIC:
+    case AFS_SUPER_MAGIC: case V9FS_MAGIC: case FUSE_SUPER_MAGIC:
+      if (::fsync(fd) < 0) return Error::sys("flush", path);
+      return {};
+    default:
+      return {};
+  }
+}
+
+Result<struct stat> stat_for(Tid process, const std::string& path) {
+  struct stat st;
+  const std::string through = proc::path(process, "root") + path;
+  if (::stat(through.c_str(), &st) < 0) return Error::sys("look at", path);
+  return st;
+}
+
+Result<Described> describe(const Guest& guest, Tid process, int fd) {
+  const std::string name = std::to_string(fd);
+  const std::string path = proc::path(process, "fd/" + name);
+  const std::string link = TRY(read_link(path));
+  struct stat st;
+  if (::stat(path.c_str(), &st) < 0) return Error::sys("look at", path);
+  auto info = TRY(proc::parse_fdinfo(TRY(proc::read(process, "fdinfo/" + name))));
+
+  Described described;
+  Description& d = described.description;
+  described.device = st.st_dev;
+  described.inode = st.st_ino;
+  described.close_on_exec = info.flags & O_CLOEXEC;
+  d.flags = info.flags & ~static_cast<uint32_t>(O_CLOEXEC);
+  d.position = info.position;
+  const std::string subject = "fd " + name;
+  if (!info.field("lock").empty()) return obstacle(subject, "a file lock on " + link);
+  if (d.flags & O_ASYNC) return obstacle(subject, "signals on input (O_ASYNC)");
+  if (is_external(guest, st, d)) return described;
+  if (link.compare(0, 5, "pipe:") == 0) {
+    const auto access = d.flags & O_ACCMODE;
+    if (access == O_RDWR) return obstacle(subject, "a pipe opened for both directions");
+    d.kind = access == O_RDONLY ? DescriptionKind::pipe_read : DescriptionKind::pipe_write;
+    return described;
+  }
+  if (link.empty() || link[0] != '/')
+    TRY(describe_nameless(link, info, d, subject));
+  else
+    TRY(describe_named(link, st, process, d, subject));
+  return described;
+}
+
+}  // namespace hob::migrate

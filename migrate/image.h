@@ -1,0 +1,198 @@
+#pragma once
+
+#include <sys/types.h>
+#include <sys/user.h>
+
+#include <array>
+#include <csignal>
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "base/result.h"
+#include "migrate/kernel.h"
+#include "migrate/types.h"
+
+/// The image of a process tree: everything but the pages (the few hot ones excepted).
+///
+/// Numbers of processes and threads are those inside the sandbox. Credentials are not in it: the target
+/// takes them from the vouched-for user. Whoever decodes an image must take every value for hostile;
+/// decode() checks form, ranges and references, so that what comes out can be walked without further
+/// checks, but paths, addresses and flags in it are still the sender's wish, to be carried out with the
+/// user's rights alone.
+namespace hob::migrate {
+
+using Bytes = std::vector<std::byte>;
+
+/// Where one process stands in the tree. All the target needs to prepare.
+struct TreeNode {
+  pid_t pid = 0;
+  pid_t parent = 0;  ///< 0: the starter (the root alone), 1: the sandbox's init (an orphan)
+  pid_t group = 0, session = 0;
+  uint8_t terminal = 0;   ///< has the controlling terminal
+  uint8_t zombie = 0;     ///< ended, not yet reaped by its parent
+  int32_t exit_code = 0;  ///< of a zombie, as wait(2) will tell it
+  bool operator==(const TreeNode&) const = default;
+};
+using Tree = std::vector<TreeNode>;  ///< the root first, parents before children
+
+struct ThreadImage {
+  pid_t tid = 0;
+  std::string name;
+  user_regs_struct registers = {};  ///< an interrupted system call is in a form the kernel restarts
+  Bytes extended_state;             ///< NT_X86_XSTATE as the source's processor lays it out
+  uint64_t signal_mask = 0;
+  kernel::RseqConfiguration rseq = {};
+  uint64_t robust_list = 0, robust_size = 0;
+  uint64_t tid_address = 0;
+  uint64_t stack_pointer = 0, stack_size = 0;  ///< sigaltstack(2)
+  uint32_t stack_flags = 0;
+  std::vector<siginfo_t> pending;
+};
+
+struct FileImage {
+  std::string path;
+  uint64_t size = 0;
+  int64_t modified = 0;  ///< mtime in ns; the target refuses to map another file of the same name
+};
+
+enum class MappingKind : uint8_t { anonymous = 0, stack, file, vdso, vvar, vvar_clock, last = vvar_clock };
+
+struct MappingImage {
+  Range range;
+  MappingKind kind = MappingKind::anonymous;
+  uint8_t protection = 0;  ///< PROT_*
+  uint8_t shared = 0;
+  uint32_t file = 0;  ///< index into ProcessImage::files, for MappingKind::file
+  uint64_t offset = 0;
+};
+
+struct DescriptorImage {
+  int32_t number = 0;
+  uint32_t description = 0;  ///< index into Image::descriptions
+  uint8_t close_on_exec = 0;
+};
+
+struct TimerImage {
+  int32_t id = 0, clock = 0, signal = 0;
+  uint8_t notify = 0;  ///< SIGEV_*
+  pid_t thread = 0;    ///< SIGEV_THREAD_ID
+  uint64_t value = 0;
+  int64_t interval_s = 0, interval_ns = 0, left_s = 0, left_ns = 0;
+};
+
+struct IntervalTimer {
+  int64_t interval_s = 0, interval_us = 0, left_s = 0, left_us = 0;
+};
+
+struct ResourceLimit {
+  uint64_t soft = 0, hard = 0;
+};
+
+struct ProcessImage {
+  pid_t pid = 0;
+  std::vector<ThreadImage> threads;  ///< the leader first
+
+  kernel::MemoryMap memory_map = {};  ///< auxv and exe_fd unused
+  Bytes auxv;
+  std::vector<FileImage> files;
+  uint32_t executable = 0;             ///< index into files
+  std::vector<MappingImage> mappings;  ///< ascending, disjoint
+  /// Pages that must be there before the process runs: changed pages of private file mappings, and
+  /// what the first instructions and the kernel touch. The bytes lie in the buffer that was decoded.
+  std::vector<uint64_t> pages;
+  std::span<const std::byte> page_bytes;
+
+  std::vector<DescriptorImage> descriptors;
+  std::string directory;
+  uint32_t umask = 022;
+
+  std::array<kernel::SignalAction, 64> actions = {};
+  std::vector<siginfo_t> pending;
+  std::array<IntervalTimer, 3> interval_timers = {};
+  std::vector<TimerImage> timers;
+
+  std::vector<ResourceLimit> limits;  ///< index is RLIMIT_*
+  uint32_t personality = 0;
+  uint8_t dumpable = 1, subreaper = 0;
+  int32_t parent_death_signal = 0;
+  uint8_t stopped = 0;  ///< by job control
+};
+
+enum class DescriptionKind : uint8_t {
+  regular = 0, directory, device, pipe_read, pipe_write, external, terminal, eventfd, timerfd,
+  signalfd, epoll, last = epoll
+};
+
+struct EpollEntry {
+  int32_t number = 0;
+  uint32_t events = 0;
+  uint64_t data = 0;
+};
+
+/// An open file description: shared by all descriptors that came of one open(2).
+struct Description {
+  DescriptionKind kind = DescriptionKind::regular;
+  uint32_t flags = 0;     ///< O_*, without O_CLOEXEC
+  uint64_t position = 0;  ///< regular, directory
+  std::string path;       ///< regular, directory, device
+  uint32_t pipe = 0;      ///< index into Image::pipes
+  uint8_t external = 0;   ///< External::Kind
+  uint64_t value = 0;     ///< eventfd: counter; signalfd: mask; timerfd: expirations not yet read
+  uint32_t mode = 0;      ///< eventfd: EFD_SEMAPHORE; timerfd: clock
+  uint32_t arm_flags = 0;  ///< timerfd: TFD_TIMER_*
+  int64_t interval_s = 0, interval_ns = 0, left_s = 0, left_ns = 0;  ///< timerfd
+  std::vector<EpollEntry> watched;
+  pid_t owner = 0;  ///< epoll: the process in whose numbers `watched` is told
+};
+
+struct PipeImage {
+  uint32_t capacity = 0;
+  Bytes content;
+};
+
+/// The controlling terminal, when the tree has one: the starter's pty.
+struct TerminalImage {
+  uint8_t present = 0;
+  pid_t session = 0, foreground = 0;
+  Bytes settings;  ///< struct termios as TCGETS2 gives it
+  uint16_t rows = 0, columns = 0;
+};
+
+/// What must agree between the two hosts; sent before the freeze as well.
+struct Platform {
+  Bytes vdso;
+  uint64_t state_components = 0;  ///< XCR0
+  uint32_t state_size = 0;        ///< bytes of NT_X86_XSTATE
+};
+
+/// Said by the source before it freezes anything.
+struct Announcement {
+  Platform platform;
+  Tree tree;
+};
+
+struct Image {
+  Tree tree;
+  std::vector<ProcessImage> processes;  ///< the living of `tree`, in its order
+  std::vector<Description> descriptions;
+  std::vector<PipeImage> pipes;
+  TerminalImage terminal;
+  Bytes input;  ///< bytes in the stdin pipe, not yet read by the guest
+  /// What SourceHooks::frozen returned.
+  std::string hook_bytes;
+  int64_t monotonic = 0;  ///< the guest's CLOCK_MONOTONIC at the freeze, ns
+};
+
+/// Format: see image_codec.cc.
+Bytes encode(const Announcement& announcement);
+Result<Announcement> decode_announcement(std::span<const std::byte> bytes);
+/// The image as pieces to be sent one after another (the pages are not copied).
+std::vector<std::span<const std::byte>> encode(const Image& image, Bytes& storage);
+Bytes encode_whole(const Image& image);
+/// `bytes` must outlive the result.
+Result<Image> decode_image(std::span<const std::byte> bytes);
+
+}  // namespace hob::migrate

@@ -1,0 +1,406 @@
+#include <algorithm>
+#include <cstring>
+#include <set>
+#include <type_traits>
+
+#include "migrate/image.h"
+
+/// The format of images and announcements.
+///
+/// Constraints: read once, front to back; hostile; a few KiB to some MiB, mostly pages; both ends run
+/// the same release (a cell is upgraded as a whole), so a reader reads its own version only. Rejected:
+/// protobuf (copies the pages, and its cost is in the freeze), raw structures (padding travels, and the
+/// layout would be whatever the compiler did).
+///
+/// Bytes: magic "HOBIMAGE" or "HOBANNCE", version u32, then the fields in the order of the fields()
+/// functions below. Integers little-endian at their natural width, enums as u8, strings and sequences as
+/// a u32 count and their elements, siginfo_t as its 128 bytes. Nothing may be left over.
+namespace hob::migrate {
+namespace {
+
+constexpr uint32_t kVersion = 1;
+constexpr char kImageMagic[8] = {'H', 'O', 'B', 'I', 'M', 'A', 'G', 'E'};
+constexpr char kAnnouncementMagic[8] = {'H', 'O', 'B', 'A', 'N', 'N', 'C', 'E'};
+
+class Writer {
+ public:
+  explicit Writer(Bytes& out) : out_(out) {}
+  template <class T>
+  void operator()(T& value) {
+    if constexpr (std::is_arithmetic_v<T> || std::is_enum_v<T>) {
+      raw(&value, sizeof value);
+    } else {
+      fields(*this, value);
+    }
+  }
+  void operator()(std::string& s) { counted(s.data(), s.size()); }
+  void operator()(Bytes& b) { counted(b.data(), b.size()); }
+  void operator()(siginfo_t& s) { raw(&s, sizeof s); }
+  template <class T>
+  void operator()(std::vector<T>& all) {
+    count(all.size());
+    for (T& one : all) (*this)(one);
+  }
+  template <class T, size_t N>
+  void operator()(std::array<T, N>& all) {
+    for (T& one : all) (*this)(one);
+  }
+  /// Bytes that are sent from where they lie.
+  void view(std::span<const std::byte>& bytes) {
+    count(bytes.size());
+    views_.push_back({out_.size(), bytes});
+  }
+  struct View {
+    size_t at;
+    std::span<const std::byte> bytes;
+  };
+  std::vector<View> views_;
+
+ private:
+  void count(size_t n) {
+    auto small = static_cast<uint32_t>(n);
+    raw(&small, sizeof small);
+  }
+  void counted(const void* data, size_t n) {
+    count(n);
+    raw(data, n);
+  }
+  void raw(const void* data, size_t n) {
+    if (n == 0) return;
+    const size_t at = out_.size();
+    out_.resize(at + n);
+    std::memcpy(out_.data() + at, data, n);
+  }
+  Bytes& out_;
+};
+
+/// Never reads past the end and never allocates more than a small multiple of what it has read:
+/// sequences grow as their elements are read.
+class Reader {
+ public:
+  explicit Reader(std::span<const std::byte> in) : in_(in) {}
+  bool bad() const { return bad_; }
+  bool at_end() const { return in_.empty(); }
+  template <class T>
+  void operator()(T& value) {
+    if constexpr (std::is_enum_v<T>) {
+      raw(&value, sizeof value);
+      if (value > T::last) fail(value);
+    } else if constexpr (std::is_arithmetic_v<T>) {
+      raw(&value, sizeof value);
+    } else {
+      fields(*this, value);
+    }
+  }
+  void operator()(std::string& s) {
+    auto bytes = take(count());
+    s.assign(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+  }
+  void operator()(Bytes& b) {
+    auto bytes = take(count());
+    b.assign(bytes.begin(), bytes.end());
+  }
+  void operator()(siginfo_t& s) { raw(&s, sizeof s); }
+  template <class T>
+  void operator()(std::vector<T>& all) {
+    const size_t n = count();
+    for (size_t i = 0; i < n && !bad_; i++) (*this)(all.emplace_back());
+  }
+  template <class T, size_t N>
+  void operator()(std::array<T, N>& all) {
+    for (T& one : all) (*this)(one);
+  }
+  void view(std::span<const std::byte>& bytes) { bytes = take(count()); }
+
+ private:
+  template <class T>
+  void fail(T& value) {
+    bad_ = true;
+    value = T{};
+  }
+  size_t count() {
+    uint32_t n = 0;
+    raw(&n, sizeof n);
+    return bad_ ? 0 : n;
+  }
+  std::span<const std::byte> take(size_t n) {
+    if (n > in_.size()) bad_ = true;
+    if (bad_) return {};
+    auto taken = in_.first(n);
+    in_ = in_.subspan(n);
+    return taken;
+  }
+  void raw(void* to, size_t n) {
+    auto bytes = take(n);
+    if (!bad_) std::memcpy(to, bytes.data(), n);
+  }
+  std::span<const std::byte> in_;
+  bool bad_ = false;
+};
+
+// The fields, for both directions.
+
+template <class A>
+void fields(A& a, TreeNode& x) {
+  a(x.pid), a(x.parent), a(x.group), a(x.session), a(x.terminal), a(x.zombie), a(x.exit_code);
+}
+template <class A>
+void fields(A& a, Platform& x) {
+  a(x.vdso), a(x.state_components), a(x.state_size);
+}
+template <class A>
+void fields(A& a, Announcement& x) {
+  a(x.platform), a(x.tree);
+}
+template <class A>
+void fields(A& a, user_regs_struct& x) {
+  for (auto* r : {&x.r15, &x.r14, &x.r13, &x.r12, &x.rbp, &x.rbx, &x.r11, &x.r10, &x.r9, &x.r8,
+                  &x.rax, &x.rcx, &x.rdx, &x.rsi, &x.rdi, &x.orig_rax, &x.rip, &x.cs, &x.eflags,
+                  &x.rsp, &x.ss, &x.fs_base, &x.gs_base, &x.ds, &x.es, &x.fs, &x.gs})
+    a(*r);
+}
+template <class A>
+void fields(A& a, kernel::RseqConfiguration& x) {
+  a(x.pointer), a(x.size), a(x.signature), a(x.flags);
+}
+template <class A>
+void fields(A& a, ThreadImage& x) {
+  a(x.tid), a(x.name), a(x.registers), a(x.extended_state), a(x.signal_mask), a(x.rseq);
+  a(x.robust_list), a(x.robust_size), a(x.tid_address);
+  a(x.stack_pointer), a(x.stack_size), a(x.stack_flags), a(x.pending);
+}
+template <class A>
+void fields(A& a, FileImage& x) {
+  a(x.path), a(x.size), a(x.modified);
+}
+template <class A>
+void fields(A& a, MappingImage& x) {
+  a(x.range.start), a(x.range.end), a(x.kind), a(x.protection), a(x.shared), a(x.file), a(x.offset);
+}
+template <class A>
+void fields(A& a, DescriptorImage& x) {
+  a(x.number), a(x.description), a(x.close_on_exec);
+}
+template <class A>
+void fields(A& a, TimerImage& x) {
+  a(x.id), a(x.clock), a(x.signal), a(x.notify), a(x.thread), a(x.value);
+  a(x.interval_s), a(x.interval_ns), a(x.left_s), a(x.left_ns);
+}
+template <class A>
+void fields(A& a, IntervalTimer& x) {
+  a(x.interval_s), a(x.interval_us), a(x.left_s), a(x.left_us);
+}
+template <class A>
+void fields(A& a, ResourceLimit& x) {
+  a(x.soft), a(x.hard);
+}
+template <class A>
+void fields(A& a, kernel::MemoryMap& x) {
+  for (auto* p : {&x.start_code, &x.end_code, &x.start_data, &x.end_data, &x.start_brk, &x.brk,
+                  &x.start_stack, &x.arg_start, &x.arg_end, &x.env_start, &x.env_end})
+    a(*p);
+}
+template <class A>
+void fields(A& a, kernel::SignalAction& x) {
+  a(x.handler), a(x.flags), a(x.restorer), a(x.mask);
+}
+template <class A>
+void fields(A& a, ProcessImage& x) {
+  a(x.pid), a(x.threads), a(x.memory_map), a(x.auxv), a(x.files), a(x.executable), a(x.mappings);
+  a(x.descriptors), a(x.directory), a(x.umask), a(x.actions), a(x.pending), a(x.interval_timers);
+  a(x.timers), a(x.limits), a(x.personality), a(x.dumpable), a(x.subreaper);
+  a(x.parent_death_signal), a(x.stopped), a(x.pages), a.view(x.page_bytes);
+}
+template <class A>
+void fields(A& a, EpollEntry& x) {
+  a(x.number), a(x.events), a(x.data);
+}
+template <class A>
+void fields(A& a, Description& x) {
+  a(x.kind), a(x.flags), a(x.position), a(x.path), a(x.pipe), a(x.external), a(x.value), a(x.mode);
+  a(x.arm_flags), a(x.interval_s), a(x.interval_ns), a(x.left_s), a(x.left_ns), a(x.watched);
+  a(x.owner);
+}
+template <class A>
+void fields(A& a, PipeImage& x) {
+  a(x.capacity), a(x.content);
+}
+template <class A>
+void fields(A& a, TerminalImage& x) {
+  a(x.present), a(x.session), a(x.foreground), a(x.settings), a(x.rows), a(x.columns);
+}
+template <class A>
+void fields(A& a, Image& x) {
+  a(x.tree), a(x.descriptions), a(x.pipes), a(x.terminal), a(x.input), a(x.hook_bytes);
+  a(x.monotonic), a(x.processes);
+}
+
+struct Header {
+  std::array<char, 8> magic = {};
+  uint32_t version = 0;
+};
+template <class A>
+void fields(A& a, Header& x) {
+  a(x.magic), a(x.version);
+}
+
+Header header(const char (&magic)[8]) {
+  Header h;
+  std::copy(magic, magic + 8, h.magic.begin());
+  h.version = kVersion;
+  return h;
+}
+
+Error invalid(const char* what) {
+  return Error{std::string("read the image: ") + what + "; the peer is damaged or hostile", EBADMSG};
+}
+
+template <class T>
+Result<T> decode(std::span<const std::byte> bytes, const char (&magic)[8]) {
+  Reader reader(bytes);
+  Header got;
+  reader(got);
+  if (reader.bad() || !std::equal(got.magic.begin(), got.magic.end(), magic))
+    return invalid("it does not start with its magic");
+  if (got.version != kVersion) return invalid("its version is not this release's");
+  T value;
+  reader(value);
+  if (reader.bad()) return invalid("it ends early or has a value out of range");
+  if (!reader.at_end()) return invalid("bytes are left over");
+  return value;
+}
+
+bool within_user_space(const Range& r) {
+  return r.start < r.end && r.end <= kUserEnd && r.start % kPage == 0 && r.end % kPage == 0;
+}
+
+// Highest pid the kernel can ever give (PID_MAX_LIMIT).
+constexpr pid_t kMaxPid = 4 << 20;
+bool good_pid(pid_t pid) { return pid > 1 && pid <= kMaxPid; }
+
+Result<void> check_tree(const Tree& tree) {
+  if (tree.empty() || tree[0].parent != 0 || tree[0].zombie) return invalid("its tree has no root");
+  std::set<pid_t> seen;
+  for (size_t i = 0; i < tree.size(); i++) {
+    const TreeNode& node = tree[i];
+    if (!good_pid(node.pid) || !seen.insert(node.pid).second) return invalid("its tree has a bad pid");
+    if (node.group < 0 || node.group > kMaxPid || node.session < 0 || node.session > kMaxPid)
+      return invalid("its tree has a bad group");
+    if (i > 0 && node.parent != 1 && (node.parent == node.pid || !seen.count(node.parent)))
+      return invalid("its tree has a process without parent");
+  }
+  return {};
+}
+
+Result<void> check_process(const Image& image, const ProcessImage& p, std::set<pid_t>& tids) {
+  if (p.threads.empty() || p.threads[0].tid != p.pid) return invalid("a process has no leader");
+  for (const ThreadImage& t : p.threads) {
+    if (!good_pid(t.tid) || !tids.insert(t.tid).second) return invalid("a thread has a bad id");
+    if (t.name.size() > 15) return invalid("a thread's name is too long");
+    if (t.extended_state.size() < 576 || t.extended_state.size() > 65536)
+      return invalid("a thread's extended state has an impossible size");
+  }
+  uint64_t last = 0;
+  for (const MappingImage& m : p.mappings) {
+    if (!within_user_space(m.range) || m.range.start < last) return invalid("a mapping is misplaced");
+    last = m.range.end;
+    if (m.protection > 7 || m.shared > 1 || m.offset % kPage) return invalid("a mapping is malformed");
+    if (m.kind == MappingKind::file ? m.file >= p.files.size() : m.shared)
+      return invalid("a mapping has no file");
+  }
+  if (p.executable >= p.files.size()) return invalid("a process has no executable");
+  for (const FileImage& f : p.files)
+    if (f.path.empty() || f.path[0] != '/' || f.path.find('\0') != std::string::npos)
+      return invalid("a file's path is not absolute");
+  if (p.directory.empty() || p.directory[0] != '/') return invalid("a directory is not absolute");
+  if (p.page_bytes.size() != p.pages.size() * kPage) return invalid("its pages do not add up");
+  size_t m = 0;
+  for (size_t i = 0; i < p.pages.size(); i++) {
+    if (i > 0 && p.pages[i] <= p.pages[i - 1]) return invalid("its pages are not ascending");
+    while (m < p.mappings.size() && p.mappings[m].range.end <= p.pages[i]) m++;
+    if (p.pages[i] % kPage || m == p.mappings.size() || !p.mappings[m].range.contains(p.pages[i]) ||
+        p.mappings[m].shared || p.mappings[m].kind >= MappingKind::vdso)
+      return invalid("a page lies outside private memory");
+  }
+  int32_t last_number = -1;
+  for (const DescriptorImage& d : p.descriptors) {
+    if (d.number <= last_number || d.number > (1 << 20) || d.description >= image.descriptions.size())
+      return invalid("a descriptor is malformed");
+    last_number = d.number;
+  }
+  if (p.limits.size() > 16) return invalid("it has too many limits");
+  if (p.auxv.size() % 16 || p.auxv.size() > 8192) return invalid("the auxiliary vector is malformed");
+  for (const TimerImage& t : p.timers)
+    if (t.id < 0 || t.signal < 0 || t.signal > 64) return invalid("a timer is malformed");
+  return {};
+}
+
+Result<void> check_image(const Image& image) {
+  TRY(check_tree(image.tree));
+  size_t next = 0;
+  std::set<pid_t> tids;
+  for (const TreeNode& node : image.tree) {
+    if (node.zombie) continue;
+    if (next == image.processes.size() || image.processes[next].pid != node.pid)
+      return invalid("its processes are not those of its tree");
+    TRY(check_process(image, image.processes[next++], tids));
+  }
+  if (next != image.processes.size()) return invalid("its processes are not those of its tree");
+  for (const Description& d : image.descriptions) {
+    const bool pipe = d.kind == DescriptionKind::pipe_read || d.kind == DescriptionKind::pipe_write;
+    if (pipe && d.pipe >= image.pipes.size()) return invalid("a descriptor has no pipe");
+    if (d.kind == DescriptionKind::external && d.external > 3) return invalid("an external is unknown");
+    if (d.path.find('\0') != std::string::npos) return invalid("a path has a zero byte");
+  }
+  for (const PipeImage& p : image.pipes)
+    if (p.content.size() > (64u << 20) || p.capacity > (64u << 20)) return invalid("a pipe is too big");
+  return {};
+}
+
+}  // namespace
+
+Bytes encode(const Announcement& announcement) {
+  Bytes bytes;
+  Writer writer(bytes);
+  Header h = header(kAnnouncementMagic);
+  writer(h);
+  writer(const_cast<Announcement&>(announcement));  // fields() serves both directions; only read here
+  return bytes;
+}
+
+Result<Announcement> decode_announcement(std::span<const std::byte> bytes) {
+  auto announcement = TRY(decode<Announcement>(bytes, kAnnouncementMagic));
+  TRY(check_tree(announcement.tree));
+  return announcement;
+}
+
+std::vector<std::span<const std::byte>> encode(const Image& image, Bytes& storage) {
+  storage.clear();
+  Writer writer(storage);
+  Header h = header(kImageMagic);
+  writer(h);
+  writer(const_cast<Image&>(image));  // only read, as above
+  std::vector<std::span<const std::byte>> pieces;
+  size_t at = 0;
+  for (const Writer::View& view : writer.views_) {
+    pieces.push_back(std::span<const std::byte>(storage).subspan(at, view.at - at));
+    pieces.push_back(view.bytes);
+    at = view.at;
+  }
+  pieces.push_back(std::span<const std::byte>(storage).subspan(at));
+  return pieces;
+}
+
+Bytes encode_whole(const Image& image) {
+  Bytes storage, whole;
+  for (auto piece : encode(image, storage)) whole.insert(whole.end(), piece.begin(), piece.end());
+  return whole;
+}
+
+Result<Image> decode_image(std::span<const std::byte> bytes) {
+  auto image = TRY(decode<Image>(bytes, kImageMagic));
+  TRY(check_image(image));
+  return image;
+}
+
+}  // namespace hob::migrate

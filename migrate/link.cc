@@ -1,0 +1,363 @@
+#include "migrate/link.h"
+
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <openssl/evp.h>
+#include <openssl/hmac.h>
+#include <openssl/kdf.h>
+#include <openssl/rand.h>
+#include <poll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cstring>
+#include <optional>
+
+namespace hob::migrate {
+namespace {
+
+constexpr size_t kSalt = 32, kTag = 16, kMac = 32, kLengthField = 4;
+constexpr char kMagic[8] = {'H', 'O', 'B', 'L', 'I', 'N', 'K', '1'};
+constexpr size_t kHello = sizeof kMagic + 1 + kSalt + kMac;
+using Salt = std::array<uint8_t, kSalt>;
+
+Error broken(const char* what) {
+  return Error{std::string("the link: ") + what + "; it was cut or forged", EPIPE};
+}
+
+Error slow() { return Error{"the link: the peer did not answer in time", ETIMEDOUT}; }
+
+Result<void> wait_for(int fd, short events, Time end) {
+  for (;;) {
+    auto left = std::chrono::duration_cast<milliseconds>(end - Clock::now()).count();
+    if (left <= 0) return slow();
+    pollfd p{fd, events, 0};
+    int n = ::poll(&p, 1, static_cast<int>(std::min<int64_t>(left + 1, 1 << 30)));
+    if (n > 0) return {};
+    if (n < 0 && errno != EINTR) return Error::sys("wait for", "the link");
+  }
+}
+
+Result<void> read_all(int fd, void* to, size_t size, Time end) {
+  auto* p = static_cast<uint8_t*>(to);
+  while (size > 0) {
+    ssize_t n = ::recv(fd, p, size, MSG_DONTWAIT);
+    if (n > 0) {
+      p += n;
+      size -= static_cast<size_t>(n);
+    } else if (n == 0) {
+      return Error{"the link: closed by the peer", EPIPE};
+    } else if (errno == EAGAIN) {
+      TRY(wait_for(fd, POLLIN, end));
+    } else if (errno != EINTR) {
+      return Error::sys("read from", "the link");
+    }
+  }
+  return {};
+}
+
+Result<void> write_to(int fd, const uint8_t* p, size_t size, Time end) {
+  while (size > 0) {
+    ssize_t n = ::send(fd, p, size, MSG_DONTWAIT | MSG_NOSIGNAL);
+    if (n > 0) {
+      p += n;
+      size -= static_cast<size_t>(n);
+    } else if (errno == EAGAIN) {
+      TRY(wait_for(fd, POLLOUT, end));
+    } else if (errno != EINTR) {
+      return Error::sys("write to", "the link");
+    }
+  }
+  return {};
+}
+
+void tune(int fd) {
+  int on = 1, buffer = 4 << 20;
+  ::setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+  ::setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &buffer, sizeof buffer);
+  ::setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &buffer, sizeof buffer);
+}
+
+// One direction of one connection.
+class Sealer {
+ public:
+  Sealer(const LinkKey& key, const Salt& source, const Salt& target, Channel channel, bool to_target)
+      : context_(EVP_CIPHER_CTX_new(), EVP_CIPHER_CTX_free) {
+    char info[32];
+    int n = std::snprintf(info, sizeof info, "hob link 1 %d %d", static_cast<int>(channel), to_target);
+    uint8_t salt[2 * kSalt];
+    std::copy(source.begin(), source.end(), salt);
+    std::copy(target.begin(), target.end(), salt + kSalt);
+    std::unique_ptr<EVP_PKEY_CTX, void (*)(EVP_PKEY_CTX*)> kdf(
+        EVP_PKEY_CTX_new_id(EVP_PKEY_HKDF, nullptr), EVP_PKEY_CTX_free);
+    uint8_t derived[16];
+    size_t size = sizeof derived;
+    CHECK(kdf && EVP_PKEY_derive_init(kdf.get()) > 0 &&
+          EVP_PKEY_CTX_set_hkdf_md(kdf.get(), EVP_sha256()) > 0 &&
+          EVP_PKEY_CTX_set1_hkdf_salt(kdf.get(), salt, sizeof salt) > 0 &&
+          EVP_PKEY_CTX_set1_hkdf_key(kdf.get(), key.data(), static_cast<int>(key.size())) > 0 &&
+          EVP_PKEY_CTX_add1_hkdf_info(kdf.get(), reinterpret_cast<uint8_t*>(info), n) > 0 &&
+          EVP_PKEY_derive(kdf.get(), derived, &size) > 0);
+    CHECK(context_ && EVP_CipherInit_ex(context_.get(), EVP_aes_128_gcm(), nullptr, derived, nullptr,
+                                        1) > 0);
+  }
+
+  // AAD is the length field. The encrypting side calls begin, update..., end(tag); so does the other.
+  void begin(const uint8_t* length, int encrypt) {
+    uint8_t nonce[12] = {};
+    std::memcpy(nonce + 4, &counter_, sizeof counter_);
+    counter_++;
+    int n = 0;
+    CHECK(EVP_CipherInit_ex(context_.get(), nullptr, nullptr, nullptr, nonce, encrypt) > 0);
+    CHECK(EVP_CipherUpdate(context_.get(), nullptr, &n, length, kLengthField) > 0);
+  }
+  void update(uint8_t* to, const uint8_t* from, size_t size) {
+    int n = 0;
+    CHECK(EVP_CipherUpdate(context_.get(), to, &n, from, static_cast<int>(size)) > 0);
+  }
+  void seal(uint8_t* tag) {
+    int n = 0;
+    uint8_t none[16];
+    CHECK(EVP_CipherFinal_ex(context_.get(), none, &n) > 0);
+    CHECK(EVP_CIPHER_CTX_ctrl(context_.get(), EVP_CTRL_GCM_GET_TAG, kTag, tag) > 0);
+  }
+  bool verify(const uint8_t* tag) {
+    int n = 0;
+    uint8_t none[16], copy[kTag];
+    std::memcpy(copy, tag, kTag);
+    return EVP_CIPHER_CTX_ctrl(context_.get(), EVP_CTRL_GCM_SET_TAG, kTag, copy) > 0 &&
+           EVP_CipherFinal_ex(context_.get(), none, &n) > 0;
+  }
+
+ private:
+  std::unique_ptr<EVP_CIPHER_CTX, void (*)(EVP_CIPHER_CTX*)> context_;
+  uint64_t counter_ = 0;
+};
+
+std::array<uint8_t, kMac> hello_mac(const LinkKey& key, const uint8_t* hello) {
+  std::array<uint8_t, kMac> mac;
+  unsigned size = kMac;
+  CHECK(HMAC(EVP_sha256(), key.data(), static_cast<int>(key.size()), hello, kHello - kMac, mac.data(),
+             &size));
+  return mac;
+}
+
+Salt random_salt() {
+  Salt salt;
+  CHECK(RAND_bytes(salt.data(), static_cast<int>(salt.size())) > 0);
+  return salt;
+}
+
+}  // namespace
+
+struct Connection::State {
+  State(Fd socket, Sealer out, Sealer in)
+      : fd(std::move(socket)), out(std::move(out)), in(std::move(in)) {
+    send_buffer.resize(kLengthField + kMaxRecord + kTag, 1);  // touched now, not in the freeze
+    receive_buffer.resize(kMaxRecord + kTag, 1);
+  }
+  Fd fd;
+  Sealer out, in;
+  std::atomic<int64_t> patience{Duration(seconds(30)).count()};
+  std::vector<uint8_t> send_buffer, receive_buffer;
+};
+
+Connection::Connection(std::unique_ptr<State> state) : state_(std::move(state)) {}
+Connection::Connection(Connection&&) noexcept = default;
+Connection& Connection::operator=(Connection&&) noexcept = default;
+Connection::~Connection() = default;
+
+void Connection::set_patience(Duration limit) { state_->patience = limit.count(); }
+void Connection::shut() { ::shutdown(state_->fd.get(), SHUT_RDWR); }
+int Connection::fd() const { return state_->fd.get(); }
+
+Result<void> Connection::send(std::initializer_list<std::span<const std::byte>> pieces) {
+  size_t size = 0;
+  for (auto piece : pieces) size += piece.size();
+  CHECK(size <= kMaxRecord);
+  uint8_t* p = state_->send_buffer.data();
+  const auto length = static_cast<uint32_t>(size);
+  std::memcpy(p, &length, kLengthField);
+  state_->out.begin(p, 1);
+  uint8_t* to = p + kLengthField;
+  for (auto piece : pieces) {
+    if (piece.empty()) continue;
+    state_->out.update(to, reinterpret_cast<const uint8_t*>(piece.data()), piece.size());
+    to += piece.size();
+  }
+  state_->out.seal(to);
+  return write_to(state_->fd.get(), p, kLengthField + size + kTag,
+                  Clock::now() + nanoseconds(state_->patience.load()));
+}
+
+Result<size_t> Connection::receive_into(std::span<std::byte> to) {
+  const Time end = Clock::now() + nanoseconds(state_->patience.load());
+  uint8_t field[kLengthField];
+  TRY(read_all(state_->fd.get(), field, sizeof field, end));
+  uint32_t length = 0;
+  std::memcpy(&length, field, sizeof length);
+  if (length > kMaxRecord || length > to.size()) return broken("a record is too long");
+  auto* p = state_->receive_buffer.data();
+  TRY(read_all(state_->fd.get(), p, length + kTag, end));
+  state_->in.begin(field, 0);
+  if (length > 0) state_->in.update(reinterpret_cast<uint8_t*>(to.data()), p, length);
+  if (!state_->in.verify(p + length)) return broken("a record is not authentic");
+  return length;
+}
+
+Result<std::span<const std::byte>> Connection::receive() {
+  // Decrypted in place: GCM allows input and output to be the same bytes.
+  std::span<std::byte> here(reinterpret_cast<std::byte*>(state_->receive_buffer.data()), kMaxRecord);
+  size_t size = TRY(receive_into(here));
+  return std::span<const std::byte>(here.first(size));
+}
+
+/// Both ends of the hello; a class because it makes Connections.
+class Handshake {
+ public:
+  static Result<Connection> as_source(Fd socket, Channel channel, const LinkKey& key, Time end) {
+    Salt mine = random_salt(), theirs;
+    uint8_t hello[kHello];
+    std::memcpy(hello, kMagic, sizeof kMagic);
+    hello[sizeof kMagic] = static_cast<uint8_t>(channel);
+    std::copy(mine.begin(), mine.end(), hello + sizeof kMagic + 1);
+    auto mac = hello_mac(key, hello);
+    std::copy(mac.begin(), mac.end(), hello + kHello - kMac);
+    TRY(write_to(socket.get(), hello, sizeof hello, end));
+    TRY(read_all(socket.get(), theirs.data(), theirs.size(), end));
+    Connection connection = make(std::move(socket), Sealer(key, mine, theirs, channel, true),
+                                 Sealer(key, mine, theirs, channel, false));
+    connection.set_patience(end - Clock::now());
+    TRY(connection.receive());
+    TRY(connection.send({}));
+    return connection;
+  }
+
+  static Result<Connection> as_target(Fd socket, const uint8_t* hello, const LinkKey& key, Time end) {
+    Salt mine = random_salt(), theirs;
+    std::copy_n(hello + sizeof kMagic + 1, kSalt, theirs.begin());
+    const auto channel = static_cast<Channel>(hello[sizeof kMagic]);
+    TRY(write_to(socket.get(), mine.data(), mine.size(), end));
+    Connection connection = make(std::move(socket), Sealer(key, theirs, mine, channel, false),
+                                 Sealer(key, theirs, mine, channel, true));
+    connection.set_patience(end - Clock::now());
+    TRY(connection.send({}));
+    TRY(connection.receive());  // a replayed hello ends here: its sender cannot seal
+    return connection;
+  }
+
+  static bool authentic(const uint8_t* hello, const LinkKey& key) {
+    auto mac = hello_mac(key, hello);
+    return std::memcmp(hello, kMagic, sizeof kMagic) == 0 && hello[sizeof kMagic] <= 2 &&
+           CRYPTO_memcmp(mac.data(), hello + kHello - kMac, kMac) == 0;
+  }
+
+ private:
+  static Connection make(Fd socket, Sealer out, Sealer in) {
+    return Connection(
+        std::make_unique<Connection::State>(std::move(socket), std::move(out), std::move(in)));
+  }
+};
+
+static Result<sockaddr_in> ipv4(const std::string& address, uint16_t port) {
+  sockaddr_in a = {};
+  a.sin_family = AF_INET;
+  a.sin_port = htons(port);
+  if (::inet_pton(AF_INET, address.c_str(), &a.sin_addr) != 1)
+    return Error{"use address '" + address + "': it is not an IPv4 address", EINVAL};
+  return a;
+}
+
+static Result<Connection> connect_one(const sockaddr_in& to, const std::string& name, Channel channel,
+                                      const LinkKey& key, Time end) {
+  Fd socket(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+  if (!socket) return Error::sys("make a socket for", name);
+  tune(socket.get());
+  if (::connect(socket.get(), reinterpret_cast<const sockaddr*>(&to), sizeof to) < 0) {
+    if (errno != EINPROGRESS) return Error::sys("connect to", name);
+    TRY(wait_for(socket.get(), POLLOUT, end));
+    int error = 0;
+    socklen_t size = sizeof error;
+    ::getsockopt(socket.get(), SOL_SOCKET, SO_ERROR, &error, &size);
+    if (error) return Error::sys("connect to", name, error);
+  }
+  return Handshake::as_source(std::move(socket), channel, key, end);
+}
+
+Result<Link> connect_link(const std::string& address, uint16_t port, const LinkKey& key,
+                          Duration limit) {
+  const Time end = Clock::now() + limit;
+  const std::string name = address + ":" + std::to_string(port);
+  sockaddr_in to = TRY(ipv4(address, port));
+  Connection control = TRY(connect_one(to, name, Channel::control, key, end));
+  Connection demand = TRY(connect_one(to, name, Channel::demand, key, end));
+  Connection bulk = TRY(connect_one(to, name, Channel::bulk, key, end));
+  return Link{std::move(control), std::move(demand), std::move(bulk)};
+}
+
+Result<Link> accept_link(int listener, const LinkKey& key, Duration limit) {
+  constexpr size_t kMaxPending = 16;  // strangers beyond these wait in the kernel's queue
+  struct Pending {
+    Fd fd;
+    uint8_t hello[kHello];
+    size_t have = 0;
+    Time end;
+  };
+  const Time end = Clock::now() + limit;
+  std::vector<Pending> pending;
+  std::optional<Connection> channels[3];
+  while (!channels[0] || !channels[1] || !channels[2]) {
+    const Time now = Clock::now();
+    if (now >= end) return Error{"wait for the source: it did not connect in time", ETIMEDOUT};
+    std::erase_if(pending, [&](const Pending& p) { return now >= p.end; });
+    std::vector<pollfd> polled;
+    for (const Pending& p : pending) polled.push_back({p.fd.get(), POLLIN, 0});
+    if (pending.size() < kMaxPending) polled.push_back({listener, POLLIN, 0});
+    const auto left = std::chrono::duration_cast<milliseconds>(end - now).count();
+    const int n = ::poll(polled.data(), polled.size(), static_cast<int>(std::min<int64_t>(left + 1, 100)));
+    if (n < 0 && errno != EINTR) return Error::sys("wait for", "the source");
+    if (n <= 0) continue;
+
+    for (size_t i = pending.size(); i-- > 0;) {
+      if (!polled[i].revents) continue;
+      Pending& p = pending[i];
+      ssize_t got = ::recv(p.fd.get(), p.hello + p.have, kHello - p.have, MSG_DONTWAIT);
+      if (got < 0 && (errno == EAGAIN || errno == EINTR)) continue;
+      if (got > 0) p.have += static_cast<size_t>(got);
+      if (got > 0 && p.have < kHello) continue;
+      if (got > 0 && Handshake::authentic(p.hello, key) && !channels[p.hello[sizeof kMagic]]) {
+        auto connection =
+            Handshake::as_target(std::move(p.fd), p.hello, key, std::min(end, now + seconds(2)));
+        if (connection) channels[p.hello[sizeof kMagic]].emplace(std::move(*connection));
+      }
+      pending.erase(pending.begin() + static_cast<std::ptrdiff_t>(i));
+    }
+    if (polled.back().fd == listener && polled.back().revents) {
+      Fd fd(::accept4(listener, nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
+      if (fd) {
+        tune(fd.get());
+        Pending p;
+        p.fd = std::move(fd);
+        p.end = Clock::now() + seconds(5);
+        pending.push_back(std::move(p));
+      }
+    }
+  }
+  return Link{std::move(*channels[0]), std::move(*channels[1]), std::move(*channels[2])};
+}
+
+Result<ListenSocket> listen_on(const std::string& address) {
+  Fd fd(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+  if (!fd) return Error::sys("make a socket for", address);
+  sockaddr_in a = TRY(ipv4(address, 0));
+  socklen_t size = sizeof a;
+  if (::bind(fd.get(), reinterpret_cast<sockaddr*>(&a), sizeof a) < 0 || ::listen(fd.get(), 16) < 0 ||
+      ::getsockname(fd.get(), reinterpret_cast<sockaddr*>(&a), &size) < 0)
+    return Error::sys("listen on", address);
+  return ListenSocket{std::move(fd), ntohs(a.sin_port)};
+}
+
+}  // namespace hob::migrate

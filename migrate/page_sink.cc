@@ -1,0 +1,342 @@
+#include "migrate/page_sink.h"
+
+#include <fcntl.h>
+#include <linux/userfaultfd.h>
+#include <poll.h>
+#include <sched.h>
+#include <sys/eventfd.h>
+#include <sys/ioctl.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstring>
+
+#include "migrate/fault.h"
+#include "migrate/page_stream.h"
+
+namespace hob::migrate {
+namespace {
+
+template <class T>
+T head_of(std::span<const std::byte> record) {
+  T head;
+  std::memcpy(&head, record.data(), sizeof head);
+  return head;
+}
+
+void wake(int uffd, uint64_t address) {
+  uffdio_range range = {address, kPage};
+  ::ioctl(uffd, UFFDIO_WAKE, &range);
+}
+
+// Lets the thread that reads the events go on: copies fail until it has read them.
+void step_back() {
+  ::sched_yield();
+  ::usleep(20);
+}
+
+}  // namespace
+
+PageSink::PageSink(Connection demand, Connection bulk, Events events, Fd done, Fd wake)
+    : demand_(std::move(demand)), bulk_(std::move(bulk)), events_(std::move(events)),
+      done_(std::move(done)), wake_(std::move(wake)) {}
+
+Result<std::unique_ptr<PageSink>> PageSink::create(Connection demand, Connection bulk, Events events) {
+  Fd done(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)), wake_fd(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+  if (!done || !wake_fd) return Error::sys("make", "an eventfd");
+  return std::unique_ptr<PageSink>(new PageSink(std::move(demand), std::move(bulk), std::move(events),
+                                                std::move(done), std::move(wake_fd)));
+}
+
+PageSink::~PageSink() { stop(); }
+
+void PageSink::add(uint32_t index, Fd uffd, const std::vector<Range>& registered) {
+  std::lock_guard guard(lock_);
+  auto space = std::make_unique<Space>();
+  space->process = index;
+  space->uffd = std::move(uffd);
+  for (const Range& range : registered) space->territory.add(range, range.start);
+  spaces_.push_back(std::move(space));
+}
+
+void PageSink::start() {
+  threads_.emplace_back([this] { serve_faults(); });
+  threads_.emplace_back([this] { receive_demanded(); });
+  threads_.emplace_back([this] { receive_pushed(); });
+}
+
+void PageSink::stop() {
+  stopping_ = true;
+  demand_.shut();
+  bulk_.shut();
+  const uint64_t one = 1;
+  if (::write(wake_.get(), &one, sizeof one) < 0) CHECK(errno == EAGAIN);
+  for (std::thread& thread : threads_) thread.join();
+  threads_.clear();
+}
+
+Result<void> PageSink::outcome() const { return outcome_; }
+
+// ---- faults and events of the address spaces
+
+void PageSink::serve_faults() {
+  sched_param first = {1};
+  ::sched_setscheduler(0, SCHED_FIFO, &first);  // a program waits (ENGINE.md P14)
+  while (!stopping_) {
+    std::vector<pollfd> polled = {{wake_.get(), POLLIN, 0}};
+    std::vector<size_t> which;
+    bool again;
+    {
+      std::lock_guard guard(lock_);
+      again = !zeros_.empty();
+      for (size_t i = 0; i < spaces_.size(); i++) {
+        if (spaces_[i]->dead) continue;
+        polled.push_back({spaces_[i]->uffd.get(), POLLIN, 0});
+        which.push_back(i);
+      }
+    }
+    if (::poll(polled.data(), polled.size(), again ? 1 : 1000) < 0) continue;
+    std::vector<std::pair<uint32_t, uint64_t>> requests;
+    {
+      urgent_++;
+      std::lock_guard guard(lock_);
+      urgent_--;
+      for (size_t i = 0; i < which.size(); i++)
+        if (polled[i + 1].revents) read_events(which[i], requests);
+      retry_zeros();
+    }
+    for (auto [process, address] : requests) {
+      demanded_++;
+      const stream::Request request = {address, process, 0};
+      if (!demand_.send({std::as_bytes(std::span(&request, 1))})) return;  // receivers report it
+    }
+  }
+}
+
+void PageSink::read_events(size_t index, std::vector<std::pair<uint32_t, uint64_t>>& requests) {
+  uffd_msg messages[16];
+  Space* space = spaces_[index].get();
+  if (space->dead) return;
+  const ssize_t n = ::read(space->uffd.get(), messages, sizeof messages);
+  for (size_t i = 0; n > 0 && i < static_cast<size_t>(n) / sizeof(uffd_msg); i++) {
+    const uffd_msg& m = messages[i];
+    switch (m.event) {
+      case UFFD_EVENT_PAGEFAULT:
+        on_fault(index, m.arg.pagefault.address & ~(kPage - 1), requests);
+        break;
+      case UFFD_EVENT_FORK: {
+        auto child = std::make_unique<Space>();
+        child->process = space->process;
+        child->uffd.reset(static_cast<int>(m.arg.fork.ufd));
+        ::fcntl(child->uffd.get(), F_SETFL, O_NONBLOCK);
+        ::fcntl(child->uffd.get(), F_SETFD, FD_CLOEXEC);
+        child->territory = space->territory;
+        spaces_.push_back(std::move(child));
+        break;
+      }
+      case UFFD_EVENT_REMAP:
+        space->territory.move(m.arg.remap.from, m.arg.remap.to, m.arg.remap.len);
+        break;
+      case UFFD_EVENT_REMOVE:
+      case UFFD_EVENT_UNMAP:
+        space->territory.remove({m.arg.remove.start, m.arg.remove.end});
+        break;
+      default:
+        break;
+    }
+  }
+}
+
+bool PageSink::populated(uint32_t process, uint64_t source) const {
+  if (!mapped_.count(process)) return true;  // not known yet: ask
+  auto of = populated_.find(process);
+  if (of == populated_.end()) return false;
+  auto at = of->second.upper_bound(source);
+  return at != of->second.begin() && source < std::prev(at)->second;
+}
+
+void PageSink::on_fault(size_t index, uint64_t address,
+                        std::vector<std::pair<uint32_t, uint64_t>>& requests) {
+  Space& space = *spaces_[index];
+  const auto source = space.territory.source_of(address);
+  if (!source || !populated(space.process, *source)) return fill_zero(index, address);
+  const std::pair key{space.process, *source};
+  // Who waits for a page that is under way already is woken with the others.
+  const bool first = waiting_.find(key) == waiting_.end();
+  waiting_.emplace(key, Waiting{index, address});
+  if (first) requests.push_back(key);
+}
+
+void PageSink::fill_zero(size_t index, uint64_t target) {
+  Space& space = *spaces_[index];
+  if (space.dead) return;
+  uffdio_zeropage zero = {};
+  zero.range = {target, kPage};
+  if (::ioctl(space.uffd.get(), UFFDIO_ZEROPAGE, &zero) == 0) return;
+  if (errno == EAGAIN) {
+    zeros_.push_back({index, target});
+  } else if (errno == ESRCH) {
+    space.dead = true;
+  } else {
+    wake(space.uffd.get(), target);  // there already, or unmapped: the program looks again
+  }
+}
+
+void PageSink::retry_zeros() {
+  std::vector<Waiting> some;
+  some.swap(zeros_);
+  for (const Waiting& w : some) fill_zero(w.space, w.target);
+}
+
+// ---- installing pages
+
+PageSink::Installed PageSink::copy(Space& space, Range target, const std::byte* from) {
+  while (!target.empty() && !space.dead) {
+    uffdio_copy copy = {};
+    copy.dst = target.start;
+    copy.src = reinterpret_cast<uint64_t>(from);
+    copy.len = target.size();
+    if (::ioctl(space.uffd.get(), UFFDIO_COPY, &copy) == 0) return Installed::done;
+    uint64_t skip = copy.copy > 0 ? static_cast<uint64_t>(copy.copy) : 0;
+    if (skip == 0) {
+      switch (errno) {
+        case EAGAIN:
+          return Installed::again;
+        case ESRCH:
+          space.dead = true;
+          return Installed::done;
+        default:  // EEXIST: touched already. ENOENT and others: no longer memory of this kind
+          wake(space.uffd.get(), target.start);
+          skip = kPage;
+      }
+    }
+    target.start += skip;
+    from += skip;
+  }
+  return Installed::done;
+}
+
+void PageSink::install(uint32_t process, uint64_t source, std::span<const std::byte> bytes) {
+  constexpr uint64_t kUnderLock = 64u << 10;  // 16 us: a fault waits no longer for the lock
+  while (!bytes.empty()) {
+    const auto size = std::min<uint64_t>(bytes.size(), kUnderLock);
+    const Range part{source, source + size};
+    bool again = false;
+    while (urgent_ > 0) ::sched_yield();
+    {
+      std::lock_guard guard(lock_);
+      for (auto& space : spaces_) {
+        if (space->process != process || space->dead) continue;
+        space->territory.each_target_of(part, [&](Range target, uint64_t from) {
+          if (copy(*space, target, bytes.data() + (from - source)) == Installed::again) again = true;
+        });
+      }
+    }
+    if (again && !stopping_) {
+      step_back();  // what has been copied will answer EEXIST
+      continue;
+    }
+    source += size;
+    bytes = bytes.subspan(size);
+  }
+}
+
+void PageSink::resolve_waiting(uint32_t process, uint64_t source, bool zero) {
+  std::lock_guard guard(lock_);
+  auto [first, last] = waiting_.equal_range({process, source});
+  for (auto at = first; at != last; ++at) {
+    const Waiting& w = at->second;
+    Space& space = *spaces_[w.space];
+    // Given back or moved while its page was under way: it reads as zero, or the program looks again.
+    if (zero || space.territory.source_of(w.target) != source)
+      fill_zero(w.space, w.target);
+    else if (!space.dead)
+      wake(space.uffd.get(), w.target);
+  }
+  waiting_.erase(first, last);
+}
+
+// ---- the two connections
+
+void PageSink::receive_demanded() {
+  sched_param first = {1};
+  ::sched_setscheduler(0, SCHED_FIFO, &first);
+  demand_.set_patience(hours(24));  // answers come when there are questions
+  for (;;) {
+    auto record = demand_.receive();
+    if (!record || record->size() < sizeof(stream::Reply)) return;
+    const auto reply = head_of<stream::Reply>(*record);
+    auto page = record->subspan(sizeof reply);
+    if (reply.address % kPage || page.size() != (reply.zero ? 0 : kPage)) return;
+    if (!reply.zero) {
+      install(reply.process, reply.address, page);
+      pages_++;
+    }
+    resolve_waiting(reply.process, reply.address, reply.zero);
+  }
+}
+
+Result<void> PageSink::receive_record() {
+  auto record = TRY(bulk_.receive());
+  if (record.size() < sizeof(stream::Head)) return Error{"the page stream: a record is too short", EBADMSG};
+  const auto head = head_of<stream::Head>(record);
+  auto rest = record.subspan(sizeof head);
+  switch (head.kind) {
+    case stream::Kind::populated: {
+      std::lock_guard guard(lock_);
+      for (; rest.size() >= sizeof(Range); rest = rest.subspan(sizeof(Range))) {
+        const auto range = head_of<Range>(rest);
+        populated_[head.process].emplace(range.start, range.end);
+      }
+      return {};
+    }
+    case stream::Kind::mapped: {
+      std::lock_guard guard(lock_);
+      mapped_.insert(head.process);
+      return {};
+    }
+    case stream::Kind::pages:
+      if (rest.size() % kPage || head.address % kPage || head.address >= kUserEnd)
+        return Error{"the page stream: a record is malformed", EBADMSG};
+      install(head.process, head.address, rest);
+      pages_ += rest.size() / kPage;
+      return fault::point(Fault::pull);
+    case stream::Kind::end:
+      return Error{"", ENODATA};
+  }
+  return Error{"the page stream: a record of unknown kind", EBADMSG};
+}
+
+void PageSink::receive_pushed() {
+  ::setpriority(PRIO_PROCESS, static_cast<id_t>(::syscall(SYS_gettid)), 5);
+  for (;;) {
+    auto received = receive_record();
+    if (received) continue;
+    if (received.error().code == ENODATA) return finish({});
+    return finish(std::move(received).error());
+  }
+}
+
+void PageSink::finish(Result<void> outcome) {
+  {
+    std::lock_guard guard(lock_);
+    // Closing ends all waiting; what is still missing was never populated and reads as zeros.
+    if (outcome)
+      for (auto& space : spaces_) {
+        space->uffd.reset();
+        space->dead = true;
+      }
+    outcome_ = std::move(outcome);
+    finished_at_ = Clock::now();
+  }
+  if (outcome_)
+    events_.complete();
+  else
+    events_.lost();
+  const uint64_t one = 1;
+  CHECK(::write(done_.get(), &one, sizeof one) == sizeof one);
+}
+
+}  // namespace hob::migrate

@@ -1,0 +1,94 @@
+#pragma once
+
+#include <atomic>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <set>
+#include <thread>
+#include <vector>
+
+#include "base/fd.h"
+#include "base/result.h"
+#include "migrate/link.h"
+#include "migrate/territory.h"
+#include "migrate/types.h"
+
+namespace hob::migrate {
+
+/// The target's end of the page stream: three threads that fill in what the moved processes touch and
+/// what the source pushes, until all of it is there.
+///
+/// Every address space (those of the image, and those of children forked since) has a Territory, which
+/// says what its addresses still stand for; one lock covers all territories, and a page is installed
+/// under it, so that memory which the program gives back is never brought back by a late page.
+class PageSink {
+ public:
+  /// `complete` runs on a thread of the sink when the last page is in, before done_fd() is readable;
+  /// `lost` when the stream broke before that. One of the two, once.
+  struct Events {
+    std::function<void()> complete;
+    std::function<void()> lost;
+  };
+  static Result<std::unique_ptr<PageSink>> create(Connection demand, Connection bulk, Events events);
+  ~PageSink();
+
+  /// Before start(): the memory of process `index`, registered ranges of its userfaultfd.
+  void add(uint32_t index, Fd uffd, const std::vector<Range>& registered);
+  void start();
+  /// Ends the threads, whatever they are doing.
+  void stop();
+
+  int done_fd() const { return done_.get(); }
+  Result<void> outcome() const;  ///< valid when done_fd() is readable
+  uint64_t pages() const { return pages_; }
+  uint64_t demanded() const { return demanded_; }
+  Time finished_at() const { return finished_at_; }
+
+ private:
+  struct Space {
+    uint32_t process;
+    Fd uffd;
+    Territory territory;
+    bool dead = false;
+  };
+  struct Waiting {
+    size_t space;
+    uint64_t target;
+  };
+  enum class Installed { done, again };
+
+  PageSink(Connection demand, Connection bulk, Events events, Fd done, Fd wake);
+  void serve_faults();
+  void receive_demanded();
+  void receive_pushed();
+  Result<void> receive_record();
+  void finish(Result<void> outcome);
+
+  void read_events(size_t space, std::vector<std::pair<uint32_t, uint64_t>>& requests);
+  void on_fault(size_t space, uint64_t address, std::vector<std::pair<uint32_t, uint64_t>>& requests);
+  void retry_zeros();
+  bool populated(uint32_t process, uint64_t source) const;
+  void fill_zero(size_t space, uint64_t target);
+  void install(uint32_t process, uint64_t source, std::span<const std::byte> bytes);
+  Installed copy(Space& space, Range target, const std::byte* from);
+  void resolve_waiting(uint32_t process, uint64_t source, bool zero);
+
+  Connection demand_, bulk_;
+  Events events_;
+  Fd done_, wake_;
+  std::mutex lock_;  // spaces_, waiting_, zeros_, populated_, mapped_
+  std::vector<std::unique_ptr<Space>> spaces_;
+  std::multimap<std::pair<uint32_t, uint64_t>, Waiting> waiting_;  // by process and source address
+  std::vector<Waiting> zeros_;                                     // to be tried again
+  std::map<uint32_t, std::map<uint64_t, uint64_t>> populated_;     // start to end, per process
+  std::set<uint32_t> mapped_;                                      // whose map is complete
+  std::atomic<int> urgent_{0};                                     // faults that want the lock
+  std::atomic<bool> stopping_{false};
+  std::atomic<uint64_t> pages_{0}, demanded_{0};
+  Time finished_at_{};
+  Result<void> outcome_;
+  std::vector<std::thread> threads_;
+};
+
+}  // namespace hob::migrate

@@ -1,0 +1,288 @@
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <map>
+#include <set>
+
+#include "migrate/files.h"
+#include "migrate/pagemap.h"
+#include "migrate/parts.h"
+
+/// Memory: the layout of the address space, the kernel's notes about it, and the pages that must be
+/// there at once. All other pages follow by the page stream (page_source.h, page_sink.h).
+namespace hob::migrate {
+namespace {
+
+bool starts(const std::string& text, std::string_view with) {
+  return text.compare(0, with.size(), with) == 0;
+}
+
+// What kind of mapping it is, or why it cannot be carried.
+Result<MappingKind> classify(const proc::Mapping& m) {
+  char where[40];
+  std::snprintf(where, sizeof where, "mapping at %lx", m.range.start);
+  if (m.name == "[vdso]") return MappingKind::vdso;
+  if (m.name == "[vvar]") return MappingKind::vvar;
+  if (m.name == "[vvar_vclock]") return MappingKind::vvar_clock;
+  if (m.name == "[stack]") return MappingKind::stack;
+  if (m.name.empty() || m.name == "[heap]" || starts(m.name, "[anon:"))
+    return m.shared ? Result<MappingKind>(obstacle(where, "shared memory")) : MappingKind::anonymous;
+  if (m.name[0] != '/') return obstacle(where, "unknown memory " + m.name);
+  if (starts(m.name, "/dev/zero") && !m.shared) return MappingKind::anonymous;
+  if (starts(m.name, "/dev/zero") || starts(m.name, "/SYSV")) return obstacle(where, "shared memory");
+  if (starts(m.name, "/anon_hugepage")) return obstacle(where, "huge pages (hugetlb)");
+  if (starts(m.name, "/memfd:")) return obstacle(where, "a memfd");
+  if (m.name.size() > 10 && m.name.rfind(" (deleted)") == m.name.size() - 10)
+    return obstacle(where, "the deleted file " + m.name.substr(0, m.name.size() - 10));
+  return MappingKind::file;
+}
+
+// The kernel's emulation of an ancient interface, the same in every process.
+bool invisible(const proc::Mapping& m) { return m.name == "[vsyscall]"; }
+
+void check(Inspection& i) {
+  auto maps = proc::maps(i.pid);
+  if (!maps) return;  // has just ended
+  bool vdso = false;
+  std::set<ino_t> looked_at;
+  for (const proc::Mapping& m : *maps) {
+    if (invisible(m)) continue;
+    auto kind = classify(m);
+    if (!kind) {
+      const std::string& text = kind.error().text;
+      const size_t colon = text.find(": "), end = text.rfind("; cannot");
+      i.object(text.substr(0, colon), text.substr(colon + 2, end - colon - 2));
+      continue;
+    }
+    vdso = vdso || *kind == MappingKind::vdso;
+    if (*kind != MappingKind::file || !looked_at.insert(m.inode).second) continue;
+    auto st = stat_for(i.pid, m.name);
+    if (!st || st->st_ino != m.inode || !S_ISREG(st->st_mode))
+      i.object("mapping of " + m.name, "the file has been replaced");
+  }
+  if (!vdso) i.object("", "it has unmapped its vdso");
+}
+
+Result<uint32_t> file_index(ProcessCapture& c, std::map<ino_t, uint32_t>& known,
+                            const std::string& path, ino_t inode) {
+  auto [at, fresh] = known.emplace(inode, static_cast<uint32_t>(c.out.files.size()));
+  if (!fresh && c.out.files[at->second].path == path) return at->second;
+  auto st = stat_for(c.process.pid, path);
+  if (!st || st->st_ino != inode)
+    return obstacle("mapping of " + path + " in " + c.process.name(), "the file has been replaced");
+  c.out.files.push_back({path, static_cast<uint64_t>(st->st_size),
+                         st->st_mtim.tv_sec * 1'000'000'000 + st->st_mtim.tv_nsec});
+  return static_cast<uint32_t>(c.out.files.size() - 1);
+}
+
+// A shared mapping is written through to the page cache; other hosts see it when it is flushed.
+Result<void> flush_shared(ProcessCapture& c, const proc::Mapping& m) {
+  Fd file = TRY(open_file(proc::path(c.process.pid, "root") + m.name, O_RDONLY | O_NONBLOCK));
+  return flush_if_remote(file.get(), m.name);
+}
+
+Result<void> capture_mappings(ProcessCapture& c) {
+  std::map<ino_t, uint32_t> known;
+  for (const proc::Mapping& m : TRY(proc::maps(c.process.pid))) {
+    if (invisible(m)) continue;
+    auto kind = classify(m);
+    if (!kind) return std::move(kind).error().in(c.process.name());
+    MappingImage& out = c.out.mappings.emplace_back();
+    out.range = m.range;
+    out.kind = *kind;
+    out.protection = static_cast<uint8_t>(m.protection);
+    if (*kind != MappingKind::file) continue;
+    out.shared = m.shared;
+    out.offset = m.offset;
+    out.file = TRY(file_index(c, known, m.name, m.inode));
+    if (m.shared && m.protection & PROT_WRITE) TRY(flush_shared(c, m));
+  }
+  const std::string exe = TRY(read_link(proc::path(c.process.pid, "exe")));
+  struct stat st;
+  if (::stat(proc::path(c.process.pid, "exe").c_str(), &st) < 0)
+    return Error::sys("look at the executable of", c.process.name());
+  c.out.executable = TRY(file_index(c, known, exe, st.st_ino));
+  return {};
+}
+
+Result<void> capture_notes(ProcessCapture& c) {
+  const proc::Stat& s = c.process.stat;
+  c.out.memory_map = {s.start_code, s.end_code, s.start_data, s.end_data, s.start_brk, 0,
+                      s.start_stack, s.arg_start, s.arg_end, s.env_start, s.env_end, 0, 0, 0};
+  c.leader.then(SYS_brk, {0}, [&c](int64_t result) -> Result<void> {
+    c.out.memory_map.brk = static_cast<uint64_t>(result);
+    return {};
+  });
+  const std::string auxv = TRY(proc::read(c.process.pid, "auxv"));
+  const auto* bytes = reinterpret_cast<const std::byte*>(auxv.data());
+  c.out.auxv.assign(bytes, bytes + auxv.size());
+  return {};
+}
+
+// The pages that the kernel or the first instructions touch.
+void add_hot_pages(const ProcessImage& p, std::set<uint64_t>& pages) {
+  auto add = [&](uint64_t address) {
+    const uint64_t page = address & ~(kPage - 1);
+    auto m = std::upper_bound(p.mappings.begin(), p.mappings.end(), page,
+                              [](uint64_t a, const MappingImage& x) { return a < x.range.end; });
+    if (m != p.mappings.end() && m->range.contains(page) && m->kind <= MappingKind::stack &&
+        m->protection != PROT_NONE)
+      pages.insert(page);
+  };
+  constexpr uint64_t kRedZone = 128;  // x86-64 ABI: used below the stack pointer
+  for (const ThreadImage& t : p.threads) {
+    for (uint64_t near : {t.registers.rsp - kRedZone, t.registers.rsp, t.registers.rsp + kPage,
+                          t.registers.rip, t.registers.fs_base})
+      add(near);
+    if (t.rseq.pointer) add(t.rseq.pointer);
+    if (t.robust_list) add(t.robust_list);
+  }
+}
+
+// userfaultfd cannot hold back private file pages, so their changed copies travel in the image.
+Result<void> add_changed_file_pages(ProcessCapture& c, std::set<uint64_t>& pages) {
+  PageMap map = TRY(PageMap::open(c.process.pid));
+  std::vector<Range> changed;
+  Range span;  // neighbours are scanned by one call
+  for (const MappingImage& m : c.out.mappings) {
+    if (m.kind != MappingKind::file || m.shared) continue;
+    if (m.range.start != span.end) {
+      TRY(map.scan(span, changed));
+      span.start = m.range.start;
+    }
+    span.end = m.range.end;
+  }
+  TRY(map.scan(span, changed));
+  for (Range r : changed)
+    for (uint64_t page = r.start; page < r.end; page += kPage) pages.insert(page);
+  return {};
+}
+
+Result<void> read_pages(ProcessCapture& c, const std::set<uint64_t>& pages) {
+  c.out.pages.assign(pages.begin(), pages.end());
+  c.page_storage.resize(pages.size() * kPage);
+  constexpr size_t kMaxPieces = 1024;  // IOV_MAX
+  for (size_t done = 0; done < c.out.pages.size();) {
+    iovec remote[kMaxPieces];
+    const size_t n = std::min(kMaxPieces, c.out.pages.size() - done);
+    for (size_t i = 0; i < n; i++)
+      remote[i] = {reinterpret_cast<void*>(c.out.pages[done + i]), kPage};
+    iovec local{c.page_storage.data() + done * kPage, n * kPage};
+    const ssize_t got = ::process_vm_readv(c.process.pid.value, &local, 1, remote, n, 0);
+    if (got <= 0) return Error::sys("read the pages of", c.process.name(), got < 0 ? errno : EFAULT);
+    done += static_cast<size_t>(got) / kPage;
+  }
+  c.out.page_bytes = c.page_storage;
+  return {};
+}
+
+Result<void> capture(ProcessCapture& c) {
+  TRY(capture_mappings(c));
+  TRY(capture_notes(c));
+  std::set<uint64_t> pages;
+  TRY(add_changed_file_pages(c, pages));
+  add_hot_pages(c.out, pages);
+  return read_pages(c, pages);
+}
+
+bool written_through(const ProcessImage& p, size_t file) {
+  return std::any_of(p.mappings.begin(), p.mappings.end(), [&](const MappingImage& m) {
+    return m.kind == MappingKind::file && m.file == file && m.shared;
+  });
+}
+
+Result<void> adopt(Adoption& a) {
+  AsUser rights(a.guest.user);
+  for (size_t i = 0; i < a.process.files.size(); i++) {
+    const FileImage& file = a.process.files[i];
+    const bool shared = written_through(a.process, i);
+    auto opened = open_file(file.path, (shared ? O_RDWR : O_RDONLY) | O_NONBLOCK | O_NOCTTY);
+    if (!opened && shared) opened = open_file(file.path, O_RDONLY | O_NONBLOCK | O_NOCTTY);
+    Fd fd = TRY(std::move(opened));
+    struct stat st;
+    if (::fstat(fd.get(), &st) < 0 || !S_ISREG(st.st_mode))
+      return Error{"map " + file.path + ": it is not a regular file here", ENODEV};
+    const int64_t modified = st.st_mtim.tv_sec * 1'000'000'000 + st.st_mtim.tv_nsec;
+    if (!shared && (static_cast<uint64_t>(st.st_size) != file.size || modified != file.modified))
+      return Error{"map " + file.path + ": it is another file here; hosts of a cell need the same one",
+                   ESTALE};
+    if (::dup3(fd.get(), a.mapped_files + static_cast<int>(i), O_CLOEXEC) < 0)
+      return Error::sys("place", file.path);
+  }
+  return {};
+}
+
+void clear_address_space(Rebuild& r) {
+  // The kernel's own pages step aside first, keeping their distances, which the code relies on.
+  const Rebuild::Vdso& v = r.vdso;
+  const uint64_t low = v.low();
+  const uint64_t high = v.code.end;
+  for (const Range& own : {v.vvar, v.vvar_clock, v.code})
+    if (!own.empty())
+      r.space.must("move the vdso aside", SYS_mremap,
+                   {own.start, own.size(), own.size(), MREMAP_MAYMOVE | MREMAP_FIXED,
+                    r.spare.start + (own.start - low)});
+  const Range kept[] = {{r.workspace.remote().value, r.workspace.remote().value + r.workspace.size()},
+                        {r.spare.start, r.spare.start + (high - low)}};
+  uint64_t at = 65536;  // vm.mmap_min_addr
+  auto clear = [&](uint64_t end) {
+    if (at < end) r.space.must("clear the address space", SYS_munmap, {at, end - at});
+  };
+  for (const Range& keep : kept) {
+    clear(keep.start);
+    at = keep.end;
+  }
+  clear(kUserEnd);
+}
+
+Result<void> place_vdso(Rebuild& r, const MappingImage& m) {
+  const Rebuild::Vdso& v = r.vdso;
+  const uint64_t low = v.low();
+  const Range& own = m.kind == MappingKind::vdso   ? v.code
+                     : m.kind == MappingKind::vvar ? v.vvar
+                                                   : v.vvar_clock;
+  if (own.size() != m.range.size())
+    return Error{"place the vdso: this kernel's has another layout than the source's", EOPNOTSUPP};
+  r.space.must("place the vdso", SYS_mremap,
+               {r.spare.start + (own.start - low), own.size(), own.size(),
+                MREMAP_MAYMOVE | MREMAP_FIXED, m.range.start});
+  return {};
+}
+
+Result<void> rebuild(Rebuild& r) {
+  clear_address_space(r);
+  for (const MappingImage& m : r.process.mappings) {
+    if (m.kind >= MappingKind::vdso) {
+      TRY(place_vdso(r, m));
+      continue;
+    }
+    uint64_t flags = MAP_FIXED_NOREPLACE | (m.shared ? MAP_SHARED : MAP_PRIVATE);
+    uint64_t fd = ~0ull;
+    if (m.kind == MappingKind::file)
+      fd = static_cast<uint64_t>(r.mapped_files) + m.file;
+    else
+      flags |= MAP_ANONYMOUS | MAP_NORESERVE;
+    if (m.kind == MappingKind::stack) flags |= MAP_GROWSDOWN;
+    r.space.must("map", SYS_mmap,
+                 {m.range.start, m.range.size(), m.protection, flags, fd, m.offset});
+  }
+  kernel::MemoryMap map = r.process.memory_map;
+  map.auxv = r.workspace.put_bytes(r.process.auxv).value;
+  map.auxv_size = static_cast<uint32_t>(r.process.auxv.size());
+  map.exe_fd = static_cast<uint32_t>(r.mapped_files) + r.process.executable;
+  r.space.must("set the memory map", SYS_prctl,
+               {kernel::kPrSetMm, kernel::kPrSetMmMap, r.workspace.put(map).value, sizeof map, 0});
+  return {};
+}
+
+}  // namespace
+
+const Part kMemory = {"memory", check, capture, adopt, rebuild};
+
+}  // namespace hob::migrate

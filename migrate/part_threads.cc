@@ -1,0 +1,134 @@
+#include <sched.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+
+#include <cstring>
+
+#include "migrate/parts.h"
+
+/// Threads: registers, extended state, rseq, robust list, alternate stack, name, id.
+namespace hob::migrate {
+namespace {
+
+constexpr long kRseq = 334;
+constexpr int kArchReqXcompPerm = 0x1023, kAmxTileData = 18;
+
+// A thread stopped inside a restartable sequence goes on at its abort handler: the kernel does that
+// for a preempted thread, and cannot know that ours is to change its processor in a bigger way.
+Result<void> leave_restartable_sequence(Tid tid, ThreadImage& thread) {
+  if (!thread.rseq.pointer) return {};
+  constexpr uint64_t kSectionField = 8;  // struct rseq: cpu_id_start, cpu_id, rseq_cs
+  auto section = TRY(proc::read_memory<uint64_t>(tid, {thread.rseq.pointer + kSectionField}));
+  if (!section) return {};
+  auto what = TRY(proc::read_memory<kernel::RseqSection>(tid, {section}));
+  if (thread.registers.rip - what.start < what.length) thread.registers.rip = what.abort;
+  return {};
+}
+
+Result<Bytes> capture_extended_state(const Tracee& tracee) {
+  alignas(64) static thread_local std::byte buffer[65536];
+  Bytes state = TRY(tracee.extended_state(buffer));
+  // 11 KiB on a machine with AMX, nearly all of it zero: the target pads it again.
+  size_t size = state.size();
+  while (size > 576 && state[size - 1] == std::byte{0}) size--;
+  state.resize(size);
+  return state;
+}
+
+Result<void> capture(ProcessCapture& c) {
+  c.out.threads.resize(c.process.threads.size());
+  for (size_t i = 0; i < c.process.threads.size(); i++) {
+    CaptiveThread& captive = c.process.threads[i];
+    ThreadImage& out = c.out.threads[i];
+    const Tid tid = captive.tracee.tid();
+    out.tid = captive.inside;
+    out.registers = captive.registers;
+    make_restartable(out.registers, true);
+    out.signal_mask = captive.signal_mask;
+    out.extended_state = TRY(capture_extended_state(captive.tracee));
+    out.pending = TRY(captive.tracee.pending_signals(false));
+    out.rseq = TRY(captive.tracee.rseq());
+    TRY(leave_restartable_sequence(tid, out));
+    void* head = nullptr;
+    size_t size = 0;
+    if (::syscall(SYS_get_robust_list, tid.value, &head, &size) == 0) {
+      out.robust_list = reinterpret_cast<uint64_t>(head);
+      out.robust_size = size;
+    }
+
+    Batch& batch = c.of(i);
+    const RemoteAddress stack = c.workspace.reserve(sizeof(stack_t));
+    const RemoteAddress address = c.workspace.reserve(8), name = c.workspace.reserve(16);
+    Workspace& ws = c.workspace;
+    batch.must("read the alternate stack", SYS_sigaltstack, {0, stack.value});
+    batch.must("read the tid address", SYS_prctl, {kernel::kPrGetTidAddress, address.value});
+    batch.then(SYS_prctl, {PR_GET_NAME, name.value},
+               [&ws, &out, stack, address, name](int64_t) -> Result<void> {
+                 auto ss = ws.get<stack_t>(stack);
+                 out.stack_pointer = reinterpret_cast<uint64_t>(ss.ss_sp);
+                 out.stack_size = ss.ss_size;
+                 // SS_ONSTACK is a fact, not a setting: it follows from the stack pointer.
+                 out.stack_flags = static_cast<uint32_t>(ss.ss_flags & ~SS_ONSTACK);
+                 out.tid_address = ws.get<uint64_t>(address);
+                 const char* text = reinterpret_cast<const char*>(ws.local(name));
+                 out.name.assign(text, ::strnlen(text, 15));
+                 return {};
+               });
+  }
+  c.out.stopped = c.process.leader().stopped_by_job_control;
+  return {};
+}
+
+bool uses_tiles(const ThreadImage& thread) {
+  uint64_t components = 0;  // XSTATE_BV, first field of the xsave header
+  if (thread.extended_state.size() >= 520)
+    std::memcpy(&components, thread.extended_state.data() + 512, sizeof components);
+  return components >> kAmxTileData & 1;
+}
+
+void rebuild_thread(Rebuild& r, size_t index) {
+  const ThreadImage& thread = r.process.threads[index];
+  Batch& batch = r.threads[index];
+  if (index == 0) batch.must("set the tid address", SYS_set_tid_address, {thread.tid_address});
+  batch.must("set the robust list", SYS_set_robust_list, {thread.robust_list, 24});
+  if (thread.stack_size) {
+    stack_t stack = {};
+    stack.ss_sp = reinterpret_cast<void*>(thread.stack_pointer);
+    stack.ss_size = thread.stack_size;
+    stack.ss_flags = static_cast<int>(thread.stack_flags);
+    batch.must("set the alternate stack", SYS_sigaltstack, {r.workspace.put(stack).value, 0});
+  }
+  char name[16] = {};
+  thread.name.copy(name, 15);
+  batch.must("set the name", SYS_prctl, {PR_SET_NAME, r.workspace.put(name).value});
+  if (thread.rseq.pointer)
+    batch.must("register rseq", kRseq, {thread.rseq.pointer, thread.rseq.size, thread.rseq.flags,
+                                        thread.rseq.signature});
+}
+
+Result<void> rebuild(Rebuild& r) {
+  bool tiles = false;
+  for (size_t i = 0; i < r.process.threads.size(); i++) {
+    const ThreadImage& thread = r.process.threads[i];
+    tiles = tiles || uses_tiles(thread);
+    if (i > 0) {
+      kernel::CloneArguments clone = {};
+      clone.flags = CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD |
+                    CLONE_SYSVSEM | CLONE_SETTLS | CLONE_CHILD_CLEARTID;
+      clone.child_tid = thread.tid_address;
+      clone.tls = thread.registers.fs_base;
+      clone.set_tid = r.workspace.put(thread.tid).value;
+      clone.set_tid_size = 1;
+      r.clones.must("clone a thread", SYS_clone3, {r.workspace.put(clone).value, sizeof clone});
+    }
+    rebuild_thread(r, i);
+  }
+  if (tiles) r.clones.must("allow tiles", SYS_arch_prctl, {kArchReqXcompPerm, kAmxTileData});
+  return {};
+}
+
+}  // namespace
+
+const Part kThreads = {"threads", nullptr, capture, nullptr, rebuild};
+
+}  // namespace hob::migrate

@@ -1,0 +1,108 @@
+#pragma once
+
+#include <algorithm>
+#include <functional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/result.h"
+#include "migrate/captive.h"
+#include "migrate/image.h"
+#include "migrate/injector.h"
+#include "migrate/migrate.h"
+#include "migrate/proc.h"
+
+/// Process state as a table of parts. The engine walks the table and knows nothing of what is in it.
+///
+/// Each part has four functions, any of which may be null:
+/// - check: looks at a process from outside, stops nothing, names what it could not capture;
+/// - capture: reads the state of one stopped process into its image; what only the process itself can
+///   ask is queued as system calls, whose results arrive when the batch has run;
+/// - adopt: runs natively in the new process, as root, while it still is a copy of the engine: what is
+///   done with files;
+/// - rebuild: queues the system calls by which the new process makes the state its own.
+namespace hob::migrate {
+
+/// A process that check looks at.
+struct Inspection {
+  const Guest& guest;
+  Tid pid;
+  pid_t inside;
+  proc::Status status;
+  std::vector<Obstacle>& obstacles;
+  /// "WHAT of process 12 (python3): WHY; cannot be moved yet"
+  void object(std::string_view what, std::string_view why);
+};
+
+/// What capturing one process needs.
+struct ProcessCapture {
+  const Guest& guest;
+  CaptiveProcess& process;
+  Image& image;
+  ProcessImage& out;
+  Workspace& workspace;
+  Batch& leader;                ///< runs in the leader
+  std::vector<Batch>& threads;  ///< one per thread; the leader's is unused: its calls go to `leader`
+  Batch& of(size_t thread) { return thread == 0 ? leader : threads[thread]; }
+  Bytes& page_storage;  ///< holds what out.page_bytes will show; grows once per process
+};
+
+/// What a new process has at hand while it is still a copy of the engine.
+struct Adoption {
+  const Image& image;
+  const ProcessImage& process;
+  const Guest& guest;
+  size_t index;      ///< of the process in image.processes; 0 opens the shared descriptions
+  int own;           ///< descriptors from here on are the stub's; the guest has none there
+  int first_free;    ///< the first of them without a fixed use
+  int mapped_files;  ///< files[i] has been opened at mapped_files + i (set by the memory part)
+  int opened;        ///< image.descriptions[i] is at opened + i in process 0
+  int opener;        ///< pidfd of process 0
+  std::function<void()> shared_files_opened;  ///< process 0 has opened, or failed to
+  std::function<bool()> await_shared_files;   ///< the others wait for it; false: it failed
+};
+
+/// What rebuilding one process by injected calls needs. The stages run in this order; `threads` all at
+/// once.
+struct Rebuild {
+  const Image& image;
+  const ProcessImage& process;
+  const Guest& guest;
+  Workspace& workspace;
+  int mapped_files;  ///< as in Adoption
+  Range spare;       ///< unused addresses, for what must step aside
+  struct Vdso {
+    Range vvar, vvar_clock, code;
+    uint64_t low() const { return vvar.empty() ? code.start : std::min(vvar.start, code.start); }
+  } vdso;             ///< where the new process has its own
+  Batch space;        ///< leader: the old address space goes, the new one comes
+  Batch clones;       ///< leader: the other threads
+  std::vector<Batch> threads;  ///< each thread: its own state; then the leader: the process's
+  Batch rights;       ///< leader, last: what ends its privileges
+};
+
+struct Part {
+  std::string_view name;
+  void (*check)(Inspection&);
+  Result<void> (*capture)(ProcessCapture&);
+  Result<void> (*adopt)(Adoption&);
+  Result<void> (*rebuild)(Rebuild&);
+};
+
+extern const Part kThreads, kMemory, kFiles, kSignals, kTimers, kIdentity;
+/// In the order in which they are walked.
+std::span<const Part* const> parts();
+
+/// State that belongs to the tree as a whole (files.cc, terminal.cc).
+Result<void> capture_descriptions(const Guest& guest, std::vector<CaptiveProcess>& processes,
+                                  Image& image);
+Result<void> capture_terminal(const Guest& guest, const std::vector<CaptiveProcess>& processes,
+                              Image& image);
+
+/// Something in the way, as an Error: send() turns it into an Obstacle.
+inline constexpr int kObstacle = ENOTSUP;
+Error obstacle(const std::string& subject, std::string_view why);
+
+}  // namespace hob::migrate

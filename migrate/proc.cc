@@ -1,0 +1,313 @@
+#include "migrate/proc.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/sysmacros.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <charconv>
+#include <cstdlib>
+#include <memory>
+
+#include "base/fd.h"
+
+namespace hob::migrate::proc {
+namespace {
+
+// Walks over a text; each take fails softly by setting bad.
+struct Scanner {
+  std::string_view text;
+  bool bad = false;
+
+  void skip(std::string_view any) {
+    text.remove_prefix(std::min(text.find_first_not_of(any), text.size()));
+  }
+  template <class T>
+  T number(int base) {
+    skip(" \t");
+    T value = 0;
+    auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value, base);
+    if (error != std::errc()) bad = true;
+    text.remove_prefix(static_cast<size_t>(end - text.data()));
+    return value;
+  }
+  void expect(char c) {
+    if (text.empty() || text[0] != c) {
+      bad = true;
+      return;
+    }
+    text.remove_prefix(1);
+  }
+  std::string_view word() {
+    skip(" \t");
+    auto end = std::min(text.find_first_of(" \t\n"), text.size());
+    auto word = text.substr(0, end);
+    text.remove_prefix(end);
+    return word;
+  }
+};
+
+template <class Fn>
+void each_line(std::string_view text, Fn&& fn) {
+  while (!text.empty()) {
+    auto end = text.find('\n');
+    fn(text.substr(0, end));
+    if (end == std::string_view::npos) return;
+    text.remove_prefix(end + 1);
+  }
+}
+
+bool starts(std::string_view line, std::string_view key) {
+  return line.substr(0, key.size()) == key;
+}
+
+Error damaged(std::string_view what) {
+  return Error{"read " + std::string(what) + ": the kernel's text has an unknown form", EPROTO};
+}
+
+std::vector<pid_t> inner_numbers(std::string_view line) {
+  Scanner s{line};
+  std::vector<pid_t> all;
+  for (s.skip(" \t"); !s.text.empty() && !s.bad; s.skip(" \t")) all.push_back(s.number<pid_t>(10));
+  if (!all.empty()) all.erase(all.begin());
+  return all;
+}
+
+}  // namespace
+
+Result<std::vector<Mapping>> parse_maps(std::string_view text) {
+  std::vector<Mapping> all;
+  bool bad = false;
+  each_line(text, [&](std::string_view line) {
+    if (line.empty()) return;
+    Scanner s{line};
+    Mapping m;
+    m.range.start = s.number<uint64_t>(16);
+    s.expect('-');
+    m.range.end = s.number<uint64_t>(16);
+    auto rights = s.word();
+    if (rights.size() != 4) {
+      bad = true;
+      return;
+    }
+    m.protection = (rights[0] == 'r' ? PROT_READ : 0) | (rights[1] == 'w' ? PROT_WRITE : 0) |
+                   (rights[2] == 'x' ? PROT_EXEC : 0);
+    m.shared = rights[3] == 's';
+    m.offset = s.number<uint64_t>(16);
+    auto major = s.number<unsigned>(16);
+    s.expect(':');
+    m.device = makedev(major, s.number<unsigned>(16));
+    m.inode = s.number<uint64_t>(10);
+    s.skip(" ");
+    m.name = s.text;
+    bad = bad || s.bad;
+    all.push_back(std::move(m));
+  });
+  if (bad) return damaged("maps");
+  return all;
+}
+
+Result<Stat> parse_stat(std::string_view text) {
+  auto close = text.rfind(')');
+  if (close == std::string_view::npos) return damaged("stat");
+  Scanner s{text.substr(close + 1)};
+  std::vector<std::string_view> f(3);  // so that f[N] is field N of proc(5)
+  for (auto w = s.word(); !w.empty(); w = s.word()) f.push_back(w);
+  if (f.size() < 53) return damaged("stat");
+  auto n = [&](size_t i) { return std::strtoull(std::string(f[i]).c_str(), nullptr, 10); };
+  Stat stat;
+  stat.state = f[3][0];
+  stat.parent = static_cast<pid_t>(n(4));
+  stat.group = static_cast<pid_t>(n(5));
+  stat.session = static_cast<pid_t>(n(6));
+  stat.terminal = static_cast<int>(n(7));
+  stat.start_code = n(26);
+  stat.end_code = n(27);
+  stat.start_stack = n(28);
+  stat.start_data = n(45);
+  stat.end_data = n(46);
+  stat.start_brk = n(47);
+  stat.arg_start = n(48);
+  stat.arg_end = n(49);
+  stat.env_start = n(50);
+  stat.env_end = n(51);
+  stat.exit_code = static_cast<int>(n(52));
+  return stat;
+}
+
+Result<Status> parse_status(std::string_view text) {
+  Status status;
+  bool bad = false, have_inside = false;
+  each_line(text, [&](std::string_view line) {
+    auto colon = line.find(':');
+    if (colon == std::string_view::npos) return;
+    auto key = line.substr(0, colon);
+    Scanner s{line.substr(colon + 1)};
+    if (key == "Name") {
+      s.skip("\t");
+      status.name = s.text;
+    } else if (key == "NSpid") {
+      status.inside = inner_numbers(s.text);
+      have_inside = true;
+    } else if (key == "NSpgid") {
+      status.inside_group = inner_numbers(s.text);
+    } else if (key == "NSsid") {
+      status.inside_session = inner_numbers(s.text);
+    } else if (key == "TracerPid") {
+      status.tracer = s.number<pid_t>(10);
+    } else if (key == "Uid") {
+      for (auto& id : status.uid) id = s.number<uid_t>(10);
+    } else if (key == "Gid") {
+      for (auto& id : status.gid) id = s.number<gid_t>(10);
+    } else if (key == "Umask") {
+      status.umask = s.number<mode_t>(8);
+    } else if (key == "NoNewPrivs") {
+      status.no_new_privileges = s.number<int>(10);
+    } else if (key == "Seccomp") {
+      status.seccomp = s.number<int>(10);
+    } else if (key == "Seccomp_filters") {
+      status.seccomp_filters = s.number<int>(10);
+    } else if (key == "SigIgn") {
+      status.ignored = s.number<uint64_t>(16);
+    } else if (key == "CapEff") {
+      status.effective = s.number<uint64_t>(16);
+    }
+    bad = bad || s.bad;
+  });
+  if (bad || !have_inside) return damaged("status");
+  return status;
+}
+
+std::string_view FdInfo::field(std::string_view key) const {
+  for (std::string_view line : rest) {
+    if (!starts(line, key) || line.size() <= key.size() || line[key.size()] != ':') continue;
+    Scanner s{line.substr(key.size() + 1)};
+    s.skip(" \t");
+    return s.text;
+  }
+  return {};
+}
+
+Result<FdInfo> parse_fdinfo(std::string_view text) {
+  FdInfo info;
+  bool bad = false, flags = false;
+  each_line(text, [&](std::string_view line) {
+    if (starts(line, "pos:")) {
+      Scanner s{line.substr(4)};
+      info.position = s.number<uint64_t>(10);
+      bad = bad || s.bad;
+    } else if (starts(line, "flags:")) {
+      Scanner s{line.substr(6)};
+      info.flags = s.number<uint32_t>(8);
+      flags = true;
+      bad = bad || s.bad;
+    } else if (!line.empty() && !starts(line, "mnt_id:") && !starts(line, "ino:")) {
+      info.rest.emplace_back(line);
+    }
+  });
+  if (bad || !flags) return damaged("fdinfo");
+  return info;
+}
+
+Result<std::vector<Timer>> parse_timers(std::string_view text) {
+  std::vector<Timer> all;
+  bool bad = false;
+  each_line(text, [&](std::string_view line) {
+    auto colon = line.find(':');
+    if (colon == std::string_view::npos) return;
+    auto key = line.substr(0, colon);
+    Scanner s{line.substr(colon + 1)};
+    if (key == "ID") {
+      all.emplace_back().id = s.number<int>(10);
+    } else if (all.empty()) {
+      bad = true;
+    } else if (key == "signal") {
+      all.back().signal = s.number<int>(10);
+      s.expect('/');
+      all.back().value = s.number<uint64_t>(16);
+    } else if (key == "notify") {
+      auto how = s.word();
+      auto slash = how.find('/');
+      all.back().notify = how.substr(0, slash);
+      if (slash != std::string_view::npos) {
+        Scanner target{how.substr(slash + 1)};
+        all.back().by_tid = starts(target.text, "tid.");
+        target.text.remove_prefix(std::min<size_t>(4, target.text.size()));
+        all.back().target = target.number<pid_t>(10);
+        bad = bad || target.bad;
+      }
+    } else if (key == "ClockID") {
+      all.back().clock = s.number<int>(10);
+    }
+    bad = bad || s.bad;
+  });
+  if (bad) return damaged("timers");
+  return all;
+}
+
+std::string path(Tid process, std::string_view file) {
+  return "/proc/" + std::to_string(process.value) + "/" + std::string(file);
+}
+
+Result<std::string> read(Tid process, std::string_view file) {
+  auto text = read_file(path(process, file));
+  if (!text && text.error().code == ENOENT) {
+    Error error = std::move(text).error();
+    error.code = ESRCH;
+    return error;
+  }
+  return text;
+}
+
+Result<Stat> stat(Tid process) { return parse_stat(TRY(read(process, "stat"))); }
+Result<Status> status(Tid process) { return parse_status(TRY(read(process, "status"))); }
+Result<std::vector<Mapping>> maps(Tid process) { return parse_maps(TRY(read(process, "maps"))); }
+
+static Result<std::vector<int>> numbers_in(const std::string& directory) {
+  std::unique_ptr<DIR, int (*)(DIR*)> dir(::opendir(directory.c_str()), ::closedir);
+  if (!dir) {
+    Error error = Error::sys("open", directory);
+    if (error.code == ENOENT) error.code = ESRCH;
+    return error;
+  }
+  std::vector<int> all;
+  while (dirent* entry = ::readdir(dir.get()))
+    if (entry->d_name[0] != '.') all.push_back(std::atoi(entry->d_name));
+  std::sort(all.begin(), all.end());
+  return all;
+}
+
+Result<std::vector<Tid>> threads(Tid process) {
+  std::vector<Tid> all = {process};
+  for (int tid : TRY(numbers_in(path(process, "task"))))
+    if (tid != process.value) all.push_back({tid});
+  return all;
+}
+
+Result<std::vector<Tid>> children(Tid process) {
+  std::vector<Tid> all;
+  for (Tid thread : TRY(threads(process))) {
+    auto text = read(process, "task/" + std::to_string(thread.value) + "/children");
+    if (!text) continue;  // a thread that has just ended; its children are its siblings' now
+    Scanner s{*text};
+    for (s.skip(" \n"); !s.text.empty() && !s.bad; s.skip(" \n"))
+      all.push_back({s.number<pid_t>(10)});
+  }
+  return all;
+}
+
+Result<std::vector<int>> descriptors(Tid process) { return numbers_in(path(process, "fd")); }
+
+Result<void> read_memory(Tid process, RemoteAddress from, void* to, size_t size) {
+  iovec local{to, size}, remote{reinterpret_cast<void*>(from.value), size};
+  ssize_t n = ::process_vm_readv(process.value, &local, 1, &remote, 1, 0);
+  if (n == static_cast<ssize_t>(size)) return {};
+  char where[64];
+  std::snprintf(where, sizeof where, "of process %d at %lx", process.value, from.value);
+  return Error::sys("read memory", where, n < 0 ? errno : EFAULT);
+}
+
+}  // namespace hob::migrate::proc

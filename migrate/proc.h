@@ -1,0 +1,96 @@
+#pragma once
+
+#include <sys/types.h>
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/result.h"
+#include "migrate/types.h"
+
+/// What /proc tells about a process (proc(5)). The parsers are pure and take the files' text.
+namespace hob::migrate::proc {
+
+/// One line of /proc/PID/maps.
+struct Mapping {
+  Range range;
+  int protection = 0;  ///< PROT_*
+  bool shared = false;
+  uint64_t offset = 0;
+  dev_t device = 0;
+  uint64_t inode = 0;
+  std::string name;  ///< path, "[heap]", ... or empty
+};
+Result<std::vector<Mapping>> parse_maps(std::string_view text);
+
+/// The fields of /proc/PID/stat that the engine uses.
+struct Stat {
+  char state = '?';  ///< R S D T t Z X
+  pid_t parent = 0, group = 0, session = 0;
+  int terminal = 0;  ///< device number, 0 for none
+  uint64_t start_code = 0, end_code = 0, start_stack = 0, start_data = 0, end_data = 0;
+  uint64_t start_brk = 0, arg_start = 0, arg_end = 0, env_start = 0, env_end = 0;
+  int exit_code = 0;
+};
+Result<Stat> parse_stat(std::string_view text);
+
+/// The fields of /proc/PID/status that the engine uses.
+struct Status {
+  std::string name;
+  std::vector<pid_t> inside;  ///< NSpid without the first: the numbers further inside
+  std::vector<pid_t> inside_group, inside_session;
+  pid_t tracer = 0;
+  uid_t uid[4] = {};
+  gid_t gid[4] = {};
+  mode_t umask = 022;
+  int no_new_privileges = 0, seccomp = 0, seccomp_filters = 0;
+  uint64_t ignored = 0, effective = 0;
+};
+Result<Status> parse_status(std::string_view text);
+
+/// /proc/PID/fdinfo/N.
+struct FdInfo {
+  uint64_t position = 0;
+  uint32_t flags = 0;
+  std::vector<std::string> rest;  ///< the lines that depend on the kind of file
+  /// The value of the line "key:\tvalue" or "key: value"; empty if there is none.
+  std::string_view field(std::string_view key) const;
+};
+Result<FdInfo> parse_fdinfo(std::string_view text);
+
+/// A POSIX timer, one entry of /proc/PID/timers.
+struct Timer {
+  int id = 0, signal = 0;
+  uint64_t value = 0;
+  std::string notify;  ///< "none", "signal" or "thread"
+  bool by_tid = false;
+  pid_t target = 0;  ///< host pid or tid
+  int clock = 0;
+};
+Result<std::vector<Timer>> parse_timers(std::string_view text);
+
+std::string path(Tid process, std::string_view file);
+/// Reads a file of /proc/PID; ESRCH if the process is gone.
+Result<std::string> read(Tid process, std::string_view file);
+Result<Stat> stat(Tid process);
+Result<Status> status(Tid process);
+Result<std::vector<Mapping>> maps(Tid process);
+/// Threads of a process, its leader first.
+Result<std::vector<Tid>> threads(Tid process);
+/// Children of all its threads, zombies included.
+Result<std::vector<Tid>> children(Tid process);
+/// Numbers of the open descriptors, ascending.
+Result<std::vector<int>> descriptors(Tid process);
+
+/// Memory of a stopped or running process; fewer bytes than asked for is an Error.
+Result<void> read_memory(Tid process, RemoteAddress from, void* to, size_t size);
+template <class T>
+Result<T> read_memory(Tid process, RemoteAddress from) {
+  T value;
+  TRY(read_memory(process, from, &value, sizeof value));
+  return value;
+}
+
+}  // namespace hob::migrate::proc

@@ -1,0 +1,196 @@
+#include "migrate/ptrace.h"
+
+#include <elf.h>
+#include <sys/ptrace.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <ctime>
+
+namespace hob::migrate {
+namespace {
+
+thread_local const Patience* innermost = nullptr;
+
+int wake_signal() { return SIGRTMIN + 5; }
+void woken(int) {}
+
+long raw_ptrace(int request, pid_t pid, uint64_t address, uint64_t data) {
+  return ::syscall(SYS_ptrace, request, pid, address, data);
+}
+
+std::string thread_name(Tid tid) { return "thread " + std::to_string(tid.value); }
+
+// waitpid(2) that a Patience can interrupt. 0: WNOHANG and nothing there.
+Result<pid_t> bounded_wait(pid_t pid, int* status, int flags) {
+  for (;;) {
+    pid_t got = ::waitpid(pid, status, flags);
+    if (got >= 0) return got;
+    if (errno == ECHILD) return Error{"wait for " + thread_name({pid}) + ": it is gone", ESRCH};
+    if (errno != EINTR) return Error::sys("wait for", thread_name({pid}));
+    const Patience* patience = Patience::current();
+    if (patience && patience->over())
+      return Error{"wait for " + thread_name({pid}) + ": it did not stop in time", ETIMEDOUT};
+  }
+}
+
+}  // namespace
+
+Patience::Patience(Duration limit) : end_(Clock::now() + limit), outer_(innermost) {
+  struct sigaction action = {};
+  action.sa_handler = woken;  // without SA_RESTART: its only use is to end waitpid with EINTR
+  ::sigaction(wake_signal(), &action, nullptr);
+  sigset_t set;
+  sigemptyset(&set);
+  sigaddset(&set, wake_signal());
+  ::pthread_sigmask(SIG_UNBLOCK, &set, nullptr);
+
+  sigevent event = {};
+  event.sigev_notify = SIGEV_THREAD_ID;
+  event.sigev_signo = wake_signal();
+  event._sigev_un._tid = static_cast<pid_t>(::syscall(SYS_gettid));
+  armed_ = ::timer_create(CLOCK_MONOTONIC, &event, &timer_) == 0;
+  CHECK(armed_);
+  // Repeats, because the first signal may come just before the wait that it is meant to end.
+  auto nanos = limit.count() > 0 ? limit.count() : 1;
+  itimerspec spec = {};
+  spec.it_value = {nanos / 1'000'000'000, nanos % 1'000'000'000};
+  spec.it_interval = {0, 20'000'000};
+  ::timer_settime(timer_, 0, &spec, nullptr);
+  innermost = this;
+}
+
+Patience::~Patience() {
+  ::timer_delete(timer_);
+  innermost = outer_;
+}
+
+const Patience* Patience::current() { return innermost; }
+
+Result<Tracee> Tracee::seize(Tid tid, unsigned options) {
+  if (raw_ptrace(PTRACE_SEIZE, tid.value, 0, options) < 0)
+    return Error::sys("seize", thread_name(tid));
+  return Tracee(tid);
+}
+
+Tracee& Tracee::operator=(Tracee&& other) noexcept {
+  if (this != &other) {
+    detach();
+    tid_ = std::exchange(other.tid_, Tid{});
+  }
+  return *this;
+}
+
+Result<void> Tracee::request(int what, uint64_t address, uint64_t data, const char* name) const {
+  if (raw_ptrace(what, tid_.value, address, data) < 0) return Error::sys(name, thread_name(tid_));
+  return {};
+}
+
+Result<void> Tracee::interrupt() { return request(PTRACE_INTERRUPT, 0, 0, "interrupt"); }
+Result<void> Tracee::resume(int signal) {
+  return request(PTRACE_CONT, 0, static_cast<uint64_t>(signal), "continue");
+}
+Result<void> Tracee::step() { return request(PTRACE_SINGLESTEP, 0, 0, "single-step"); }
+
+void Tracee::detach() {
+  if (tid_.value) raw_ptrace(PTRACE_DETACH, tid_.value, 0, 0);
+  tid_ = {};
+}
+
+static Result<Stop> told(Tid tid, int status) {
+  if (!WIFSTOPPED(status)) return Error{thread_name(tid) + " has ended", ESRCH};
+  return Stop{WSTOPSIG(status), status >> 16};
+}
+
+Result<Stop> Tracee::wait() {
+  int status = 0;
+  TRY(bounded_wait(tid_.value, &status, __WALL));
+  return told(tid_, status);
+}
+
+Result<bool> Tracee::poll(Stop& stop) {
+  int status = 0;
+  if (TRY(bounded_wait(tid_.value, &status, __WALL | WNOHANG)) == 0) return false;
+  stop = TRY(told(tid_, status));
+  return true;
+}
+
+Result<user_regs_struct> Tracee::registers() const {
+  user_regs_struct registers;
+  iovec io{&registers, sizeof registers};
+  TRY(request(PTRACE_GETREGSET, NT_PRSTATUS, reinterpret_cast<uint64_t>(&io), "read registers of"));
+  return registers;
+}
+
+Result<void> Tracee::set_registers(const user_regs_struct& registers) {
+  iovec io{const_cast<user_regs_struct*>(&registers), sizeof registers};
+  return request(PTRACE_SETREGSET, NT_PRSTATUS, reinterpret_cast<uint64_t>(&io),
+                 "set registers of");
+}
+
+Result<std::vector<std::byte>> Tracee::extended_state(std::span<std::byte> buffer) const {
+  iovec io{buffer.data(), buffer.size()};
+  TRY(request(PTRACE_GETREGSET, kernel::kNtX86Xstate, reinterpret_cast<uint64_t>(&io),
+              "read the extended state of"));
+  return std::vector<std::byte>(buffer.begin(),
+                                buffer.begin() + static_cast<std::ptrdiff_t>(io.iov_len));
+}
+
+Result<void> Tracee::set_extended_state(std::span<const std::byte> state) {
+  iovec io{const_cast<std::byte*>(state.data()), state.size()};
+  return request(PTRACE_SETREGSET, kernel::kNtX86Xstate, reinterpret_cast<uint64_t>(&io),
+                 "set the extended state of");
+}
+
+Result<uint64_t> Tracee::signal_mask() const {
+  uint64_t mask = 0;
+  TRY(request(PTRACE_GETSIGMASK, sizeof mask, reinterpret_cast<uint64_t>(&mask),
+              "read the signal mask of"));
+  return mask;
+}
+
+Result<void> Tracee::set_signal_mask(uint64_t mask) {
+  return request(PTRACE_SETSIGMASK, sizeof mask, reinterpret_cast<uint64_t>(&mask),
+                 "set the signal mask of");
+}
+
+Result<std::vector<siginfo_t>> Tracee::pending_signals(bool shared) const {
+  std::vector<siginfo_t> all;
+  siginfo_t some[32];
+  for (;;) {
+    struct {
+      uint64_t offset;
+      uint32_t flags;
+      int32_t count;
+    } what = {all.size(), shared ? 1u : 0u, 32};
+    long n = raw_ptrace(PTRACE_PEEKSIGINFO, tid_.value, reinterpret_cast<uint64_t>(&what),
+                        reinterpret_cast<uint64_t>(some));
+    if (n < 0) return Error::sys("read pending signals of", thread_name(tid_));
+    all.insert(all.end(), some, some + n);
+    if (n < 32) return all;
+  }
+}
+
+Result<kernel::RseqConfiguration> Tracee::rseq() const {
+  constexpr int kGetRseqConfiguration = 0x420f;
+  kernel::RseqConfiguration configuration = {};
+  TRY(request(kGetRseqConfiguration, sizeof configuration,
+              reinterpret_cast<uint64_t>(&configuration), "read rseq of"));
+  return configuration;
+}
+
+Result<unsigned long> Tracee::event_message() const {
+  unsigned long message = 0;
+  TRY(request(PTRACE_GETEVENTMSG, 0, reinterpret_cast<uint64_t>(&message), "read an event of"));
+  return message;
+}
+
+Result<int> wait_child(pid_t pid) {
+  int status = 0;
+  TRY(bounded_wait(pid, &status, __WALL));
+  return status;
+}
+
+}  // namespace hob::migrate

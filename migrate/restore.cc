@@ -1,0 +1,295 @@
+#include "migrate/restore.h"
+
+#include <fcntl.h>
+#include <linux/userfaultfd.h>
+#include <sys/ioctl.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstring>
+#include <optional>
+
+#include "base/log.h"
+#include "migrate/address_plan.h"
+#include "migrate/injector.h"
+
+namespace hob::migrate {
+namespace {
+
+constexpr int kEventClone = 3;  // PTRACE_EVENT_CLONE
+
+/// One process in the making.
+struct Making {
+  Tid pid;
+  std::vector<Tracee> threads;  // the leader first
+  std::optional<Workspace> workspace;
+  std::optional<Rebuild> program;
+  user_regs_struct base = {};  // the leader's, to start batches from
+
+  Tracee& leader() { return threads.front(); }
+};
+
+Result<void> run(Making& m, Batch& batch) {
+  if (batch.empty()) return {};
+  batch.place(*m.workspace);
+  TRY(batch.start(m.leader(), *m.workspace, m.base));
+  TRY(batch.wait(m.leader()));
+  return batch.finish(*m.workspace);
+}
+
+// What the calls of a process need of the workspace: rows and their data, generously.
+size_t space_needed(const ProcessImage& p) {
+  size_t signals = p.pending.size();
+  for (const ThreadImage& t : p.threads) signals += t.pending.size();
+  return (64u << 10) + p.mappings.size() * 64 + p.threads.size() * 2048 + signals * 256 +
+         p.timers.size() * 512 + p.auxv.size();
+}
+
+}  // namespace
+
+struct Restoration::State {
+  State(const Guest& g, Stubs& s, const Platform& p) : guest(g), stubs(s), platform(p) {}
+  ~State();
+  const Guest& guest;
+  Stubs& stubs;
+  const Platform& platform;
+  const Image* image = nullptr;
+  std::vector<Making> makings;
+  bool resumed = false;
+};
+
+Restoration::State::~State() {
+  if (resumed) return;
+  // Killed before they are let go: detached, they would run whatever they have been made of so far.
+  for (Making& m : makings) ::kill(m.pid.value, SIGKILL);
+  Patience patience(seconds(5));
+  for (Making& m : makings)
+    for (size_t i = m.threads.size(); i-- > 0;) {
+      const pid_t tid = m.threads[i].tid().value;
+      m.threads[i].abandon();
+      if (i == 0) break;  // the leader is reaped by Stubs
+      for (auto status = wait_child(tid); status && WIFSTOPPED(*status);) status = wait_child(tid);
+    }
+}
+
+Restoration::Restoration(std::unique_ptr<State> state) : state_(std::move(state)) {}
+Restoration::Restoration(Restoration&&) noexcept = default;
+Restoration::~Restoration() = default;
+
+Result<Restoration> Restoration::begin(const Guest& guest, Stubs& stubs, const Platform& platform) {
+  Restoration r(std::make_unique<State>(guest, stubs, platform));
+  for (size_t i = 0; i < stubs.size(); i++) {
+    Making& m = r.state_->makings.emplace_back();
+    m.pid = stubs.pid(i);
+    m.threads.push_back(
+        TRY(Tracee::seize(m.pid, Tracee::kills_on_exit | Tracee::follows_clones)));
+  }
+  return r;
+}
+
+Result<void> Restoration::adopt(const Image& image, size_t image_size) {
+  State& s = *state_;
+  s.image = &image;
+  CHECK(image.processes.size() == s.makings.size());
+  std::vector<RemoteAddress> addresses;
+  std::vector<AddressPlan> plans;
+  for (size_t i = 0; i < s.makings.size(); i++) {
+    if (space_needed(image.processes[i]) > Stubs::kWorkspace)
+      return Error{"restore process " + std::to_string(image.processes[i].pid) + ": too many mappings", E2BIG};
+    plans.push_back(TRY(plan_addresses(s.makings[i].pid, image.processes[i], Stubs::kWorkspace)));
+    addresses.push_back(plans.back().workspace);
+  }
+  s.stubs.go(image_size, addresses);
+  // While the stubs open their files: what depends on nothing they find out. The rest waits.
+  for (size_t i = 0; i < s.makings.size(); i++) {
+    Making& m = s.makings[i];
+    m.workspace.emplace(s.stubs.workspace(i), Stubs::kWorkspace, addresses[i]);
+  }
+  for (size_t i = 0; i < s.makings.size(); i++) {
+    Making& m = s.makings[i];
+    TRY(wait_trap(m.leader()));
+    TRY(s.stubs.adopted(i));
+    m.base = TRY(m.leader().registers());
+    const ProcessImage& process = image.processes[i];
+    m.program.emplace(Rebuild{image, process, s.guest, *m.workspace, s.stubs.mapped_files(i),
+                              plans[i].spare, plans[i].vdso, {}, {}, {}, {}});
+    m.program->threads.resize(process.threads.size());
+    for (const Part* part : parts())
+      if (part->rebuild) TRY(part->rebuild(*m.program));
+    m.program->space.must("close the stub's descriptors", SYS_close_range,
+                          {static_cast<uint64_t>(s.stubs.first_free(i)), ~0u, 0});
+  }
+  return {};
+}
+
+Result<void> Restoration::build_memory() {
+  for (Making& m : state_->makings) {
+    m.program->space.place(*m.workspace);
+    TRY(m.program->space.start(m.leader(), *m.workspace, m.base));
+  }
+  for (Making& m : state_->makings) {
+    TRY(m.program->space.wait(m.leader()));
+    TRY(m.program->space.finish(*m.workspace));
+    const ProcessImage& process = m.program->process;
+    Fd memory = TRY(open_file(proc::path(m.pid, "mem"), O_RDWR));
+    // Written past the protection of the mappings: most are read-only by now.
+    for (size_t i = 0; i < process.pages.size();) {
+      size_t end = i + 1;
+      while (end < process.pages.size() && process.pages[end] == process.pages[end - 1] + kPage) end++;
+      const ssize_t n = ::pwrite(memory.get(), process.page_bytes.data() + i * kPage, (end - i) * kPage,
+                                 static_cast<off_t>(process.pages[i]));
+      if (n != static_cast<ssize_t>((end - i) * kPage))
+        return Error::sys("write the pages of", "process " + std::to_string(process.pid), n < 0 ? errno : EIO);
+      i = end;
+    }
+  }
+  return {};
+}
+
+Result<std::vector<std::vector<Range>>> Restoration::hold_back_pages(const std::vector<int>& uffds) {
+  std::vector<std::vector<Range>> covered(state_->makings.size());
+  for (size_t i = 0; i < state_->makings.size(); i++) {
+    for (const MappingImage& m : state_->image->processes[i].mappings) {
+      if (m.kind > MappingKind::stack) continue;
+      if (!covered[i].empty() && covered[i].back().end == m.range.start)
+        covered[i].back().end = m.range.end;
+      else
+        covered[i].push_back(m.range);
+    }
+    for (const Range& range : covered[i]) {
+      uffdio_register reg = {};
+      reg.range = {range.start, range.size()};
+      reg.mode = UFFDIO_REGISTER_MODE_MISSING;
+      if (::ioctl(uffds[i], UFFDIO_REGISTER, &reg) < 0) return Error::sys("hold back", "pages");
+    }
+  }
+  return covered;
+}
+
+namespace {
+
+Result<void> clone_threads(Making& m) {
+  Rebuild& program = *m.program;
+  if (program.clones.empty()) return {};
+  program.clones.place(*m.workspace);
+  TRY(program.clones.start(m.leader(), *m.workspace, m.base));
+  TRY(program.clones.wait(m.leader(), [&](Stop stop) -> Result<void> {
+    if (stop.event == kEventClone)
+      m.threads.push_back(
+          Tracee::adopt({static_cast<pid_t>(TRY(m.leader().event_message()))}));
+    return {};
+  }));
+  TRY(program.clones.finish(*m.workspace));
+  if (m.threads.size() != program.process.threads.size())
+    return Error{"clone the threads of process " + std::to_string(program.process.pid) + ": some are missing", EPROTO};
+  for (size_t i = 1; i < m.threads.size(); i++) TRY(m.threads[i].wait());
+  return {};
+}
+
+// From outside and while the process is still root's: afterwards nothing needs room any more.
+Result<void> set_limits(Tid pid, const ProcessImage& process) {
+  for (size_t resource = 0; resource < process.limits.size(); resource++) {
+    rlimit64 limit = {process.limits[resource].soft, process.limits[resource].hard}, now = {};
+    if (::syscall(SYS_prlimit64, pid.value, resource, nullptr, &now) == 0 &&
+        now.rlim_cur == limit.rlim_cur && now.rlim_max == limit.rlim_max)
+      continue;
+    if (::syscall(SYS_prlimit64, pid.value, resource, &limit, nullptr) < 0)
+      return Error::sys("set limit " + std::to_string(resource) + " of",
+                        "process " + std::to_string(process.pid), errno,
+                        "it is above what hostd may give here");
+  }
+  return {};
+}
+
+Result<void> run_thread_programs(Making& m) {
+  auto& batches = m.program->threads;
+  for (size_t i = 0; i < batches.size(); i++) {
+    TRY(m.threads[i].set_signal_mask(kInjectionMask));
+    batches[i].place(*m.workspace);
+    TRY(batches[i].start(m.threads[i], *m.workspace, m.base));
+  }
+  for (size_t i = 0; i < batches.size(); i++) {
+    TRY(batches[i].wait(m.threads[i]));
+    TRY(batches[i].finish(*m.workspace));
+  }
+  return {};
+}
+
+// The kernel gives a thread room for tiles at its first use of one, and only then takes them from us.
+Result<void> touch_tiles(Making& m) {
+  for (size_t i = 0; i < m.threads.size(); i++) {
+    const Bytes& state = m.program->process.threads[i].extended_state;
+    uint64_t components = 0;
+    constexpr size_t kComponents = 512;
+    constexpr int kTileData = 18;
+    if (state.size() < kComponents + 8) continue;
+    std::memcpy(&components, state.data() + kComponents, sizeof components);
+    if (!(components >> kTileData & 1)) continue;
+    user_regs_struct registers = m.base;
+    registers.rip = m.workspace->touch_tiles().value;
+    registers.rbx = m.workspace->tile_config().value;
+    registers.orig_rax = ~0ull;
+    TRY(m.threads[i].set_registers(registers));
+    TRY(m.threads[i].resume());
+    TRY(wait_trap(m.threads[i]));
+  }
+  return {};
+}
+
+}  // namespace
+
+Result<void> Restoration::build_threads() {
+  for (Making& m : state_->makings) {
+    TRY(clone_threads(m));
+    TRY(set_limits(m.pid, m.program->process));
+    TRY(run_thread_programs(m));
+    TRY(touch_tiles(m));
+    TRY(run(m, m.program->rights));
+    const auto& mappings = m.program->process.mappings;
+    const auto vdso = std::find_if(mappings.begin(), mappings.end(),
+                                   [](const auto& x) { return x.kind == MappingKind::vdso; });
+    const size_t offset = find_syscall(state_->platform.vdso);
+    if (vdso == mappings.end() || offset == std::string::npos)
+      return Error{"restore process " + std::to_string(m.program->process.pid) + ": it has no vdso", EBADMSG};
+    const int64_t unmapped =
+        TRY(call_once(m.leader(), {vdso->range.start + offset}, m.base, SYS_munmap,
+                      {m.workspace->remote().value, m.workspace->size()}));
+    if (unmapped < 0) return Error::sys("take away", "the workspace", static_cast<int>(-unmapped));
+  }
+  return {};
+}
+
+Result<void> Restoration::set_registers() {
+  for (Making& m : state_->makings) {
+    const ProcessImage& process = m.program->process;
+    for (size_t i = 0; i < m.threads.size(); i++) {
+      const ThreadImage& thread = process.threads[i];
+      TRY(m.threads[i].set_registers(thread.registers));
+      Bytes state = thread.extended_state;
+      state.resize(state_->platform.state_size);
+      TRY(m.threads[i].set_extended_state(state));
+      TRY(m.threads[i].set_signal_mask(thread.signal_mask));
+    }
+    // Taken as its first act; the tracer keeps it stopped until then anyway.
+    if (process.stopped && ::syscall(SYS_tgkill, m.pid.value, m.pid.value, SIGSTOP) < 0)
+      return Error::sys("stop again", "process " + std::to_string(process.pid));
+  }
+  return {};
+}
+
+void Restoration::resume() {
+  state_->resumed = true;
+  for (Making& m : state_->makings) m.threads.clear();  // detaches
+  state_->stubs.release();
+}
+
+uint32_t Restoration::threads() const {
+  size_t n = 0;
+  for (const Making& m : state_->makings) n += m.threads.size();
+  return static_cast<uint32_t>(n);
+}
+
+}  // namespace hob::migrate

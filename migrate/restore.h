@@ -1,0 +1,48 @@
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "base/result.h"
+#include "migrate/image.h"
+#include "migrate/migrate.h"
+#include "migrate/parts.h"
+#include "migrate/stubs.h"
+
+namespace hob::migrate {
+
+/// Turns parked stubs into the processes of an image. The methods are the named steps of receive(), in
+/// their order. Dropping the object before resume() kills what it has made.
+class Restoration {
+ public:
+  /// Traces the stubs. Part of the preparation.
+  static Result<Restoration> begin(const Guest& guest, Stubs& stubs, const Platform& platform);
+  Restoration(Restoration&&) noexcept;
+  ~Restoration();
+
+  /// Lets the stubs adopt files and identity natively, while the calls that follow are made ready.
+  Result<void> adopt(const Image& image, size_t image_size);
+  /// The old address spaces are gone, the new ones and their hot pages are there.
+  Result<void> build_memory();
+  /// Makes everything else missing until it arrives; returns per process what it covers.
+  Result<std::vector<std::vector<Range>>> hold_back_pages(const std::vector<int>& uffds);
+  /// All threads exist, with their own state, the user's rights and nothing of ours in memory.
+  Result<void> build_threads();
+  /// Registers are set. After this only resume() is left.
+  Result<void> set_registers();
+  void resume();
+
+  uint32_t threads() const;
+
+ private:
+  struct State;
+  explicit Restoration(std::unique_ptr<State> state);
+  std::unique_ptr<State> state_;
+};
+
+/// This machine's vdso and extended state layout.
+Result<Platform> this_platform();
+/// Why a process from `source` could not run here; empty if it can.
+std::string difference(const Platform& source, const Platform& here);
+
+}  // namespace hob::migrate

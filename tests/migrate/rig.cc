@@ -1,0 +1,468 @@
+#include "rig.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <pty.h>
+#include <signal.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <cstring>
+#include <filesystem>
+#include <sstream>
+
+#include "migrate/program.h"
+#include "migrate/sandbox.h"
+
+namespace hob::test {
+
+using namespace migrate;
+
+migrate::Credentials nobody() { return {65534, 65534, {65534}}; }
+
+std::string victim(const std::string& name) { return std::string(HOB_VICTIMS) + "/" + name; }
+
+Home& Home::get() {
+  static Home* home = [] {
+    void* at = ::mmap(nullptr, sizeof(Home), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    CHECK(at != MAP_FAILED);
+    return new (at) Home;
+  }();
+  return *home;
+}
+void Home::reset() { *this = Home(); }
+
+namespace {
+
+constexpr LinkKey kKey = {1, 2, 3, 4, 5, 6, 7, 8, 9};
+
+// ---- inside the starter process
+
+class Starter : public SourceHooks, public TargetHooks {
+ public:
+  Starter(Fd socket, int collector, std::string cgroup)
+      : socket_(std::move(socket)), collector_(collector), cgroup_(std::move(cgroup)) {}
+
+  int run() {
+    auto sandbox = Sandbox::create(cgroup_);
+    if (!sandbox) return fail(sandbox.error());
+    sandbox_.emplace(std::move(*sandbox));
+    auto furnished = sandbox_->furnish("victim", {seconds(5000), seconds(5000)});
+    if (!furnished) return fail(furnished.error());
+    say("up");
+    for (;;) {
+      pollfd polled[4] = {{socket_.get(), POLLIN, 0},
+                          {streams_[1].get(), POLLIN, 0},
+                          {streams_[2].get(), POLLIN, 0},
+                          {arrival_ && !finished_ ? arrival_->done_fd() : -1, POLLIN, 0}};
+      ::poll(polled, 4, 20);
+      if (polled[1].revents) pump(1);
+      if (polled[2].revents) pump(2);
+      if (polled[3].revents) finish_arrival();
+      if (polled[0].revents && !command()) return 0;
+      look_for_exit();
+    }
+  }
+
+  std::string frozen() override {
+    while (pump(1)) {
+    }
+    while (pump(2)) {
+    }
+    return "drained";
+  }
+  bool settle() override {
+    // The record at home: has somebody else become the live copy? If not, nobody will any more.
+    Home& home = Home::get();
+    if (home.live == attempt_target_) return true;
+    home.refused_attempt = attempt_target_;
+    return false;
+  }
+  Result<void> attached(const std::string& bytes) override {
+    if (bytes != "drained") return Error{"the hook's bytes were changed"};
+    return {};
+  }
+  Result<void> commit() override {
+    Home& home = Home::get();
+    if (home.refused_attempt == ::getpid()) return Error{"home: this attempt was given up"};
+    home.live = ::getpid();
+    return {};
+  }
+
+ private:
+  int fail(const Error& error) {
+    say("error " + error.text);
+    return 1;
+  }
+  void say(std::string line) {
+    line += "\n";
+    if (::write(socket_.get(), line.data(), line.size()) < 0) ::_exit(1);
+  }
+  bool pump(int stream) {
+    if (!streams_[stream]) return false;
+    char buffer[65536];
+    const ssize_t n = ::read(streams_[stream].get(), buffer, sizeof buffer);
+    if (n <= 0) {
+      if (n == 0 || (errno != EAGAIN && errno != EINTR)) streams_[stream].reset();
+      return false;
+    }
+    for (ssize_t at = 0; at < n;) at += std::max<ssize_t>(0, ::write(collector_, buffer + at, static_cast<size_t>(n - at)));
+    return true;
+  }
+
+  void make_streams(Stdio& guest, bool terminal) {
+    guest_.externals.clear();
+    if (terminal) {
+      int master, slave;
+      CHECK(::openpty(&master, &slave, nullptr, nullptr, nullptr) == 0);
+      ::fcntl(master, F_SETFL, O_NONBLOCK);
+      streams_[1].reset(master);
+      guest.in.reset(slave);
+      guest.out.reset(::dup(slave));
+      guest.err.reset(::dup(slave));
+      guest_.externals.push_back({External::Kind::terminal, master, slave});
+      input_ = master;
+      return;
+    }
+    Pipe in = make_pipe().value(), out = make_pipe().value(), err = make_pipe().value();
+    streams_[0] = std::move(in.write_end);
+    streams_[1] = std::move(out.read_end);
+    streams_[2] = std::move(err.read_end);
+    for (Fd& s : streams_) ::fcntl(s.get(), F_SETFL, O_NONBLOCK);
+    guest = {std::move(in.read_end), std::move(out.write_end), std::move(err.write_end)};
+    guest_.externals = {{External::Kind::input, streams_[0].get(), guest.in.get()},
+                        {External::Kind::output, streams_[1].get(), guest.out.get()},
+                        {External::Kind::errors, streams_[2].get(), guest.err.get()}};
+    input_ = streams_[0].get();
+  }
+
+  bool command() {
+    std::string line;
+    char c;
+    while (::read(socket_.get(), &c, 1) == 1 && c != '\n') line += c;
+    if (line.empty()) return false;
+    std::istringstream in(line);
+    std::string what;
+    in >> what;
+    if (what == "start") start(in);
+    if (what == "listen") listen(in);
+    if (what == "send") return send(in);
+    if (what == "input") {
+      size_t n;
+      in >> n;
+      std::string bytes(n, 0);
+      for (size_t at = 0; at < n;) at += static_cast<size_t>(std::max<ssize_t>(0, ::read(socket_.get(), &bytes[at], n - at)));
+      if (::write(input_, bytes.data(), n) < 0) say("error input");
+    }
+    if (what == "arm") {
+      int where, act;
+      in >> where >> act;
+      fault::arm(static_cast<Fault>(where), static_cast<fault::Act>(act));
+    }
+    if (what == "guests") {
+      std::string text = "guests";
+      const std::vector<pid_t> pids = sandbox_->cgroup().processes().value();
+      for (pid_t pid : pids)
+        if (pid != sandbox_->init()) text += " " + std::to_string(pid);
+      say(text);
+    }
+    return what != "quit";
+  }
+
+  void start(std::istringstream& in) {
+    Program program;
+    bool terminal;
+    size_t n;
+    in >> terminal >> n;
+    in.get();
+    for (size_t i = 0; i < n; i++) {
+      std::string argument;
+      std::getline(in, argument, '\x01');
+      program.arguments.push_back(argument);
+    }
+    program.environment = {"PATH=/usr/local/bin:/usr/bin:/bin", "HOME=/", "LANG=C"};
+    program.directory = "/tmp";
+    program.user = nobody();
+    program.terminal = terminal;
+    Stdio stdio;
+    make_streams(stdio, terminal);
+    auto pid = migrate::start(*sandbox_, program, std::move(stdio));
+    if (!pid) return say("error " + pid.error().text);
+    guest_.root = *pid;
+    guest_.sandbox = &*sandbox_;
+    guest_.user = program.user;
+    say("started");
+  }
+
+  void listen(std::istringstream& in) {
+    bool terminal;
+    in >> terminal;
+    auto listener = Listener::open("127.0.0.1", kKey);
+    if (!listener) return say("error " + listener.error().text);
+    say("port " + std::to_string(listener->port()));
+    Stdio stdio;
+    make_streams(stdio, terminal);
+    guest_.sandbox = &*sandbox_;
+    guest_.user = nobody();
+    auto arrival = Arrival::receive(std::move(*listener), guest_, *this, seconds(5));
+    if (!arrival) return say("error " + arrival.error().text);
+    arrival_.emplace(std::move(*arrival));
+    finished_ = false;
+    say("received");
+  }
+
+  void finish_arrival() {
+    auto report = arrival_->finish();
+    finished_ = true;
+    if (!report) say("error " + report.error().text);
+  }
+
+  bool send(std::istringstream& in) {
+    uint16_t port;
+    int target;
+    in >> port >> target;
+    attempt_target_ = target;
+    while (arrival_ && !finished_) {
+      pollfd p{arrival_->done_fd(), POLLIN, 0};
+      if (::poll(&p, 1, 5000) == 1) finish_arrival();
+    }
+    auto sent = migrate::send(guest_, "127.0.0.1", port, kKey, *this);
+    if (!sent) {
+      say("error " + sent.error().text);
+      return true;
+    }
+    if (!sent->moved) {
+      std::string text = "stayed";
+      for (const Obstacle& o : sent->obstacles) text += " " + o.text + ";";
+      say(text);
+      return true;
+    }
+    if (!sent->lost.empty()) {
+      say("error lost: " + sent->lost);
+      return true;
+    }
+    guest_.root = 0;
+    say("moved " + std::to_string(to_milliseconds(sent->report.freeze)) + " " +
+        std::to_string(sent->report.pages_moved));
+    return true;
+  }
+
+  void look_for_exit() {
+    if (!guest_.root) return;
+    int status;
+    if (::waitpid(guest_.root, &status, WNOHANG) != guest_.root) return;
+    guest_.root = 0;
+    frozen();
+    say("exit " + std::to_string(status));
+  }
+
+  Fd socket_;
+  int collector_, input_ = -1, attempt_target_ = -1;
+  std::string cgroup_;
+  std::optional<Sandbox> sandbox_;
+  Guest guest_;
+  Fd streams_[3];
+  std::optional<Arrival> arrival_;
+  bool finished_ = true;
+};
+
+}  // namespace
+
+// ---- in the test
+
+Host::Host(int collector) {
+  static int count = 0;
+  Home::get();
+  cgroup_ = "/hob-engine/t" + std::to_string(::getpid()) + "." + std::to_string(count++);
+  int ends[2];
+  CHECK(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) == 0);
+  pid_ = ::fork();
+  CHECK(pid_ >= 0);
+  if (pid_ == 0) {
+    ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+    ::signal(SIGPIPE, SIG_IGN);
+    // Only what the starter needs: an inherited socket would keep another starter alive.
+    Fd socket(ends[1]);
+    for (int fd = 3; fd < 256; fd++)
+      if (fd != ends[1] && fd != collector) ::close(fd);
+    int code;
+    {
+      Starter starter(std::move(socket), collector, cgroup_);
+      code = starter.run();
+    }
+    ::_exit(code);
+  }
+  ::close(ends[1]);
+  socket_.reset(ends[0]);
+  const std::string up = hear();
+  if (up != "up") std::fprintf(stderr, "starter: %s\n", up.c_str());
+}
+
+Host::~Host() {
+  if (!socket_) return;
+  tell("quit");
+  for (int i = 0; i < 500 && alive(); i++) ::usleep(10000);
+  kill();
+  ::rmdir((Cgroup::root().value() + cgroup_).c_str());
+}
+
+bool Host::alive() const { return ::waitpid(pid_, nullptr, WNOHANG) == 0; }
+
+void Host::kill() {
+  ::kill(pid_, SIGKILL);
+  ::waitpid(pid_, nullptr, 0);
+}
+
+void Host::tell(const std::string& line) {
+  const std::string all = line + "\n";
+  if (::send(socket_.get(), all.data(), all.size(), MSG_NOSIGNAL) < 0 && errno != EPIPE) CHECK(false);
+}
+
+std::string Host::hear(int milliseconds) {
+  for (;;) {
+    const size_t end = buffer_.find('\n');
+    if (end != std::string::npos) {
+      std::string line = buffer_.substr(0, end);
+      buffer_.erase(0, end + 1);
+      return line;
+    }
+    pollfd p{socket_.get(), POLLIN, 0};
+    if (::poll(&p, 1, milliseconds) <= 0) return "error no answer";
+    char buffer[4096];
+    const ssize_t n = ::read(socket_.get(), buffer, sizeof buffer);
+    if (n <= 0) return "error dead";
+    buffer_.append(buffer, static_cast<size_t>(n));
+  }
+}
+
+static Result<void> expect(const std::string& got, const std::string& wanted) {
+  if (got == wanted) return {};
+  return Error{got};
+}
+
+Result<void> Host::start(const std::vector<std::string>& arguments, bool terminal) {
+  std::string line = "start " + std::to_string(terminal) + " " + std::to_string(arguments.size()) + " ";
+  for (const std::string& a : arguments) line += a + '\x01';
+  tell(line);
+  Home::get().live = pid_;
+  return expect(hear(), "started");
+}
+
+Result<uint16_t> Host::listen() {
+  tell("listen 0");
+  const std::string line = hear();
+  if (line.compare(0, 5, "port ") != 0) return Error{line};
+  return static_cast<uint16_t>(std::stoi(line.substr(5)));
+}
+
+Result<void> Host::received() { return expect(hear(), "received"); }
+
+void Host::begin_send(uint16_t port) { tell("send " + std::to_string(port) + " -1"); }
+
+Host::Outcome Host::send(uint16_t port) {
+  begin_send(port);
+  return end_send();
+}
+
+Host::Outcome Host::end_send() {
+  Outcome outcome;
+  const std::string line = hear(60000);
+  if (line.compare(0, 6, "moved ") == 0) {
+    outcome.moved = true;
+    std::istringstream(line.substr(6)) >> outcome.freeze_ms >> outcome.pages;
+  } else {
+    outcome.text = line;
+  }
+  return outcome;
+}
+
+void Host::arm(Fault where, fault::Act act) {
+  tell("arm " + std::to_string(static_cast<int>(where)) + " " + std::to_string(static_cast<int>(act)));
+}
+
+void Host::write_input(const std::string& bytes) {
+  tell("input " + std::to_string(bytes.size()));
+  CHECK(::send(socket_.get(), bytes.data(), bytes.size(), MSG_NOSIGNAL) >= 0);
+}
+
+std::optional<int> Host::wait_exit(int milliseconds) {
+  const std::string line = hear(milliseconds);
+  if (line.compare(0, 5, "exit ") != 0) {
+    std::fprintf(stderr, "instead of the exit: %s\n", line.c_str());
+    return std::nullopt;
+  }
+  return std::stoi(line.substr(5));
+}
+
+std::vector<pid_t> Host::guests() {
+  tell("guests");
+  std::istringstream in(hear());
+  std::string word;
+  std::vector<pid_t> all;
+  in >> word;
+  for (pid_t pid; in >> pid;) all.push_back(pid);
+  return all;
+}
+
+Collector::Collector() : pipe_(make_pipe().value()) {
+  ::fcntl(pipe_.read_end.get(), F_SETFL, O_NONBLOCK);
+  ::fcntl(pipe_.write_end.get(), F_SETPIPE_SZ, 1 << 20);
+}
+
+const std::string& Collector::drain() {
+  char buffer[65536];
+  for (ssize_t n; (n = ::read(pipe_.read_end.get(), buffer, sizeof buffer)) > 0;)
+    text_.append(buffer, static_cast<size_t>(n));
+  return text_;
+}
+
+bool Collector::wait_for(const std::string& text, int milliseconds) {
+  const Time end = Clock::now() + hob::milliseconds(milliseconds);
+  while (drain().find(text) == std::string::npos) {
+    if (Clock::now() > end) return false;
+    pollfd p{pipe_.read_end.get(), POLLIN, 0};
+    ::poll(&p, 1, 50);
+  }
+  return true;
+}
+
+Verdict run_and_move(const std::vector<std::string>& arguments, const Plan& plan) {
+  Verdict verdict;
+  Home::get().reset();
+  Collector collector;
+  auto host = std::make_unique<Host>(collector.write_end());
+  if (auto started = host->start(arguments, plan.terminal); !started) {
+    verdict.problem = started.error().text;
+    verdict.moved = false;
+    return verdict;
+  }
+  if (!plan.ready.empty() && !collector.wait_for(plan.ready)) verdict.problem = "not ready";
+  for (int i = 0; i < plan.moves && verdict.problem.empty(); i++) {
+    ::usleep(static_cast<unsigned>(plan.pause_ms) * 1000);
+    auto target = std::make_unique<Host>(collector.write_end());
+    auto port = target->listen();
+    if (!port) {
+      verdict.problem = port.error().text;
+      break;
+    }
+    auto outcome = host->send(*port);
+    auto received = target->received();
+    if (!outcome.moved || !received) {
+      verdict.problem = outcome.text + (received ? "" : " | target: " + received.error().text);
+      verdict.moved = false;
+      break;
+    }
+    verdict.freeze_ms.push_back(outcome.freeze_ms);
+    host = std::move(target);
+  }
+  if (!plan.input.empty()) host->write_input(plan.input);
+  if (auto status = host->wait_exit(15000)) verdict.status = *status;
+  verdict.output = collector.drain();
+  return verdict;
+}
+
+}  // namespace hob::test
