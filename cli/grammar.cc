@@ -67,9 +67,10 @@ void add_output(CLI::App& app, Output& output, bool can_watch) {
   add_parsed(
       app, "-w,--watch", output.watch,
       [](const std::string& text) -> std::optional<std::optional<Duration>> {
-        if (text.empty()) return std::optional<Duration>(seconds(2));
-        auto duration = duration_from_text(text);
-        return duration ? std::optional(duration) : std::nullopt;
+        const std::optional<Duration> duration =
+            text.empty() ? Duration(seconds(2)) : duration_from_text(text);
+        if (!duration) return std::nullopt;
+        return duration;
       },
       "Again and again, every SEC seconds (2); one JSON object per line with --json", "SEC")
       ->expected(0, 1);

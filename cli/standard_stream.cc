@@ -51,6 +51,12 @@ bool StandardStream::ready() const {
   return ::poll(&state, 1, 0) != 0;
 }
 
+bool StandardStream::in_background() const {
+  if (kind_ != Kind::own && kind_ != Kind::shared) return false;
+  const pid_t foreground = ::tcgetpgrp(fd_);  // -1: no terminal, or not ours
+  return foreground >= 0 && foreground != ::getpgrp();
+}
+
 StandardStream::Outcome StandardStream::outcome_of(ssize_t n) const {
   if (n > 0) return {Outcome::Kind::moved, static_cast<size_t>(n)};
   if (n == 0) return {Outcome::Kind::end};

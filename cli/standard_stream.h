@@ -36,6 +36,9 @@ class StandardStream {
   Outcome read(char* buffer, size_t size);
   Outcome write(std::string_view bytes);
 
+  /// Whether it is our terminal and belongs to another process group now: reading would stop us.
+  bool in_background() const;
+
   /// Calls back when a read or write may move something, until pause(). Descriptors that epoll does
   /// not know (files) are always ready.
   void when_ready(std::function<void()> callback);

@@ -195,6 +195,9 @@ bool Guests::on_message(const std::string& from, wire::Message& message, const P
   const std::string* job = job_of(envelope);
   if (job == nullptr) return false;
   if (envelope.has_start() || envelope.has_receive()) return begin(from, message, reply), true;
+  // On a host that is home itself both directions pass here; the stream tells which this is.
+  if (envelope.has_data() && envelope.data().stream() != pb::STDIN) return false;
+  if (envelope.has_ack() && envelope.ack().stream() == pb::STDIN) return false;
   GuestPtr guest = find(*job);
   if (!guest || guest->home != from) return false;
   guest->home_heard = Clock::now();

@@ -213,7 +213,7 @@ void Hostd::judge() {
   if (decision.verdict.guests_allowed != guests_allowed_) {
     guests_allowed_ = decision.verdict.guests_allowed;
     // Nothing comes before this when the owner returns.
-    if (!guests_allowed_) guests_->owner_returned(owner_->why(now, wall));
+    if (!guests_allowed_) guests_->owner_returned("the owner is back");
     if (guests_allowed_) guests_->owner_away();
   }
   Admission admission;

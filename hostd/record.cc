@@ -15,6 +15,8 @@ void Record::place(const std::string& site, uint64_t lease) {
   state_.set_lease(lease);
 }
 
+void Record::started(uint64_t wall_ns) { state_.set_started_wall_ns(wall_ns); }
+
 uint64_t Record::begin(const std::string& target) {
   CHECK(!moving());
   state_.set_attempt(state_.attempt() + 1);

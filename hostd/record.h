@@ -26,6 +26,8 @@ class Record {
 
   /// The first copy lives on `site`.
   void place(const std::string& site, uint64_t lease);
+  /// For people.
+  void started(uint64_t wall_ns);
   /// A move to `target` begins; must not be moving. Returns the attempt's number.
   uint64_t begin(const std::string& target);
   /// The target's question. True: it is the live copy (also when asked again); false: never.

@@ -42,11 +42,12 @@ void store(const wire::StreamSender& sender, pb::OutputState& state) {
 }  // namespace
 
 Result<std::unique_ptr<StdioRelay>> StdioRelay::create(EventLoop& loop, std::string job,
-                                                       const pb::Program& program, Send send) {
+                                                       const pb::Program& program,
+                                                       const migrate::Sandbox& sandbox, Send send) {
   std::unique_ptr<StdioRelay> relay(new StdioRelay(loop, std::move(job), std::move(send)));
   relay->terminal_ = program.terminal();
   if (relay->terminal_) {
-    TRY(relay->make_terminal(program));
+    TRY(relay->make_terminal(program, TRY(sandbox.open_terminal())));
   } else {
     TRY(relay->make_pipes());
   }
@@ -67,8 +68,7 @@ Result<void> StdioRelay::make_pipes() {
   return {};
 }
 
-Result<void> StdioRelay::make_terminal(const pb::Program& program) {
-  Fd master = TRY(open_file("/dev/ptmx", O_RDWR | O_NOCTTY | O_NONBLOCK));
+Result<void> StdioRelay::make_terminal(const pb::Program& program, Fd master) {
   int unlock = 0;
   if (::ioctl(master.get(), TIOCSPTLCK, &unlock) < 0) return Error::sys("unlock", "a pty");
   Fd slave(::ioctl(master.get(), TIOCGPTPEER, O_RDWR | O_NOCTTY | O_CLOEXEC));

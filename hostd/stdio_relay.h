@@ -22,9 +22,10 @@ class StdioRelay {
  public:
   using Send = std::function<void(wire::Message)>;
 
-  /// New pipes, or a new pty of `program`'s window and settings.
+  /// New pipes, or a new pty of the sandbox with `program`'s window and settings.
   static Result<std::unique_ptr<StdioRelay>> create(EventLoop& loop, std::string job,
-                                                    const pb::Program& program, Send send);
+                                                    const pb::Program& program,
+                                                    const migrate::Sandbox& sandbox, Send send);
   ~StdioRelay();
 
   /// The guest's ends, for starting it; they are given away.
@@ -60,7 +61,7 @@ class StdioRelay {
   StdioRelay(EventLoop& loop, std::string job, Send send)
       : loop_(loop), job_(std::move(job)), send_(std::move(send)) {}
   Result<void> make_pipes();
-  Result<void> make_terminal(const pb::Program& program);
+  Result<void> make_terminal(const pb::Program& program, Fd master);
   void watch_output(Output& output);
   /// False at the end of the stream or when nothing is there.
   bool read_output(Output& output);

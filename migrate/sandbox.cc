@@ -68,7 +68,7 @@ Result<void> reap(const Fd& pidfd, Time deadline, std::string_view what) {
 // ---- init: pid 1 of the sandbox
 // ---------------------------------------------------------------------
 
-enum class InitStep : int { ready, parent_died, make_mounts_private, mount_proc };
+enum class InitStep : int { ready, parent_died, make_mounts_private, mount_proc, mount_devpts };
 
 /// What init tells its parent once, through a pipe.
 struct InitReport {
@@ -86,6 +86,8 @@ const char* describe(InitStep step) {
       return "make the mounts private in";
     case InitStep::mount_proc:
       return "mount /proc in";
+    case InitStep::mount_devpts:
+      return "mount /dev/pts in";
   }
   return "start";
 }
@@ -112,6 +114,11 @@ const char* describe(InitStep step) {
     tell(InitStep::make_mounts_private, errno);
   if (::mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, nullptr) < 0)
     tell(InitStep::mount_proc, errno);
+  // Terminals of its own: reading one of the guest's is no sign of this host's owner, the host's cannot be
+  // opened from inside, and the first one made is number 0 wherever the guest runs.
+  if (::mount("devpts", "/dev/pts", "devpts", MS_NOSUID | MS_NOEXEC,
+              "newinstance,gid=5,mode=620,ptmxmode=666") < 0)
+    tell(InitStep::mount_devpts, errno);
 
   // Ignoring SIGCHLD makes the kernel reap orphans without us, also while the cgroup is frozen.
   // CLONE_CLEAR_SIGHAND has undone the handlers of the parent.
@@ -322,6 +329,13 @@ Result<pid_t> Sandbox::clone(pid_t inside, const std::function<void()>& body) {
   }
   state.children.emplace_back(pidfd);
   return pid;
+}
+
+Result<Fd> Sandbox::open_terminal() const {
+  // The kernel takes the devpts that is mounted beside the ptmx that was opened, so this master belongs
+  // to the sandbox, although we are outside.
+  return open_file("/proc/" + std::to_string(init()) + "/root/dev/ptmx",
+                   O_RDWR | O_NOCTTY | O_NONBLOCK);
 }
 
 Cgroup& Sandbox::cgroup() {

@@ -60,6 +60,9 @@ class Sandbox {
   /// sandbox, it exits with status 125 before `body`, and says why in the log.
   Result<pid_t> clone(pid_t inside, const std::function<void()>& body);
 
+  /// A new pty of the sandbox's own devpts: its master, locked, non-blocking.
+  Result<Fd> open_terminal() const;
+
   Cgroup& cgroup();
   /// The init process, as this host sees it. Its /proc/PID/ns entries are the sandbox's namespaces.
   pid_t init() const;

@@ -19,8 +19,8 @@ void compact(std::string& buffer, size_t& head) {
 
 }  // namespace
 
-StreamSender::StreamSender(State state, size_t window)
-    : window_(window),
+StreamSender::StreamSender(State state, size_t capacity)
+    : capacity_(capacity),
       buffer_(std::move(state.bytes)),
       offset_(state.offset),
       sent_ever_(buffer_.size()),
@@ -32,7 +32,7 @@ StreamSender::State StreamSender::state() const {
 }
 
 size_t StreamSender::room() const {
-  return end_ || closed_ || held() >= window_ ? 0 : window_ - held();
+  return end_ || closed_ || held() >= capacity_ ? 0 : capacity_ - held();
 }
 
 void StreamSender::append(std::string_view bytes) {

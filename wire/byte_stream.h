@@ -17,8 +17,11 @@
 /// use these classes, each a sender for one direction and a receiver for the other.
 namespace hob::wire {
 
-/// The sending end: holds what the reader has not acknowledged, at most `window` bytes. Pieces reach at
-/// most kStreamWindow beyond what is acknowledged, however much is held.
+/// The sending end: holds what the reader has not acknowledged.
+///
+/// It takes `capacity` bytes, but never has more than kStreamWindow of them under way: a receiver
+/// keeps no more than that. A larger capacity is for a writer that is cut off and has to be emptied
+/// at once. Pieces reach at most kStreamWindow beyond what is acknowledged, however much is held.
 class StreamSender {
  public:
   /// What has to travel when the sending end itself moves to another process.
@@ -29,9 +32,9 @@ class StreamSender {
     bool closed = false;  // the reader reads no more
   };
 
-  explicit StreamSender(size_t window = kStreamWindow) : window_(window) {}
+  explicit StreamSender(size_t capacity = kStreamWindow) : capacity_(capacity) {}
   /// Goes on from `state`; all of its bytes are to be sent (again).
-  explicit StreamSender(State state, size_t window = kStreamWindow);
+  explicit StreamSender(State state, size_t capacity = kStreamWindow);
   State state() const;
 
   /// How many bytes append() takes now. 0 after end() and after the reader closed.
@@ -47,7 +50,8 @@ class StreamSender {
     std::string_view bytes;
     bool end = false;
   };
-  /// The next piece that was not sent yet, which then counts as sent; nothing if there is none.
+  /// The next piece that was not sent yet, which then counts as sent; nothing if there is none, or
+  /// if an acknowledgement has to come first.
   std::optional<Piece> piece(size_t limit = kStreamPiece);
 
   /// An Ack arrived. A lower offset than an earlier one means nothing; one beyond what was sent is
@@ -71,7 +75,7 @@ class StreamSender {
   size_t held() const { return buffer_.size() - first_; }
   void drop(size_t count);
 
-  size_t window_;
+  size_t capacity_;
   std::string buffer_;  // from first_ on: not acknowledged
   size_t first_ = 0;
   uint64_t offset_ = 0;   // of buffer_[first_]

@@ -66,6 +66,31 @@ TEST_CASE("acknowledgements make room; old ones mean nothing; lies are refused")
   CHECK(sender.piece()->bytes == "cd");
 }
 
+TEST_CASE("a sender that holds more than a window has no more than a window under way") {
+  constexpr size_t kMore = 1000;
+  StreamSender sender(wire::kStreamWindow + kMore);
+  sender.append(std::string(wire::kStreamWindow + kMore, 'x'));
+  sender.end();
+  StreamReceiver receiver;
+  const auto send_all = [&] {
+    while (auto piece = sender.piece())
+      REQUIRE(receiver.receive(piece->offset, piece->bytes, piece->end).ok());
+  };
+  send_all();
+  CHECK(receiver.ready().size() == wire::kStreamWindow);
+  CHECK_FALSE(sender.all_sent());
+  receiver.consume(1);
+  REQUIRE(sender.acked(receiver.offset(), false).ok());
+  send_all();
+  CHECK(receiver.ready().size() == wire::kStreamWindow);
+  receiver.consume(receiver.ready().size());
+  REQUIRE(sender.acked(receiver.offset(), false).ok());
+  send_all();
+  CHECK(sender.all_sent());
+  receiver.consume(receiver.ready().size());
+  CHECK(receiver.ended());
+}
+
 TEST_CASE("rewinding sends again what is not acknowledged, the end included") {
   StreamSender sender;
   sender.append("abcd");

@@ -61,6 +61,11 @@ void Connection::send(pb::Envelope envelope, std::string_view bulk) {
   if (!sent.ok()) throw std::runtime_error("hostd: " + sent.error().text);
 }
 
+void Connection::send_raw(std::string_view bytes) {
+  auto sent = write_all(socket_.get(), std::as_bytes(std::span(bytes)), "a connection");
+  if (!sent.ok()) throw std::runtime_error("hostd: " + sent.error().text);
+}
+
 void Connection::answer(const pb::Envelope& request, pb::Envelope envelope) {
   envelope.set_answers(request.request());
   send(std::move(envelope));

@@ -41,6 +41,8 @@ class Connection {
   /// Waits for the other side to close.
   void expect_end();
   void send(pb::Envelope envelope, std::string_view bulk = {});
+  /// Bytes that need be no message.
+  void send_raw(std::string_view bytes);
   void answer(const pb::Envelope& request, pb::Envelope envelope);
   void close() { socket_.reset(); }
 

@@ -41,7 +41,7 @@ soon() {
 # json PYTHON: an expression over `it`, the JSON document on stdin.
 json() { python3 -c "import json, sys; it = json.load(sys.stdin); print($1)"; }
 state_of() { on h0 remote hosts --json </dev/null | json "next((h['state'] for h in it['hosts'] if h['name'] == '$1'), '')"; }
-is_idle() { [[ $(state_of "$1") == idle ]]; }
+is_idle() { [[ $(state_of "$1") == IDLE ]]; }
 
 # up N [OPTION...]: a cell whose hosts, h0 excepted, are idle. h0's owner is there: jobs go elsewhere.
 up() {

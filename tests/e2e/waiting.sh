@@ -7,7 +7,7 @@ up 2 idle=500ms
 cd "$WORK"
 cell touch h0
 on h1 remote pause </dev/null
-paused() { [[ $(state_of h1) == refuses ]]; }
+paused() { [[ $(state_of h1) == REFUSES ]]; }
 soon 5 "h1 refuses" paused
 # h0 may fall idle meanwhile; a job of its own never goes to it as a guest.
 

@@ -3,11 +3,12 @@
 #include <string>
 
 #include "coordinator/ledger.h"
-#include "tests/kit/scratch.h"
 
 // Catch2 has a CHECK of its own, which is the one that tests mean.
 #undef CHECK
 #include <catch2/catch.hpp>
+
+#include "tests/kit/scratch.h"
 
 namespace hob::coordinator::test {
 

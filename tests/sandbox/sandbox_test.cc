@@ -149,13 +149,14 @@ TEST_CASE("orphans go to init and are reaped") {
   NEED_SANDBOX();
   Place place;
   Sandbox sandbox = furnished(place);
-  // The inner shell leaves a sleeping orphan behind; when that ends, nobody but init can reap it.
-  const Outcome outcome = run(
-      sandbox,
-      shell("orphan=$(sh -c 'sleep 0.05 >/dev/null & echo $!')\n"
-            "cut -d' ' -f4 /proc/$orphan/stat\n"
-            "i=0; while [ -e /proc/$orphan ] && [ $i -lt 500 ]; do sleep 0.02; i=$((i+1)); done\n"
-            "[ -e /proc/$orphan ] || echo reaped"));
+  // The inner shell leaves an orphan behind; when it ends, nobody but init can reap it.
+  const Outcome outcome = run(sandbox, shell("orphan=$(sh -c 'sleep 1000 >/dev/null & echo $!')\n"
+                                             "cut -d' ' -f4 /proc/$orphan/stat\n"
+                                             "kill $orphan; i=0\n"
+                                             "while [ -e /proc/$orphan ] && [ $i -lt 500 ]; do\n"
+                                             "  sleep 0.02; i=$((i+1))\n"
+                                             "done\n"
+                                             "[ -e /proc/$orphan ] || echo reaped"));
   CHECK(outcome.out == "1\nreaped\n");
 }
 

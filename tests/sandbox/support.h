@@ -10,6 +10,7 @@
 
 #include <cstdio>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/fd.h"
@@ -155,11 +156,13 @@ inline std::string inside(Sandbox& sandbox, const std::function<void(int out)>& 
   return out;
 }
 
-inline size_t count_entries(const std::string& directory) {
+/// Entries whose names begin with `prefix`; "." and ".." count if it is empty.
+inline size_t count_entries(const std::string& directory, const std::string& prefix = "") {
   DIR* dir = ::opendir(directory.c_str());
   REQUIRE(dir != nullptr);
   size_t n = 0;
-  while (::readdir(dir) != nullptr) ++n;
+  while (const dirent* entry = ::readdir(dir))
+    if (std::string_view(entry->d_name).starts_with(prefix)) ++n;
   ::closedir(dir);
   return n;
 }
