@@ -22,10 +22,10 @@ struct Ending {
 /// A job's proxy at home: the `remote run` process itself. It brings the job to hostd, relays its
 /// streams, terminal and signals, and ends as the job ends.
 ///
-/// The life of a shadow, in the order of shadow.cc:
+/// The life of a shadow, as in shadow.cc (streams and signals have files of their own):
 ///   connect  -> Run sent; hostd answers Accepted, then Waiting any number of times
 ///   Started  -> stdin flows; a later Started means the job runs at a new place
-///   (lost)   -> hostd's connection broke: Attach is tried for kAttachFor
+///   (lost)   -> hostd's connection broke: Attach is tried for 30 seconds
 ///   Exited   -> the last output is written, then run() returns
 /// Dropping the connection, by whatever death of the shadow, is what tells hostd to end the job.
 class Shadow {

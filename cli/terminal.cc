@@ -24,20 +24,23 @@ void set_settings(int fd, const termios& settings) {
   ::sigprocmask(SIG_SETMASK, &old, nullptr);
 }
 
+/// What was to happen at each signal before: nothing by us, or a sanitizer's report.
+struct sigaction actions_before[NSIG];
+
 void restore_and_die(int signal) {
   if (raw_fd >= 0) ::tcsetattr(raw_fd, TCSANOW, &settings_before);
-  ::raise(signal);  // SA_RESETHAND: this time it does what it does by default
+  ::sigaction(signal, &actions_before[signal], nullptr);
+  ::raise(signal);
 }
 
 void restore_at_fatal_signals() {
   struct sigaction action {};
   action.sa_handler = restore_and_die;
-  action.sa_flags = static_cast<int>(SA_RESETHAND | SA_NODEFER);
+  action.sa_flags = static_cast<int>(SA_NODEFER);
   for (int signal : {SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT, SIGALRM, SIGVTALRM, SIGPROF, SIGXCPU,
                      SIGXFSZ, SIGSYS, SIGTRAP, SIGIO, SIGPWR, SIGSTKFLT}) {
-    struct sigaction old {};
-    if (::sigaction(signal, nullptr, &old) == 0 && old.sa_handler == SIG_DFL)
-      ::sigaction(signal, &action, nullptr);
+    ::sigaction(signal, nullptr, &actions_before[signal]);
+    if (actions_before[signal].sa_handler != SIG_IGN) ::sigaction(signal, &action, nullptr);
   }
 }
 

@@ -79,11 +79,11 @@ class Exports {
     Grant grant;
     std::unique_ptr<Move> move;
     std::unique_ptr<Move> last_move;  // committed; its figures are still coming
-    std::string waiting_reason, suspended;
+    std::string starting_on, waiting_reason, suspended;
     EventLoop::Handle shadow_limit;
     Time site_heard{};
     bool site_silent = false;
-    unsigned tries = 0, moves = 0;
+    unsigned tries = 0, moves = 0, denials = 0;
     const std::string& job() const { return record.state().job(); }
   };
   using ExportPtr = std::shared_ptr<Export>;
@@ -94,6 +94,7 @@ class Exports {
   void look_for_host(const ExportPtr& e);
   void on_granted(const ExportPtr& e, Grant grant);
   void start_on(const ExportPtr& e, const std::string& host);
+  void on_started(const ExportPtr& e, const std::string& host);
   void on_start_answer(const ExportPtr& e, const std::string& host, const pb::Envelope& answer);
   // While it runs.
   void on_exited(const ExportPtr& e, const pb::Exited& exited);

@@ -209,7 +209,9 @@ class Opener {
     if (!fd) return Error::sys("make", "a timerfd");
     // it_value is what is left, also of a timer that was armed with an absolute time.
     itimerspec spec = {{d.interval_s, d.interval_ns}, {d.left_s, d.left_ns}};
-    if ((d.left_s || d.left_ns) && ::timerfd_settime(fd.get(), 0, &spec, nullptr) < 0)
+    // A periodic one that has expired shows no time left until it is read, and goes on then.
+    if (d.value && (d.interval_s || d.interval_ns) && !d.left_s && !d.left_ns) spec.it_value.tv_nsec = 1;
+    if ((spec.it_value.tv_sec || spec.it_value.tv_nsec) && ::timerfd_settime(fd.get(), 0, &spec, nullptr) < 0)
       return Error::sys("arm", "a timerfd");
     constexpr unsigned long kSetTicks = _IOW('T', 0, uint64_t);
     if (d.value && ::ioctl(fd.get(), kSetTicks, &d.value) < 0)

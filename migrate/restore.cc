@@ -175,6 +175,7 @@ Result<void> clone_threads(Making& m) {
   Rebuild& program = *m.program;
   if (program.clones.empty()) return {};
   program.clones.place(*m.workspace);
+  m.threads.reserve(program.process.threads.size());  // the leader stays where it is while we wait
   TRY(program.clones.start(m.leader(), *m.workspace, m.base));
   TRY(program.clones.wait(m.leader(), [&](Stop stop) -> Result<void> {
     if (stop.event == kEventClone)

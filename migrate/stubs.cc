@@ -374,11 +374,13 @@ Result<Stubs> Stubs::make(const Guest& guest, const Tree& tree, const SharedMemo
   Stubs stubs(std::make_unique<State>(guest, std::move(plans), std::move(shared), image_memory));
   State& state = *stubs.state_;
   state.tree = tree;
+  state.slot_of.assign(state.plans.size(), -1);
   int next = 0;
-  for (const StubPlan& plan : state.plans) {
-    const bool lives = plan.role == StubPlan::Role::living;
-    state.slot_of.push_back(lives ? next++ : -1);
-    if (!lives) continue;
+  for (const TreeNode& node : tree) {  // the order in which the image has the processes
+    if (node.zombie) continue;
+    const auto plan = std::find_if(state.plans.begin(), state.plans.end(),
+                                   [&](const StubPlan& p) { return p.node.pid == node.pid; });
+    state.slot_of[static_cast<size_t>(plan - state.plans.begin())] = next++;
     state.workspaces.push_back(TRY(SharedMemory::map(kWorkspace)));
     state.workspaces.back().touch(256u << 10);
   }

@@ -20,7 +20,14 @@ class Planner {
   }
 
   Result<std::vector<StubPlan>> plan() {
-    for (const TreeNode& node : tree_) TRY(add(node));
+    // Orphans and what descends from them come last: they may need a session that an ordinary member,
+    // dead or alive, leads.
+    std::set<pid_t> orphaned;
+    for (const TreeNode& node : tree_)
+      if (node.parent == 1 || orphaned.count(node.parent)) orphaned.insert(node.pid);
+    for (bool late : {false, true})
+      for (const TreeNode& node : tree_)
+        if ((orphaned.count(node.pid) > 0) == late) TRY(add(node));
     TRY(add_group_leaders());
     return std::move(plans_);
   }

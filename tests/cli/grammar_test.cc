@@ -217,7 +217,7 @@ TEST_CASE("help is on stdout and names every verb and option") {
   }
 }
 
-TEST_CASE("--version says which protocol") {
+TEST_CASE("the version is said with the protocol's") {
   CHECK(said({"--version"}).text == "remote (hob) " HOB_VERSION ", protocol 1\n");
   CHECK(said({"--version"}).status == 0);
 }

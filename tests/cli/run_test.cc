@@ -1,80 +1,22 @@
-// `remote run` against a hostd that the test plays: streams, exit statuses, signals, messages.
-#include <fcntl.h>
+// `remote run` against a hostd that the test plays: what it is told, exit statuses, signals,
+// messages.
 #include <sys/resource.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <csignal>
-#include <random>
-#include <thread>
 
-#include "rig.h"
-#include "wire/byte_stream.h"
+#include "run_rig.h"
 //
 #include <catch2/catch.hpp>
 
 using namespace hob;
 using namespace hob::test;
 
-namespace {
-
-struct Rig {
-  TemporaryDirectory directory;
-  FakeHostd hostd{directory.path() + "/hostd.sock"};
-
-  Process start(std::vector<std::string> arguments, Process::Setup setup = {}) {
-    arguments.insert(arguments.begin(), "run");
-    setup.environment.push_back("REMOTE_SOCKET=" + hostd.path());
-    return Process(remote_program(), std::move(arguments), std::move(setup));
-  }
-  /// Up to the moment at which the job runs.
-  Connection begin() {
-    Connection connection = hostd.accept();
-    connection.accept(connection.receive().envelope);
-    connection.started();
-    return connection;
-  }
-};
-
-bool exited_with(int status, int code) {
-  return WIFEXITED(status) && WEXITSTATUS(status) == code;
-}
-
-pb::Envelope failure(pb::Failure::Kind kind, std::string_view text) {
-  return wire::failure(kind, text);
-}
-
-std::string random_bytes(size_t count, unsigned seed) {
-  std::mt19937 random(seed);
-  std::string bytes(count, '\0');
-  std::generate(bytes.begin(), bytes.end(), [&] { return static_cast<char>(random()); });
-  return bytes;
-}
-
-/// Everything the job gets on stdin, acknowledged as it comes.
-std::string receive_input(Connection& connection) {
-  wire::StreamReceiver receiver;
-  std::string input;
-  while (!receiver.ended()) {
-    const wire::Message message = connection.receive_but_acks();
-    const pb::Data& data = message.envelope.data();
-    REQUIRE(data.stream() == pb::STDIN);
-    REQUIRE(receiver.receive(data.offset(), message.bulk, data.end()).ok());
-    input += receiver.ready();
-    receiver.consume(receiver.ready().size());
-    connection.ack(receiver.offset());
-  }
-  return input;
-}
-
-}  // namespace
-
 TEST_CASE(
     "run: hostd gets the arguments, environment, directory, umask and limits, byte for byte") {
-  Rig rig;
+  RunRig rig;
   const std::string place = rig.directory.path() + "/a \xff place";
   REQUIRE(::mkdir(place.c_str(), 0755) == 0);
   const std::vector<std::string> command{"cmd",        "[a,b]", "-H",        "foo", "--host=h9",
@@ -128,7 +70,7 @@ TEST_CASE(
 
 TEST_CASE("run: exit statuses are the job's own") {
   for (int code : {0, 1, 42, 124, 125, 127, 255}) {
-    Rig rig;
+    RunRig rig;
     Process remote = rig.start({"cmd"});
     rig.begin().exited(code << 8);
     CHECK(exited_with(remote.finish(), code));
@@ -138,7 +80,7 @@ TEST_CASE("run: exit statuses are the job's own") {
 
 TEST_CASE("run: the job's death by a signal is passed on, without a core") {
   for (int number : {SIGTERM, SIGKILL, SIGSEGV, SIGABRT, SIGINT, SIGPIPE, SIGRTMIN + 3}) {
-    Rig rig;
+    RunRig rig;
     Process remote = rig.start({"cmd"});
     rig.begin().exited(number | (number == SIGSEGV ? 0x80 : 0));
     const int status = remote.finish();
@@ -154,10 +96,11 @@ TEST_CASE("run: failures become 125, 126 and 127 with one line") {
       {pb::Failure::NO_HOST, 125},    {pb::Failure::LOST, 125},
       {pb::Failure::INTERNAL, 125},   {pb::Failure::UNREACHABLE, 125}};
   for (auto [kind, code] : cases) {
-    Rig rig;
+    RunRig rig;
     Process remote = rig.start({"cmd"});
     Connection connection = rig.hostd.accept();
-    connection.answer(connection.receive().envelope, failure(kind, "run cmd: it is not to be"));
+    connection.answer(connection.receive().envelope,
+                      wire::failure(kind, "run cmd: it is not to be"));
     CHECK(exited_with(remote.finish(), code));
     CHECK(remote.error() == "remote: run cmd: it is not to be\n");
     CHECK(remote.output().empty());
@@ -165,244 +108,17 @@ TEST_CASE("run: failures become 125, 126 and 127 with one line") {
 }
 
 TEST_CASE("run: a failure's text cannot write to the terminal") {
-  Rig rig;
+  RunRig rig;
   Process remote = rig.start({"cmd"});
   Connection connection = rig.hostd.accept();
-  connection.answer(connection.receive().envelope, failure(pb::Failure::LOST, "a\x1b[2Jb\nc"));
+  connection.answer(connection.receive().envelope,
+                    wire::failure(pb::Failure::LOST, "a\x1b[2Jb\nc"));
   CHECK(exited_with(remote.finish(), 125));
   CHECK(remote.error() == "remote: a?[2Jb?c\n");
 }
 
-TEST_CASE("run: stdout and stderr are separate streams, byte for byte") {
-  Rig rig;
-  Process remote = rig.start({"-n", "cmd"});
-  Connection connection = rig.begin();
-  const std::string out = random_bytes(200'000, 1), err = random_bytes(70'000, 2);
-  wire::StreamSender out_sender, err_sender;
-  out_sender.append(out);
-  err_sender.append(err);
-  std::mt19937 random(3);
-  for (bool more = true; more;) {
-    more = false;
-    for (auto [sender, stream] : {std::pair(&out_sender, pb::STDOUT), {&err_sender, pb::STDERR}})
-      if (auto piece = sender->piece(1 + random() % 9000)) {
-        connection.data(stream, piece->offset, piece->bytes);
-        more = true;
-      }
-  }
-  connection.exited(0);
-  CHECK(exited_with(remote.finish(), 0));
-  CHECK(remote.output() == out);
-  CHECK(remote.error() == err);
-}
-
-TEST_CASE("run: output that comes twice, early or overlapping is written once and in order") {
-  Rig rig;
-  Process remote = rig.start({"cmd"});
-  Connection connection = rig.begin();
-  connection.data(pb::STDOUT, 6, "gh");
-  connection.data(pb::STDOUT, 0, "abc");
-  connection.data(pb::STDOUT, 0, "abcde");
-  connection.started();  // the job has moved
-  connection.data(pb::STDOUT, 3, "defgh", true);
-  connection.data(pb::STDOUT, 3, "defgh", true);
-  connection.exited(0);
-  CHECK(exited_with(remote.finish(), 0));
-  CHECK(remote.output() == "abcdefgh");
-}
-
-TEST_CASE("run: what was written is acknowledged, and no more") {
-  Rig rig;
-  Process remote = rig.start({"-n", "cmd"});
-  Connection connection = rig.begin();
-  REQUIRE(connection.receive_but_acks().envelope.data().end());  // -n
-  connection.data(pb::STDOUT, 0, "abc");
-  connection.data(pb::STDOUT, 5, "fg");  // early
-  CHECK(remote.read_output() == "abc");
-  const pb::Envelope ack = connection.receive().envelope;
-  CHECK(ack.ack().stream() == pb::STDOUT);
-  CHECK(ack.ack().offset() == 3);
-  CHECK_FALSE(ack.ack().closed());
-  connection.exited(0);
-  CHECK(exited_with(remote.finish(), 0));
-}
-
-TEST_CASE("run: a hostd that sends bytes beyond the window ends the run with a clear word") {
-  Rig rig;
-  Process remote = rig.start({"cmd"});
-  Connection connection = rig.begin();
-  connection.data(pb::STDOUT, wire::kStreamWindow, "x");
-  CHECK(exited_with(remote.finish(), 125));
-  CHECK(remote.error().find("window") != std::string::npos);
-}
-
-TEST_CASE("run: a slow reader gets everything before the shadow exits") {
-  Rig rig;
-  Process remote = rig.start({"-n", "cmd"});
-  Connection connection = rig.begin();
-  const std::string out = random_bytes(wire::kStreamWindow, 4);  // more than a pipe holds
-  for (size_t at = 0; at < out.size(); at += wire::kStreamPiece)
-    connection.data(pb::STDOUT, at, out.substr(at, wire::kStreamPiece));
-  connection.exited(3 << 8);
-  CHECK(remote.read_output(1) == out.substr(0, 1));
-  CHECK(exited_with(remote.finish(), 3));
-  CHECK(remote.output() == out.substr(1));
-}
-
-TEST_CASE("run: stdin arrives byte for byte through a window that the job opens slowly") {
-  Rig rig;
-  Process remote = rig.start({"cmd"});
-  Connection connection = rig.begin();
-  const std::string input = random_bytes(3 * wire::kStreamWindow + 12345, 5);
-  std::string received;
-  {
-    std::jthread feed([&] {
-      remote.write(input);
-      remote.close_input();
-    });
-    received = receive_input(connection);
-  }
-  CHECK(received == input);
-  connection.exited(0);
-  CHECK(exited_with(remote.finish(), 0));
-}
-
-TEST_CASE("run: stdin from files, sockets and nothing") {
-  Rig rig;
-  const std::string path = rig.directory.path() + "/input", content = random_bytes(600'000, 6);
-  REQUIRE(replace_file(path, content).ok());
-  const Fd file = open_file(path, O_RDONLY).value();
-  auto [near, far] = make_socket_pair(false).value();
-  Process::Setup setup;
-  std::string expected;
-  std::vector<std::string> arguments{"cmd"};
-  SECTION("file") {
-    setup.in = file.get();
-    expected = content;
-  }
-  SECTION("socket") {
-    setup.in = far.get();
-    expected = "hello";
-    REQUIRE(::send(near.get(), "hello", 5, 0) == 5);
-    ::shutdown(near.get(), SHUT_WR);
-  }
-  SECTION("-n") {
-    setup.in = file.get();
-    arguments = {"-n", "cmd"};
-  }
-  SECTION("closed") {
-    setup.in_child = [] { ::close(0); };
-  }
-  Process remote = rig.start(arguments, setup);
-  Connection connection = rig.begin();
-  CHECK(receive_input(connection) == expected);
-  connection.exited(0);
-  CHECK(exited_with(remote.finish(), 0));
-}
-
-TEST_CASE("run: stdin is not touched before the job runs") {
-  Rig rig;
-  const std::string path = rig.directory.path() + "/input";
-  REQUIRE(replace_file(path, "for the next one").ok());
-  const Fd file = open_file(path, O_RDONLY).value();
-  Process::Setup setup;
-  setup.in = file.get();
-  Process remote = rig.start({"cmd"}, setup);
-  Connection connection = rig.hostd.accept();
-  connection.answer(connection.receive().envelope, failure(pb::Failure::NO_HOST, "no"));
-  CHECK(exited_with(remote.finish(), 125));
-  CHECK(::lseek(file.get(), 0, SEEK_CUR) == 0);
-}
-
-TEST_CASE("run: unacknowledged stdin is sent again when the job runs at a new place") {
-  Rig rig;
-  Process remote = rig.start({"cmd"});
-  Connection connection = rig.begin();
-  remote.write("abcdef");
-  remote.close_input();
-  std::string first;
-  for (bool end = false; !end;) {
-    const wire::Message message = connection.receive();
-    first += message.bulk;
-    end = message.envelope.data().end();
-  }
-  CHECK(first == "abcdef");
-  connection.ack(2);
-  connection.started();
-  const wire::Message again = connection.receive();
-  CHECK(again.envelope.data().offset() == 2);
-  CHECK(again.envelope.data().end());
-  CHECK(again.bulk == "cdef");
-  connection.exited(0);
-  CHECK(exited_with(remote.finish(), 0));
-}
-
-TEST_CASE("run: a job that closes its stdin closes ours") {
-  Rig rig;
-  ::signal(SIGPIPE, SIG_IGN);
-  Process remote = rig.start({"cmd"}, {{}, [] { ::signal(SIGPIPE, SIG_DFL); }, {}, {}, {}});
-  Connection connection = rig.begin();
-  remote.write("x");
-  CHECK(connection.receive().bulk == "x");
-  connection.ack(1, true);
-  const auto broken = [&] {
-    try {
-      remote.write("y");
-    } catch (const std::exception&) {
-      return true;
-    }
-    return false;
-  };
-  CHECK(eventually(broken));
-  connection.exited(0);
-  CHECK(exited_with(remote.finish(), 0));
-}
-
-TEST_CASE("run: a reader that goes away closes the job's stdout, and the run goes on") {
-  Rig rig;
-  Process remote = rig.start({"-n", "cmd"});
-  Connection connection = rig.begin();
-  REQUIRE(connection.receive_but_acks().envelope.data().end());
-  remote.close_output();
-  connection.data(pb::STDOUT, 0, "nobody reads this");
-  const pb::Envelope ack = connection.receive().envelope;
-  CHECK(ack.ack().stream() == pb::STDOUT);
-  CHECK(ack.ack().closed());
-  connection.exited(SIGPIPE);
-  const int status = remote.finish();
-  CHECK(WIFSIGNALED(status));
-  CHECK(WTERMSIG(status) == SIGPIPE);
-  CHECK(remote.error().empty());
-}
-
-TEST_CASE("run: output that cannot be written is not a success") {
-  Rig rig;
-  const Fd full = open_file("/dev/full", O_WRONLY).value();
-  Process::Setup setup;
-  setup.out = full.get();
-  Process remote = rig.start({"-n", "cmd"}, setup);
-  Connection connection = rig.begin();
-  connection.data(pb::STDOUT, 0, "lost");
-  connection.exited(0);
-  CHECK(exited_with(remote.finish(), 125));
-  CHECK(remote.error() == "remote: write stdout: No space left on device\n");
-}
-
-TEST_CASE("run: our stdout stays blocking for those who share it") {
-  Rig rig;
-  Process remote = rig.start({"-n", "cmd"});
-  Connection connection = rig.begin();
-  connection.data(pb::STDOUT, 0, "x");
-  CHECK(remote.read_output() == "x");
-  const std::string flags =
-      read_file("/proc/" + std::to_string(remote.pid()) + "/fdinfo/1").value();
-  CHECK(flags.find("flags:\t01\n") != std::string::npos);
-  connection.exited(0);
-  CHECK(exited_with(remote.finish(), 0));
-}
-
 TEST_CASE("run: signals are forwarded to the job") {
-  Rig rig;
+  RunRig rig;
   Process remote = rig.start({"-n", "cmd"});
   Connection connection = rig.begin();
   REQUIRE(connection.receive_but_acks().envelope.data().end());
@@ -418,7 +134,7 @@ TEST_CASE("run: signals are forwarded to the job") {
 }
 
 TEST_CASE("run: a second interrupt kills, a third ends the shadow") {
-  Rig rig;
+  RunRig rig;
   Process remote = rig.start({"-n", "cmd"});
   Connection connection = rig.begin();
   REQUIRE(connection.receive_but_acks().envelope.data().end());
@@ -435,7 +151,7 @@ TEST_CASE("run: a second interrupt kills, a third ends the shadow") {
 }
 
 TEST_CASE("run: what was ignored from the start stays ignored") {
-  Rig rig;
+  RunRig rig;
   Process::Setup setup;
   setup.in_child = [] { ::signal(SIGHUP, SIG_IGN); };
   Process remote = rig.start({"-n", "cmd"}, setup);
@@ -449,7 +165,7 @@ TEST_CASE("run: what was ignored from the start stays ignored") {
 }
 
 TEST_CASE("run: a signal before the job runs ends the shadow") {
-  Rig rig;
+  RunRig rig;
   Process remote = rig.start({"cmd"});
   Connection connection = rig.hostd.accept();
   connection.accept(connection.receive().envelope);
@@ -461,7 +177,7 @@ TEST_CASE("run: a signal before the job runs ends the shadow") {
 }
 
 TEST_CASE("run: stopping the shadow stops the job, continuing continues it") {
-  Rig rig;
+  RunRig rig;
   Process remote = rig.start({"-n", "cmd"});
   Connection connection = rig.begin();
   REQUIRE(connection.receive_but_acks().envelope.data().end());
@@ -475,7 +191,7 @@ TEST_CASE("run: stopping the shadow stops the job, continuing continues it") {
 }
 
 TEST_CASE("run: a killed shadow closes the connection") {
-  Rig rig;
+  RunRig rig;
   Process remote = rig.start({"cmd"});
   Connection connection = rig.begin();
   remote.signal(SIGKILL);
@@ -484,7 +200,7 @@ TEST_CASE("run: a killed shadow closes the connection") {
 
 TEST_CASE("run: waiting and moving are said, once each, and not when quiet") {
   for (bool quiet : {false, true}) {
-    Rig rig;
+    RunRig rig;
     Process remote = quiet ? rig.start({"-q", "cmd"}) : rig.start({"cmd"});
     Connection connection = rig.hostd.accept();
     connection.accept(connection.receive().envelope);
@@ -506,7 +222,7 @@ TEST_CASE("run: waiting and moving are said, once each, and not when quiet") {
 }
 
 TEST_CASE("run: --timeout ends the job and exits with 124") {
-  Rig rig;
+  RunRig rig;
   Process remote = rig.start({"-n", "--timeout", "10ms", "cmd"});
   Connection connection = rig.begin();
   REQUIRE(connection.receive_but_acks().envelope.data().end());
@@ -543,7 +259,7 @@ TEST_CASE("run: a missing hostd is one clear line") {
 }
 
 TEST_CASE("run: a hostd that dies and comes back finds the shadow there") {
-  Rig rig;
+  RunRig rig;
   Process remote = rig.start({"-q", "cmd"});
   Connection connection = rig.begin();
   remote.write("abc");
@@ -571,19 +287,19 @@ TEST_CASE("run: a hostd that dies and comes back finds the shadow there") {
 }
 
 TEST_CASE("run: a hostd that does not know the job any more") {
-  Rig rig;
+  RunRig rig;
   Process remote = rig.start({"-q", "cmd"});
   Connection connection = rig.begin();
   connection.close();
   Connection second = rig.hostd.accept();
   second.answer(second.receive().envelope,
-                failure(pb::Failure::LOST, "job j1: lost with its host h2"));
+                wire::failure(pb::Failure::LOST, "job j1: lost with its host h2"));
   CHECK(exited_with(remote.finish(), 125));
   CHECK(remote.error() == "remote: job j1: lost with its host h2\n");
 }
 
 TEST_CASE("run: a hostd that does not come back") {
-  Rig rig;
+  RunRig rig;
   Process remote = rig.start({"cmd"}, {{"REMOTE_ATTACH_SECONDS=0"}, [] {}, {}, {}, {}});
   Connection connection = rig.begin();
   rig.hostd.stop();
@@ -593,7 +309,7 @@ TEST_CASE("run: a hostd that does not come back") {
 }
 
 TEST_CASE("run: a hostd that closes before it took the job") {
-  Rig rig;
+  RunRig rig;
   Process remote = rig.start({"cmd"});
   rig.hostd.accept().close();
   CHECK(exited_with(remote.finish(), 125));
@@ -603,7 +319,7 @@ TEST_CASE("run: a hostd that closes before it took the job") {
 TEST_CASE("run: a hostd that talks nonsense") {
   for (const std::string& nonsense :
        {std::string(8, '\xff'), std::string("\x03\0\0\0\0\0\0\0???", 11)}) {
-    Rig rig;
+    RunRig rig;
     Process remote = rig.start({"-q", "cmd"}, {{"REMOTE_ATTACH_SECONDS=0"}, [] {}, {}, {}, {}});
     Connection connection = rig.begin();
     rig.hostd.stop();

@@ -10,7 +10,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <atomic>
+#include <algorithm>
 #include <cstring>
 #include <filesystem>
 #include <sstream>
@@ -182,6 +182,7 @@ class Starter : public SourceHooks, public TargetHooks {
     for (size_t i = 0; i < n; i++) {
       std::string argument;
       std::getline(in, argument, '\x01');
+      std::replace(argument.begin(), argument.end(), '\x02', '\n');
       program.arguments.push_back(argument);
     }
     program.environment = {"PATH=/usr/local/bin:/usr/bin:/bin", "HOME=/", "LANG=C"};
@@ -346,7 +347,10 @@ static Result<void> expect(const std::string& got, const std::string& wanted) {
 
 Result<void> Host::start(const std::vector<std::string>& arguments, bool terminal) {
   std::string line = "start " + std::to_string(terminal) + " " + std::to_string(arguments.size()) + " ";
-  for (const std::string& a : arguments) line += a + '\x01';
+  for (std::string a : arguments) {
+    std::replace(a.begin(), a.end(), '\n', '\x02');  // commands are lines
+    line += a + '\x01';
+  }
   tell(line);
   Home::get().live = pid_;
   return expect(hear(), "started");

@@ -13,5 +13,22 @@ static void moves(const std::vector<std::string>& arguments, Plan plan = {}) {
   CHECK(v.output.find("ok\n") != std::string::npos);
 }
 
-TEST_CASE("memory moves") { moves({victim("memory")}); }
-TEST_CASE("memory moves, static") { moves({victim("memory_static")}); }
+#define VICTIM(NAME)                                            \
+  TEST_CASE(NAME " moves there and back") { moves({victim(NAME)}); } \
+  TEST_CASE(NAME " moves there and back, static") { moves({victim(NAME "_static")}); }
+
+VICTIM("memory")
+VICTIM("threads")
+VICTIM("signals")
+VICTIM("timers")
+VICTIM("files")
+VICTIM("filemap")
+VICTIM("calls")
+VICTIM("tree")
+VICTIM("postcopy")
+VICTIM("descriptors")
+VICTIM("identity")
+
+TEST_CASE("AVX registers move") { moves({victim("vectors"), "avx"}); }
+TEST_CASE("AVX-512 registers move") { moves({victim("vectors"), "avx512"}); }
+TEST_CASE("AMX tiles move") { moves({victim("vectors"), "amx"}); }

@@ -1,6 +1,6 @@
 /* Anonymous memory, heap, static data, a page given back, protections. */
-#include <sys/mman.h>
 #include "victim.h"
+#include <sys/mman.h>
 static uint64_t value(uint64_t i) { return (i + 1) * 0x9E3779B97F4A7C15ull; }
 static uint64_t statics[4096];
 int main(int argc, char** argv) {
