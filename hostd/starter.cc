@@ -254,6 +254,7 @@ void Starter::on_start(const pb::Envelope& request) {
       furnished_for_ = home_;
     }
     TRY(make_relay(start.program()));
+    program.foreign = foreign();
     return migrate::start(*sandbox_, program, relay_->take_guest_ends());
   };
   Result<pid_t> root = launch();
@@ -400,6 +401,10 @@ void Starter::on_receive(const pb::Envelope& request) {
     return leave();
   }
   running_ = true;
+  if (foreign()) {
+    if (auto lowered = migrate::lower_priority(sandbox_->cgroup()); !lowered.ok())
+      log::warning("job {}: {}", job_, lowered.error().text);
+  }
   pb::Envelope arrived;
   arrived.mutable_arrived()->set_job(job_);
   arrived.mutable_arrived()->set_attempt(attempt_);

@@ -157,19 +157,22 @@ Result<void> Cgroup::wait_frozen(Duration limit) {
   }
 }
 
-Result<std::vector<pid_t>> Cgroup::processes() const {
-  const std::string text = TRY(read_in(directory_, path_, "cgroup.procs"));
-  std::vector<pid_t> pids;
+Result<std::vector<pid_t>> Cgroup::ids_in(const char* file) const {
+  const std::string text = TRY(read_in(directory_, path_, file));
+  std::vector<pid_t> ids;
   for (const char *p = text.data(), *end = p + text.size(); p < end;) {
-    pid_t pid = 0;
-    const auto parsed = std::from_chars(p, end, pid);
+    pid_t id = 0;
+    const auto parsed = std::from_chars(p, end, id);
     if (parsed.ec != std::errc())
-      return Error::sys("read process ids from", path_ + "/cgroup.procs", EPROTO);
-    pids.push_back(pid);
+      return Error::sys("read process ids from", path_ + "/" + file, EPROTO);
+    ids.push_back(id);
     p = parsed.ptr + 1;
   }
-  return pids;
+  return ids;
 }
+
+Result<std::vector<pid_t>> Cgroup::processes() const { return ids_in("cgroup.procs"); }
+Result<std::vector<pid_t>> Cgroup::threads() const { return ids_in("cgroup.threads"); }
 
 bool Cgroup::populated() const {
   // A group that is gone has no processes either.

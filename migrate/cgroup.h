@@ -50,6 +50,7 @@ class Cgroup {
   Result<void> wait_frozen(Duration limit);
 
   Result<std::vector<pid_t>> processes() const;
+  Result<std::vector<pid_t>> threads() const;
   /// Has a process that has not exited. A group that was removed has none.
   bool populated() const;
   /// SIGKILL to all processes, frozen ones too, and to those they are just forking.
@@ -71,6 +72,7 @@ class Cgroup {
   Result<void> remove();
 
  private:
+  Result<std::vector<pid_t>> ids_in(const char* file) const;
   struct Setting {
     const char* file;
     std::string value;

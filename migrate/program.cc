@@ -170,9 +170,9 @@ bool idle_io() {
 /// a guest gets 0.3 % of a processor and takes long to reach a stop, so that who captures it may
 /// have to raise it to SCHED_OTHER. Such a host is not idle and soon has no guests. The nice value,
 /// which a job can see, stays as at home.
-bool idle_scheduling() {
+bool idle_scheduling(pid_t thread = 0) {
   const sched_param none{};
-  return ::sched_setscheduler(0, SCHED_IDLE, &none) == 0;
+  return ::sched_setscheduler(thread, SCHED_IDLE, &none) == 0;
 }
 
 /// Dispositions that were ignored, and the mask, would outlive execve(2).
@@ -241,9 +241,11 @@ int exec(Launch& launch, bool& found) {
   if (!place_stdio(stdio)) fail(report, Step::stdio);
   // Close-on-exec instead of closing now: `report` must stay open until the program runs.
   if (::close_range(3, ~0U, CLOSE_RANGE_CLOEXEC) < 0) fail(report, Step::close_others);
-  if (!first_to_die()) fail(report, Step::memory_pressure);
-  if (!idle_io()) fail(report, Step::io_priority);
-  if (!lightest_session() || !idle_scheduling()) fail(report, Step::scheduling);
+  if (program.foreign) {
+    if (!first_to_die()) fail(report, Step::memory_pressure);
+    if (!idle_io()) fail(report, Step::io_priority);
+    if (!lightest_session() || !idle_scheduling()) fail(report, Step::scheduling);
+  }
   for (const Limit& limit : program.limits)
     if (limit.resource != RLIMIT_NICE && limit.resource != RLIMIT_RTPRIO &&
         ::setrlimit(static_cast<__rlimit_resource>(limit.resource), &limit.value) < 0)
@@ -355,6 +357,18 @@ Result<pid_t> start(Sandbox& sandbox, const Program& program, Stdio stdio) {
     return std::move(executed).error();
   }
   return pid;
+}
+
+Result<void> lower_priority(const Cgroup& cgroup) {
+  for (pid_t thread : TRY(cgroup.threads())) {
+    const bool lowered =
+        ::syscall(SYS_ioprio_set, IOPRIO_WHO_PROCESS, thread,
+                  IOPRIO_PRIO_VALUE(IOPRIO_CLASS_IDLE, 0)) == 0 &&
+        idle_scheduling(thread);
+    if (!lowered && errno != ESRCH)
+      return Error::sys("lower the priority of", "thread " + std::to_string(thread));
+  }
+  return {};
 }
 
 }  // namespace hob::migrate

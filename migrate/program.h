@@ -29,6 +29,7 @@ struct Program {
   mode_t umask = 022;
   std::vector<Limit> limits;
   Credentials user;
+  bool foreign = true;    ///< of another home: lowest priority, first to go when memory is short
   bool terminal = false;  ///< `in` is a pty slave: becomes the controlling terminal
 };
 
@@ -53,6 +54,10 @@ inline constexpr pid_t kRootPid = 2;
 /// program has run then, and the sandbox can take another. Waits at most 30 s for execve(2), e.g.
 /// while the sandbox is frozen or a file server is silent (ETIMEDOUT).
 Result<pid_t> start(Sandbox& sandbox, const Program& program, Stdio stdio);
+
+/// Gives all threads of a guest that has come from elsewhere the priority that start() gives to foreign
+/// ones. Threads that begin meanwhile inherit it from theirs.
+Result<void> lower_priority(const Cgroup& cgroup);
 
 /// Gives up root for good in the calling thread, as every guest thread must have: bounding set,
 /// groups, gid, uid, capabilities, no_new_privs, seccomp. Async-signal-safe; returns 0 or an errno
