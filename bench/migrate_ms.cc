@@ -5,8 +5,9 @@
 
 #include "tests/migrate/rig.h"
 
-/// How long a program stands still while it moves, as the source sees it: from the first thread stopped
-/// until the target has said that it runs. Loopback, one machine, medians. Usage: migrate_ms [RUNS]
+/// How long a program stands still while it moves, as the source sees it: from the first thread
+/// stopped until the target has said that it runs. Loopback, one machine, medians. Usage:
+/// migrate_ms [RUNS]
 using namespace hob::test;
 
 namespace {
@@ -17,7 +18,8 @@ double median(std::vector<double> all) {
   return all[all.size() / 2];
 }
 
-void measure(const char* name, const std::vector<std::string>& arguments, int runs, Plan plan = {}) {
+void measure(const char* name, const std::vector<std::string>& arguments, int runs,
+             Plan plan = {}) {
   plan.moves = runs;  // one program, moved again and again
   plan.pause_ms = 20;
   const Verdict v = run_and_move(arguments, plan);
@@ -34,5 +36,8 @@ int main(int argc, char** argv) {
   measure("1 GiB", {victim("memory_static"), "1024"}, std::min(runs, 4));
   measure("64 threads", {victim("threads"), "64"}, runs);
   measure("tree", {victim("tree")}, runs);
-  measure("python", {"/usr/bin/python3", "-c", "import json,re,threading,socket,decimal,unittest\nprint('ready',flush=True)\ninput()"}, runs);
+  measure("python",
+          {"/usr/bin/python3", "-c",
+           "import json,re,threading,socket,decimal,unittest\nprint('ready',flush=True)\ninput()"},
+          runs);
 }

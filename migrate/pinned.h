@@ -6,9 +6,9 @@
 
 namespace hob::migrate {
 
-/// While it lives the calling thread stays on the processor it is on. Injecting into a tracee on the
-/// same processor costs a fifteenth of what it costs across two (ENGINE.md section 2). For speed alone:
-/// where it is not allowed nothing happens.
+/// While it lives the calling thread stays on the processor it is on. Injecting into a tracee on
+/// the same processor costs a fifteenth of what it costs across two (ENGINE.md section 2). For
+/// speed alone: where it is not allowed nothing happens.
 class Pinned {
  public:
   Pinned();

@@ -10,7 +10,9 @@ TEST_CASE("input that was not read yet travels with the program") {
   Home::get().reset();
   Collector collector;
   auto source = std::make_unique<Host>(collector.write_end());
-  REQUIRE(source->start({"/bin/sh", "-c", "echo ready; read go; while read x; do echo got $x; done"}).ok());
+  REQUIRE(
+      source->start({"/bin/sh", "-c", "echo ready; read go; while read x; do echo got $x; done"})
+          .ok());
   REQUIRE(collector.wait_for("ready"));
   auto target = std::make_unique<Host>(collector.write_end());
   auto port = target->listen();
@@ -27,7 +29,8 @@ TEST_CASE("input that was not read yet travels with the program") {
   CHECK(collector.text() == "ready\ngot one\ngot two\ngot three\n");
 }
 
-TEST_CASE("a guest whose cgroup was frozen runs at the target, and stays frozen here if it cannot go") {
+TEST_CASE(
+    "a guest whose cgroup was frozen runs at the target, and stays frozen here if it cannot go") {
   Home::get().reset();
   Collector collector;
   auto source = std::make_unique<Host>(collector.write_end());
