@@ -1,5 +1,5 @@
 // hob-starter: see hostd/starter.h. Started by hostd alone, with its connection as descriptor 3.
-#include <sys/prctl.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <csignal>
@@ -18,6 +18,9 @@ int main(int count, char** arguments) {
   hostd::Starter::Options options{arguments[1], arguments[2], arguments[3], arguments[4]};
   log::set_name("starter " + options.host);
   std::signal(SIGPIPE, SIG_IGN);
+  // hostd's own priority is higher; guests must not inherit that.
+  if (::setpriority(PRIO_PROCESS, 0, 0) < 0)
+    return log::error("{}", Error::sys("set the priority of", "a starter").text), 1;
   auto loop = EventLoop::create();
   if (!loop.ok()) return log::error("{}", loop.error().text), 1;
   auto starter = hostd::Starter::create(**loop, options, Fd(3));
