@@ -52,7 +52,7 @@ pid_t innermost(const std::vector<pid_t>& numbers) {
 
 CaptiveThread::CaptiveThread(Tracee t, pid_t number) : tracee(std::move(t)), inside(number) {}
 
-Result<void> CaptiveThread::borrow(int cpu) {
+Result<void> CaptiveThread::borrow(const Pinned& here) {
   const pid_t tid = tracee.tid().value;
   policy_ = ::sched_getscheduler(tid);
   if (policy_ < 0 || ::sched_getparam(tid, &parameter_) < 0 ||
@@ -65,11 +65,7 @@ Result<void> CaptiveThread::borrow(int cpu) {
   // A guest is SCHED_IDLE: beside a busy owner it would get no processor for what is injected.
   sched_param none = {};
   ::sched_setscheduler(tid, SCHED_OTHER, &none);
-  cpu_set_t one;
-  CPU_ZERO(&one);
-  CPU_SET(static_cast<size_t>(cpu), &one);
-  // Both are for speed alone; a cpuset that forbids this processor is no reason to fail.
-  ::sched_setaffinity(tid, sizeof one, &one);
+  here.bring(tracee.tid());
   return tracee.set_signal_mask(kInjectionMask);
 }
 
@@ -245,9 +241,9 @@ Result<Captives> Captives::take(Guest& guest, Duration limit) {
   }
   // All sit in a ptrace stop; the frozen cgroup would keep injected code from running.
   TRY(cgroup.thaw());
-  const int cpu = ::sched_getcpu();
+  captives.pinned_ = std::make_unique<Pinned>();
   for (CaptiveProcess& process : captives.processes) {
-    for (CaptiveThread& thread : process.threads) TRY(thread.borrow(cpu));
+    for (CaptiveThread& thread : process.threads) TRY(thread.borrow(*captives.pinned_));
     process.stat = TRY(proc::stat(process.pid));
     process.status = TRY(proc::status(process.pid));
   }
@@ -258,6 +254,7 @@ Captives::Captives(Captives&& other) noexcept
     : tree(std::move(other.tree)),
       processes(std::move(other.processes)),
       stopped_at(other.stopped_at),
+      pinned_(std::move(other.pinned_)),
       cgroup_(std::exchange(other.cgroup_, nullptr)),
       was_frozen_(other.was_frozen_) {}
 

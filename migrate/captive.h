@@ -2,12 +2,14 @@
 
 #include <sched.h>
 
+#include <memory>
 #include <vector>
 
 #include "base/result.h"
 #include "migrate/image.h"
 #include "migrate/injector.h"
 #include "migrate/migrate.h"
+#include "migrate/pinned.h"
 #include "migrate/proc.h"
 #include "migrate/ptrace.h"
 
@@ -24,9 +26,8 @@ class CaptiveThread {
   ~CaptiveThread();
 
   /// Reads what will be given back, blocks the thread's signals and gives it a fair share of the
-  /// processor `cpu`, on which the engine runs too: injecting costs a fifteenth of what it costs
-  /// across processors (ENGINE.md section 2).
-  Result<void> borrow(int cpu);
+  /// processor on which the engine is.
+  Result<void> borrow(const Pinned& here);
 
   Tracee tracee;
   pid_t inside;
@@ -88,6 +89,8 @@ class Captives {
   std::vector<CaptiveProcess> processes;  ///< the living, root first
   Time stopped_at;
 
+  /// Everything has been captured: the engine may use all processors again.
+  void captured() { pinned_.reset(); }
   /// The guest lives elsewhere now: kill and reap what is left here. Nothing is given back.
   void destroy();
 
@@ -97,6 +100,7 @@ class Captives {
   Result<bool> all_stopped();
   Result<void> let_run_a_while();
   void give_back();
+  std::unique_ptr<Pinned> pinned_;
   Cgroup* cgroup_;
   bool was_frozen_;
 };

@@ -66,6 +66,8 @@ void PageSink::add(uint32_t index, Fd uffd, const std::vector<Range>& registered
   space->uffd = std::move(uffd);
   for (const Range& range : registered) space->territory.add(range, range.start);
   spaces_.push_back(std::move(space));
+  const uint64_t one = 1;  // the thread that serves faults looks at it from now on
+  CHECK(::write(wake_.get(), &one, sizeof one) == sizeof one);
 }
 
 void PageSink::start() {
@@ -107,6 +109,8 @@ void PageSink::serve_faults() {
       }
     }
     if (::poll(polled.data(), polled.size(), again ? 1 : 1000) < 0) continue;
+    uint64_t woken;
+    if (polled[0].revents && ::read(wake_.get(), &woken, sizeof woken) < 0) CHECK(errno == EAGAIN);
     std::vector<std::pair<uint32_t, uint64_t>> requests;
     {
       urgent_++;

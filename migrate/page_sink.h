@@ -35,7 +35,7 @@ class PageSink {
                                                   Events events);
   ~PageSink();
 
-  /// Before start(): the memory of process `index`, registered ranges of its userfaultfd.
+  /// The memory of process `index`: registered ranges of its userfaultfd. Before it may run.
   void add(uint32_t index, Fd uffd, const std::vector<Range>& registered);
   void start();
   /// Ends the threads, whatever they are doing.

@@ -202,6 +202,7 @@ Result<Arrival> Arrival::receive(Listener listener, Guest& guest, TargetHooks& h
                             if (auto killed = sandbox->cgroup().kill(); !killed)
                               log::error("{}", killed.error().text);
                           }}));
+    state->sink->start();  // while the stubs work; from here on this process has threads
     TRY(restoration->adopt(image, size));
     TRY(fault::point(Fault::adopted));
     TRY(refill_input(guest, image.input));
@@ -228,12 +229,13 @@ Result<Arrival> Arrival::receive(Listener listener, Guest& guest, TargetHooks& h
     TRY(fault::point(Fault::restored));
     // Everything is restored and nothing runs. Confined: no privileges, the user's rights.
 
+    if (pollfd p{state->sink->done_fd(), POLLIN, 0}; ::poll(&p, 1, 0) != 0)
+      return Error{"the link broke before the commit", EPIPE};
     TRY(hooks.commit());
     committed = true;
     TRY(fault::point(Fault::committed));
     // Home has recorded this copy as the live one. There is no way back.
 
-    state->sink->start();
     guest.root = stubs->pid(0).value;
     restoration->resume();
     state->resumed_at = Clock::now();

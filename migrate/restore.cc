@@ -15,6 +15,7 @@
 #include "base/log.h"
 #include "migrate/address_plan.h"
 #include "migrate/injector.h"
+#include "migrate/pinned.h"
 
 namespace hob::migrate {
 namespace {
@@ -58,6 +59,7 @@ struct Restoration::State {
   const Platform& platform;
   const Image* image = nullptr;
   std::vector<Making> makings;
+  std::unique_ptr<Pinned> pinned;
   bool resumed = false;
 };
 
@@ -136,6 +138,8 @@ Result<void> Restoration::adopt(const Image& image, size_t image_size) {
 }
 
 Result<void> Restoration::build_memory() {
+  state_->pinned = std::make_unique<Pinned>();
+  for (Making& m : state_->makings) state_->pinned->bring(m.pid);
   for (Making& m : state_->makings) {
     m.program->space.place(*m.workspace);
     TRY(m.program->space.start(m.leader(), *m.workspace, m.base));
@@ -299,6 +303,9 @@ Result<void> Restoration::set_registers() {
 
 void Restoration::resume() {
   state_->resumed = true;
+  for (Making& m : state_->makings)
+    for (const Tracee& thread : m.threads) state_->pinned->free(thread.tid());
+  state_->pinned.reset();
   for (Making& m : state_->makings) m.threads.clear();  // detaches
   state_->stubs.release();
 }

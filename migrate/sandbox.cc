@@ -117,8 +117,8 @@ const char* describe(InitStep step) {
     tell(InitStep::make_mounts_private, errno);
   if (::mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, nullptr) < 0)
     tell(InitStep::mount_proc, errno);
-  // Terminals of its own: reading one of the guest's is no sign of this host's owner, the host's cannot be
-  // opened from inside, and the first one made is number 0 wherever the guest runs.
+  // Terminals of its own: reading one of the guest's is no sign of this host's owner, the host's
+  // cannot be opened from inside, and the first one made is number 0 wherever the guest runs.
   if (::mount("devpts", "/dev/pts", "devpts", MS_NOSUID | MS_NOEXEC,
               "newinstance,gid=5,mode=620,ptmxmode=666") < 0)
     tell(InitStep::mount_devpts, errno);
@@ -355,8 +355,8 @@ Result<bool> Sandbox::clean() {
 }
 
 Result<Fd> Sandbox::open_terminal() const {
-  // The kernel takes the devpts that is mounted beside the ptmx that was opened, so this master belongs
-  // to the sandbox, although we are outside.
+  // The kernel takes the devpts that is mounted beside the ptmx that was opened, so this master
+  // belongs to the sandbox, although we are outside.
   return open_file("/proc/" + std::to_string(init()) + "/root/dev/ptmx",
                    O_RDWR | O_NOCTTY | O_NONBLOCK);
 }

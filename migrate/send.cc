@@ -84,6 +84,7 @@ Result<Sent> send(Guest& guest, const std::string& address, uint16_t port, const
   if (!captured && captured.error().code == kObstacle)
     return not_moved(std::move(captured).error());
   TRY(captured.ok() ? Result<void>() : Result<void>(captured.error()));
+  captives.captured();
   Image& image = captured->image;
   image.hook_bytes = hook_bytes;
   TRY(fault::point(Fault::captured));

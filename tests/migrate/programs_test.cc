@@ -101,7 +101,7 @@ TEST_CASE("xz moves, reading and writing files") {
   {
     std::ofstream out(dir + "/data");
     uint64_t x = 1;
-    for (int i = 0; i < 600000; i++)
+    for (int i = 0; i < 250000; i++)
       out << (x = x * 6364136223846793005ull + 1442695040888963407ull) % 100000 << "\n";
   }
   ::chmod((dir + "/data").c_str(), 0666);
@@ -109,7 +109,7 @@ TEST_CASE("xz moves, reading and writing files") {
       {"/bin/sh", "-c",
        "cd " + dir +
            " && xz -c -6 data > data.xz && xz -dc data.xz | cksum && cksum < data.xz && read x"},
-      in_the_middle(200, 3));
+      in_the_middle(150, 3));
   std::filesystem::remove_all(dir);
 }
 
@@ -118,7 +118,7 @@ TEST_CASE("gcc and its cc1 move") {
   const std::string dir = scratch();
   {
     std::ofstream out(dir + "/big.c");
-    for (int i = 0; i < 1500; i++)
+    for (int i = 0; i < 500; i++)
       out << "int f" << i << "(int a,int b){int s=0;for(int i=0;i<a;i++){s+=i*b^" << i
           << ";if(s%3)s-=b;else s+=a;}return s;}\n";
     out << "int main(void){return f7(3,4)==0;}\n";
@@ -126,6 +126,6 @@ TEST_CASE("gcc and its cc1 move") {
   same_as_at_rest(
       {"/bin/sh", "-c",
        "cd " + dir + " && TMPDIR=. gcc -O2 -S -o big.s big.c && cksum < big.s && read x"},
-      in_the_middle(250, 2));
+      in_the_middle(150, 2));
   std::filesystem::remove_all(dir);
 }

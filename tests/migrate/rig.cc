@@ -369,8 +369,8 @@ Result<void> Host::start(const std::vector<std::string>& arguments, bool termina
   return expect(hear(), "started");
 }
 
-Result<uint16_t> Host::listen() {
-  tell("listen 0");
+Result<uint16_t> Host::listen(bool terminal) {
+  tell("listen " + std::to_string(terminal));
   const std::string line = hear();
   if (line.compare(0, 5, "port ") != 0) return Error{line};
   return static_cast<uint16_t>(std::stoi(line.substr(5)));
@@ -404,6 +404,15 @@ Host::Outcome Host::end_send() {
 void Host::arm(Fault where, fault::Act act) {
   tell("arm " + std::to_string(static_cast<int>(where)) + " " +
        std::to_string(static_cast<int>(act)));
+}
+
+void Host::freeze() {
+  CHECK(Cgroup::open(cgroup_).value().freeze().ok());
+}
+
+bool Host::frozen() {
+  auto cgroup = Cgroup::open(cgroup_).value();
+  return cgroup.freezing().value() && cgroup.wait_frozen(seconds(2)).ok();
 }
 
 void Host::write_input(const std::string& bytes) {
@@ -477,7 +486,7 @@ Verdict run_and_move(const std::vector<std::string>& arguments, const Plan& plan
   for (int i = 0; i < plan.moves && verdict.problem.empty(); i++) {
     ::usleep(static_cast<unsigned>(plan.pause_ms) * 1000);
     auto target = std::make_unique<Host>(collector.write_end());
-    auto port = target->listen();
+    auto port = target->listen(plan.terminal);
     if (!port) {
       verdict.problem = port.error().text;
       break;

@@ -28,7 +28,7 @@ class Host {
   /// Starts a program as uid 65534; with `terminal` on a pty of its own.
   Result<void> start(const std::vector<std::string>& arguments, bool terminal = false);
   /// Opens a listener and begins to receive; the outcome is told by received().
-  Result<uint16_t> listen();
+  Result<uint16_t> listen(bool terminal = false);
   Result<void> received();
   /// Moves the guest to a listener and waits for the end of it.
   struct Outcome {
@@ -42,6 +42,9 @@ class Host {
   Outcome end_send();
   /// What settle() at the source will answer, and whether home accepts the commit.
   void arm(migrate::Fault where, migrate::fault::Act act);
+  /// Freezes the guest's cgroup, as hostd does when a key is pressed.
+  void freeze();
+  bool frozen();
   void write_input(const std::string& bytes);
   /// Waits for the guest's end; the status of waitpid(2).
   std::optional<int> wait_exit(int milliseconds);

@@ -4,13 +4,14 @@
 #include <sched.h>
 #include <signal.h>
 #include <sys/syscall.h>
-enum { N = 16 };
+enum { MOST = 64 };
+static int N = 16;
 static __thread long mine;
 static pthread_mutex_t lock;
 static pthread_cond_t changed = PTHREAD_COND_INITIALIZER;
 static volatile int go, bad;
 static int woken;
-static int bad_at[N];
+static int bad_at[MOST];
 static void* worker(void* a) {
   long k = (long)a;
   mine = syscall(SYS_gettid);
@@ -46,14 +47,15 @@ static void* holder(void* a) {
   while (!go) usleep(1000);
   return NULL; /* dies with the robust mutex locked */
 }
-int main(void) {
+int main(int argc, char** argv) {
+  if (argc > 1) N = atoi(argv[1]) > MOST ? MOST : atoi(argv[1]);
   pthread_mutexattr_t attr;
   pthread_mutexattr_init(&attr);
   pthread_mutex_t robust;
   pthread_mutex_init(&lock, NULL);
   pthread_mutexattr_setrobust(&attr, PTHREAD_MUTEX_ROBUST);
   pthread_mutex_init(&robust, &attr);
-  pthread_t t[N], w[4], h;
+  pthread_t t[MOST], w[4], h;
   for (long i = 0; i < N; i++) EXPECT(!pthread_create(&t[i], NULL, worker, (void*)i));
   for (int i = 0; i < 4; i++) EXPECT(!pthread_create(&w[i], NULL, waiter, NULL));
   EXPECT(!pthread_create(&h, NULL, holder, &robust));
