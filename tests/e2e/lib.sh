@@ -56,10 +56,13 @@ is_at() { [[ $(job host) == "$1" && $(job state) == running ]]; }
 is_away() { [[ -n $(job host) && $(job host) != h0 && $(job state) == running ]]; }
 state_is() { [[ $(job state) == "$1" ]]; }
 
-# traces HOST: what guests could leave there; the same before and after, if they leave nothing.
+# traces HOST: what guests could leave there; the same before and after, if they leave nothing. Its owner
+# is made present, because an idle host keeps starters ready for guests to come.
 traces() {
   local group
   group=$(cell cgroup "$1")
+  cell touch "$1"
+  sleep 0.2
   echo "processes:" && find "$group" -name cgroup.procs -exec cat {} + | while read -r pid; do cat "/proc/$pid/comm" 2>/dev/null || true; done | sort
   echo "groups:" && find "$group" -mindepth 2 -type d | sort
   # shellcheck disable=SC2016  # awk expands it
