@@ -24,6 +24,8 @@ constexpr auto kHomeAnswer = seconds(5);
 constexpr auto kStarterGrace = seconds(2);
 /// How often homes are asked whether they still know their guests here.
 constexpr auto kLookForHomes = seconds(10);
+/// A starter that has served waits so long for the next job of its user and home.
+constexpr auto kUnusedSpare = seconds(10);
 
 uint64_t wall_ns() {
   return static_cast<uint64_t>(
@@ -158,9 +160,16 @@ void Guests::on_starter_gone(const GuestPtr& guest) {
   changed_();
 }
 
-Result<Guests::GuestPtr> Guests::take_spare() {
+Result<Guests::GuestPtr> Guests::take_spare(const std::string& home,
+                                            const pb::Identity& identity, bool unused) {
+  for (const GuestPtr& guest : guests_) {
+    if (guest->phase != Phase::spare || !guest->used || unused) continue;
+    if (guest->home == home && guest->identity.SerializeAsString() == identity.SerializeAsString())
+      return guest;
+  }
   for (const GuestPtr& guest : guests_)
-    if (guest->phase == Phase::spare && guest->channel && guest->starter != 0) return guest;
+    if (guest->phase == Phase::spare && guest->channel && guest->starter != 0 && !guest->used)
+      return guest;
   return spawn();
 }
 
@@ -168,7 +177,7 @@ void Guests::keep_spares() {
   size_t spares = 0;
   for (const GuestPtr& guest : guests_) {
     if (guest->phase != Phase::spare || guest->starter == 0) continue;
-    ++spares;
+    if (!guest->used) ++spares;
     if (!spares_wanted_) ::kill(guest->starter, SIGKILL);
   }
   for (; spares_wanted_ && spares < options_.spares; ++spares)
@@ -199,6 +208,10 @@ bool Guests::on_message(const std::string& from, wire::Message& message, const P
   if (envelope.has_data() && envelope.data().stream() != pb::STDIN) return false;
   if (envelope.has_ack() && envelope.ack().stream() == pb::STDIN) return false;
   GuestPtr guest = find(*job);
+  if (envelope.has_where_is() && !guest)
+    // It has ended, and its starter is still telling home so.
+    for (const GuestPtr& ended : guests_)
+      if (ended->job == *job && ended->phase == Phase::done) guest = ended;
   if (!guest || guest->home != from) return false;
   guest->home_heard = Clock::now();
   switch (envelope.body_case()) {
@@ -245,12 +258,14 @@ void Guests::begin(const std::string& from, wire::Message& message, const Post::
       return reply(wire::failure(refusal->kind,
                                  fmt::format("{}: {}", post_.own_name(), refusal->text)));
   }
-  Result<GuestPtr> taken = take_spare();
+  Result<GuestPtr> taken = take_spare(home, identity, !starts);
   if (!taken.ok()) return reply(wire::failure(pb::Failure::INTERNAL, taken.error().text));
   GuestPtr guest = *taken;
   guest->job = job;
   guest->home = home;
   guest->identity = identity;
+  guest->used = true;
+  guest->unused_limit.reset();
   guest->home_heard = Clock::now();
   guest->started_wall_ns = wall_ns();
   guest->phase = starts ? Phase::starting : Phase::arriving;
@@ -368,7 +383,17 @@ void Guests::ask_home(const GuestPtr& guest, pb::Envelope envelope) {
 }
 
 void Guests::on_hello(const GuestPtr& guest, const pb::StarterHello& hello) {
-  if (hello.job().empty()) return;  // a spare is ready
+  if (hello.job().empty()) {
+    // A new spare is ready, or one that has served is free again.
+    if (guest->phase != Phase::done) return;
+    guest->phase = Phase::spare;
+    guest->job.clear();
+    guest->command.clear();
+    guest->unused_limit = loop_.after(kUnusedSpare, [weak = std::weak_ptr<Guest>(guest)] {
+      if (GuestPtr idle = weak.lock()) ::kill(idle->starter, SIGKILL);
+    });
+    return keep_spares();
+  }
   guest->starter = static_cast<pid_t>(hello.pid());
   guest->job = hello.job();
   guest->home = hello.home();

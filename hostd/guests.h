@@ -70,6 +70,8 @@ class Guests {
     uint64_t lease = 0, attempt = 0;
     bool keep = false;
     Phase phase = Phase::spare;
+    bool used = false;  // a spare that has served this home and user; good for no other
+    EventLoop::Handle unused_limit;
     pid_t starter = 0;
     std::string cgroup;
     Fd freeze_file;  // cgroup.freeze, held open: freezing is one write
@@ -92,7 +94,7 @@ class Guests {
   Result<GuestPtr> spawn();
   Result<void> attach(const GuestPtr& guest, Fd channel);
   Result<void> watch_starter(const GuestPtr& guest);
-  Result<GuestPtr> take_spare();
+  Result<GuestPtr> take_spare(const std::string& home, const pb::Identity& identity, bool unused);
   void keep_spares();
   GuestPtr find(const std::string& job);
   void on_starter_message(const GuestPtr& guest, wire::Message message);

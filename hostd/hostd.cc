@@ -15,6 +15,13 @@ namespace {
 /// How often the owner's processes are counted: the kernel's own load averages take a sample every 5 s.
 constexpr auto kLoadPeriod = seconds(5);
 
+/// Changes in the number of guests alone are reported together.
+constexpr auto kReportDelay = milliseconds(50);
+
+bool takes_guests(pb::HostState state) {
+  return state == pb::HOST_IDLE || state == pb::HOST_PART_USED || state == pb::HOST_FULL;
+}
+
 uint64_t nanos(Duration d) { return d.count() < 0 ? 0 : static_cast<uint64_t>(d.count()); }
 
 pb::HostState to_wire(HostState state) {
@@ -132,6 +139,7 @@ Result<std::unique_ptr<Hostd>> Hostd::create(EventLoop& loop, HostdConfig config
        [raw = hostd.get()](const pb::Revoked& revoked) { raw->exports_->on_revoked(revoked); },
        [raw = hostd.get()] {
          raw->last_report_.clear();
+         raw->reported_accepting_ = false;
          raw->report_changes();
        }}));
   hostd->exports_->set_coordinator(hostd->coordinator_.get());
@@ -280,6 +288,19 @@ void Hostd::report_changes() {
   key.clear_reason();
   std::string bytes = key.SerializeAsString();
   if (bytes == last_report_ || !coordinator_) return;
+  // Guests that come and go the coordinator knows from its own grants: several in one report will do.
+  const bool accepting = takes_guests(now.state());
+  if (accepting && reported_accepting_) {
+    if (!report_timer_)
+      report_timer_ = loop_.after(kReportDelay, [this] {
+        report_timer_.reset();
+        reported_accepting_ = false;
+        report_changes();
+      });
+    return;
+  }
+  report_timer_.reset();
+  reported_accepting_ = accepting;
   last_report_ = std::move(bytes);
   pb::Envelope envelope;
   *envelope.mutable_host_report() = std::move(now);
@@ -293,6 +314,7 @@ void Hostd::on_welcome(const pb::Welcome& welcome) {
   }
   post_->set_directory(welcome.directory());
   last_report_.clear();
+  reported_accepting_ = false;
   judge();
 }
 

@@ -84,6 +84,7 @@ class Hostd {
   unsigned slots_ = 1;
   bool guests_allowed_ = false;
   std::string last_report_;
+  bool reported_accepting_ = false;
 
   std::unique_ptr<wire::StreamListener> local_listener_;
   std::map<const wire::StreamChannel*, Session> sessions_;

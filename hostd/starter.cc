@@ -40,6 +40,15 @@ pb::MoveFigures figures_of(const migrate::Report& report) {
   return figures;
 }
 
+uint64_t cpu_of_children_ns() {
+  rusage usage{};
+  ::getrusage(RUSAGE_CHILDREN, &usage);
+  const auto nanos = [](const timeval& t) {
+    return static_cast<uint64_t>(t.tv_sec) * 1'000'000'000u + static_cast<uint64_t>(t.tv_usec) * 1000u;
+  };
+  return nanos(usage.ru_utime) + nanos(usage.ru_stime);
+}
+
 Result<migrate::LinkKey> link_key_of(const std::string& bytes) {
   migrate::LinkKey key;
   if (bytes.size() != key.size())
@@ -188,7 +197,7 @@ void Starter::on_message(wire::Message message) {
     const bool no_answer =
         envelope.has_failure() && envelope.failure().kind() == pb::Failure::UNREACHABLE;
     if (answers == awaited_ && !no_answer) answer_ = std::move(envelope);
-    if (answers == exit_request_ && !no_answer) leave();
+    if (answers == exit_request_ && !no_answer) finish_exit();
     return;
   }
   switch (envelope.body_case()) {
@@ -237,8 +246,13 @@ void Starter::on_start(const pb::Envelope& request) {
   guest_.user = credentials_of(identity_);
   const auto launch = [&]() -> Result<pid_t> {
     migrate::Program program = TRY(program_of(start.program(), identity_));
-    TRY(sandbox_->furnish(home_, offsets_against(start.clocks())));
-    if (start.memory_limit() > 0) TRY(sandbox_->cgroup().limit_memory(start.memory_limit()));
+    if (!furnished_for_.empty() && furnished_for_ != home_)
+      return Error{"start a job: this sandbox has served another home", EINVAL};
+    if (furnished_for_.empty()) {
+      TRY(sandbox_->furnish(home_, offsets_against(start.clocks())));
+      if (start.memory_limit() > 0) TRY(sandbox_->cgroup().limit_memory(start.memory_limit()));
+      furnished_for_ = home_;
+    }
     TRY(make_relay(start.program()));
     return migrate::start(*sandbox_, program, relay_->take_guest_ends());
   };
@@ -267,8 +281,10 @@ void Starter::on_root_exit(int status) {
   // The job is its root process; what it leaves behind ends with it, and then the pipes are complete.
   exit_status_ = status;
   running_ = false;
-  if (auto killed = sandbox_->cgroup().kill(); !killed.ok())
-    log::warning("job {}: {}", job_, killed.error().text);
+  if (!reusable()) {
+    if (auto killed = sandbox_->cgroup().kill(); !killed.ok())
+      log::warning("job {}: {}", job_, killed.error().text);
+  }
   arrival_watch_.reset();
   arrival_.reset();
   relay_->drain();
@@ -288,19 +304,35 @@ void Starter::report_exit() {
     }
     return;
   }
-  rusage usage{};
-  ::getrusage(RUSAGE_CHILDREN, &usage);
-  const auto nanos = [](const timeval& t) {
-    return static_cast<uint64_t>(t.tv_sec) * 1'000'000'000u + static_cast<uint64_t>(t.tv_usec) * 1000u;
-  };
   pb::Envelope envelope;
   exit_request_ = next_request_++;
   envelope.set_request(exit_request_);
   envelope.mutable_exited()->set_job(job_);
   envelope.mutable_exited()->set_status(*exit_status_);
-  envelope.mutable_exited()->set_cpu_ns(nanos(usage.ru_utime) + nanos(usage.ru_stime));
+  envelope.mutable_exited()->set_cpu_ns(cpu_of_children_ns() - cpu_before_ns_);
   send(std::move(envelope));
   report_exit();  // arms the repetition
+}
+
+bool Starter::reusable() {
+  // A sandbox that took part in a migration has served its time.
+  if (attempt_ != 0) return false;
+  Result<bool> clean = sandbox_->clean();
+  if (!clean.ok()) log::warning("job {}: {}", job_, clean.error().text);
+  return clean.ok() && *clean;
+}
+
+void Starter::finish_exit() {
+  if (!reusable()) return leave();
+  relay_.reset();
+  repeat_.reset();
+  root_watch_.reset();
+  exit_request_ = 0;
+  exit_status_.reset();
+  job_.clear();
+  guest_ = {};
+  cpu_before_ns_ = cpu_of_children_ns();
+  say_hello();
 }
 
 void Starter::leave() {
@@ -336,6 +368,7 @@ void Starter::on_receive(const pb::Envelope& request) {
   guest_.user = credentials_of(identity_);
   const auto listen = [&]() -> Result<migrate::Listener> {
     const migrate::LinkKey key = TRY(link_key_of(receive.key()));
+    if (!furnished_for_.empty()) return Error{"prepare a migration: not a new sandbox", EINVAL};
     TRY(sandbox_->furnish(home_, offsets_against(receive.clocks())));
     if (receive.memory_limit() > 0) TRY(sandbox_->cgroup().limit_memory(receive.memory_limit()));
     TRY(make_relay(receive.program()));

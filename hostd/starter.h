@@ -15,7 +15,9 @@ namespace hob::hostd {
 /// The process that starts, holds, captures and restores one guest: one per guest, started by hostd.
 ///
 /// Its life: spare (a sandbox without a guest) -> Start or Receive -> a guest runs -> it ends (Exited,
-/// repeated until home has it) or departs (Depart). It outlives a hostd restart: it reconnects and says
+/// repeated until home has it) or departs (Depart). When a guest has ended and its sandbox is clean, the
+/// starter is a spare again, for the same user and home (making a sandbox costs more than `true` does);
+/// otherwise it ends too. It outlives a hostd restart: it reconnects and says
 /// what it holds (StarterHello). Without a hostd that watches the owner for kUnwatched, it freezes a
 /// foreign guest (DESIGN.md section 2: nobody is looking out for the owner).
 ///
@@ -58,6 +60,8 @@ class Starter {
   Result<void> watch_root();
   void on_root_exit(int status);
   void report_exit();
+  void finish_exit();
+  bool reusable();
   void leave();
   bool foreign() const { return home_ != options_.host; }
 
@@ -77,6 +81,8 @@ class Starter {
   bool frozen_by_us_ = false;
   migrate::Guest guest_;
   std::optional<int> exit_status_;
+  std::string furnished_for_;  // the home whose name and clocks the sandbox shows
+  uint64_t cpu_before_ns_ = 0;  // of earlier guests
   uint64_t exit_request_ = 0;  // number of the Exited that waits for home's Done
   uint64_t next_request_ = 1;
   std::optional<pb::Envelope> answer_;  // for ask_until_answered

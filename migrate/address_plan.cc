@@ -12,11 +12,13 @@ namespace hob::migrate {
 
 std::optional<uint64_t> find_hole(std::vector<Range> used, uint64_t size, uint64_t margin) {
   constexpr uint64_t kLowest = 1 << 20;
+  std::erase_if(used, [](const Range& r) { return r.start >= kUserEnd; });  // [vsyscall]
   for (Range& r : used) {
     r.start = r.start > margin ? r.start - margin : 0;
     r.end += margin;
   }
-  std::sort(used.begin(), used.end(), [](const Range& a, const Range& b) { return a.start > b.start; });
+  std::sort(used.begin(), used.end(),
+            [](const Range& a, const Range& b) { return a.start > b.start; });
   uint64_t top = kUserEnd;
   for (const Range& r : used) {
     if (r.end <= top && top - r.end >= size) return (top - size) & ~(kPage - 1);
@@ -33,7 +35,8 @@ static Result<Rebuild::Vdso> find_vdso(const std::vector<proc::Mapping>& maps) {
     if (m.name == "[vvar_vclock]") vdso.vvar_clock = m.range;
     if (m.name == "[vdso]") vdso.code = m.range;
   }
-  if (vdso.code.empty() || vdso.vvar.empty()) return Error{"look at the vdso: this kernel has none", EOPNOTSUPP};
+  if (vdso.code.empty() || vdso.vvar.empty())
+    return Error{"look at the vdso: this kernel has none", EOPNOTSUPP};
   return vdso;
 }
 
@@ -46,7 +49,9 @@ Result<AddressPlan> plan_addresses(Tid stub, const ProcessImage& image, size_t w
   // Wide, because the stub still allocates memory, and stacks grow.
   constexpr uint64_t kMargin = 256u << 20;
   const auto hole = find_hole(used, workspace + kSpare, kMargin);
-  if (!hole) return Error{"restore process " + std::to_string(image.pid) + ": its address space is full", ENOMEM};
+  if (!hole)
+    return Error{"restore process " + std::to_string(image.pid) + ": its address space is full",
+                 ENOMEM};
   AddressPlan plan;
   plan.workspace = {*hole};
   plan.spare = {*hole + workspace, *hole + workspace + kSpare};

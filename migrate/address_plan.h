@@ -9,8 +9,8 @@
 
 namespace hob::migrate {
 
-/// Where, in a process that is being rebuilt, the engine's own things stand meanwhile: at addresses that
-/// neither the copy of the engine nor the restored program uses.
+/// Where, in a process that is being rebuilt, the engine's own things stand meanwhile: at addresses
+/// that neither the copy of the engine nor the restored program uses.
 struct AddressPlan {
   RemoteAddress workspace;
   Range spare;         ///< for the vdso while its place is cleared

@@ -7,6 +7,7 @@
 #include <map>
 
 #include "base/log.h"
+#include "migrate/parts.h"
 
 namespace hob::migrate {
 namespace {
@@ -43,7 +44,9 @@ namespace {
 pid_t inside_of(const proc::Status& status, Tid fallback) {
   return status.inside.empty() ? fallback.value : status.inside.back();
 }
-pid_t innermost(const std::vector<pid_t>& numbers) { return numbers.empty() ? 0 : numbers.back(); }
+pid_t innermost(const std::vector<pid_t>& numbers) {
+  return numbers.empty() ? 0 : numbers.back();
+}
 
 }  // namespace
 
@@ -83,6 +86,12 @@ std::string CaptiveProcess::name() const {
   return "process " + std::to_string(node.pid) + " (" + status.name + ")";
 }
 
+// It is exiting, or gone already: no memory of its own any more.
+static bool ends(Tid process) {
+  auto maps = proc::read(process, "maps");
+  return !maps || maps->empty();
+}
+
 Result<TreeView> view_tree(const Guest& guest) {
   TreeView view;
   struct Next {
@@ -108,6 +117,12 @@ Result<TreeView> view_tree(const Guest& guest) {
     node.terminal = stat->terminal != 0;
     node.zombie = stat->state == 'Z' || stat->state == 'X';
     if (node.zombie) node.exit_code = stat->exit_code;
+    if (node.zombie) {
+      auto threads = proc::threads(queue[i].pid);
+      if (threads && threads->size() > 1)
+        return obstacle("process " + std::to_string(node.pid) + " (" + status->name + ")",
+                        "its first thread has ended before the others");
+    }
     if (node.zombie && i == 0) return Error{"move the guest: it has ended", ESRCH};
     view.tree.push_back(node);
     view.pids.push_back(queue[i].pid);
@@ -120,9 +135,11 @@ Result<TreeView> view_tree(const Guest& guest) {
 }
 
 // Seizes every thread of the guest that has not been seized yet, and asks it to stop.
-Result<void> Captives::seize_all(const Guest& guest) {
+// False: somebody is just ending.
+Result<bool> Captives::seize_all(const Guest& guest) {
   TreeView view = TRY(view_tree(guest));
   std::vector<CaptiveProcess> seized;
+  bool all = true;
   for (size_t i = 0; i < view.tree.size(); i++) {
     if (view.tree[i].zombie) continue;
     const Tid pid = view.pids[i];
@@ -135,7 +152,14 @@ Result<void> Captives::seize_all(const Guest& guest) {
       const auto same = [&](const CaptiveThread& t) { return t.tracee.tid() == tid; };
       if (std::any_of(process.threads.begin(), process.threads.end(), same)) continue;
       auto tracee = Tracee::seize(tid, Tracee::kills_on_exit);
-      if (!tracee && tracee.error().code == ESRCH && tid != pid) continue;
+      // An exiting thread answers so; an exiting process is looked at again as the zombie it will
+      // be.
+      const bool ending = !tracee && (tracee.error().code == ESRCH || tracee.error().code == EPERM);
+      if (ending && tid != pid) continue;
+      if (ending && ends(pid)) {
+        all = false;
+        break;
+      }
       if (!tracee) return std::move(tracee).error();
       TRY(tracee->interrupt());
       pid_t inside = process.node.pid;
@@ -146,11 +170,11 @@ Result<void> Captives::seize_all(const Guest& guest) {
       }
       process.threads.emplace_back(std::move(*tracee), inside);
     }
-    seized.push_back(std::move(process));
+    if (!process.threads.empty()) seized.push_back(std::move(process));
   }
   tree = std::move(view.tree);
   processes = std::move(seized);
-  return {};
+  return all;
 }
 
 // False: some thread has not stopped in a time in which every ordinary thread does.
@@ -177,8 +201,8 @@ Result<bool> Captives::all_stopped() {
   return true;
 }
 
-// Between vfork(2) and exec(2) a parent cannot be stopped, and its child must run to end that; a thread
-// in an uninterruptible wait looks the same. So all go on for a moment, still traced.
+// Between vfork(2) and exec(2) a parent cannot be stopped, and its child must run to end that; a
+// thread in an uninterruptible wait looks the same. So all go on for a moment, still traced.
 Result<void> Captives::let_run_a_while() {
   TRY(cgroup_->thaw());
   for (CaptiveProcess& process : processes)
@@ -206,16 +230,17 @@ Result<Captives> Captives::take(Guest& guest, Duration limit) {
   const Time end = Clock::now() + limit;
   Cgroup& cgroup = guest.sandbox->cgroup();
   Captives captives(cgroup, TRY(cgroup.freezing()));
-  // The cgroup stops all at one moment, so that nobody forks away while threads are seized one by one.
+  // The cgroup stops all at one moment, so that nobody forks away while threads are seized one by
+  // one.
   captives.stopped_at = Clock::now();
   for (;;) {
     TRY(cgroup.freeze());
     TRY(cgroup.wait_frozen(limit));
-    TRY(captives.seize_all(guest));
-    if (TRY(captives.all_stopped())) break;
+    if (TRY(captives.seize_all(guest)) && TRY(captives.all_stopped())) break;
     if (Clock::now() >= end)
-      return Error{"stop the guest: a thread of it does not stop (it waits for a device or a file server)",
-                   ETIMEDOUT};
+      return Error{
+          "stop the guest: a thread of it does not stop (it waits for a device or a file server)",
+          ETIMEDOUT};
     TRY(captives.let_run_a_while());
   }
   // All sit in a ptrace stop; the frozen cgroup would keep injected code from running.
@@ -236,7 +261,9 @@ Captives::Captives(Captives&& other) noexcept
       cgroup_(std::exchange(other.cgroup_, nullptr)),
       was_frozen_(other.was_frozen_) {}
 
-Captives::~Captives() { give_back(); }
+Captives::~Captives() {
+  give_back();
+}
 
 void Captives::give_back() {
   if (!cgroup_) return;

@@ -14,8 +14,8 @@
 /// A process tree held still.
 namespace hob::migrate {
 
-/// One stopped thread. What the engine borrows of it (registers, signal mask, scheduling) is given back
-/// when this object goes, unless the thread has died; then it is let go.
+/// One stopped thread. What the engine borrows of it (registers, signal mask, scheduling) is given
+/// back when this object goes, unless the thread has died; then it is let go.
 class CaptiveThread {
  public:
   CaptiveThread(Tracee tracee, pid_t inside);
@@ -43,14 +43,14 @@ class CaptiveThread {
   cpu_set_t affinity_ = {};
 };
 
-/// Puts an interrupted system call into the form in which the kernel itself restarts or ends it when
-/// the thread goes on (arch/x86/kernel/signal.c): with a handler to run EINTR, without one again with
-/// its arguments.
+/// Puts an interrupted system call into the form in which the kernel itself restarts or ends it
+/// when the thread goes on (arch/x86/kernel/signal.c): with a handler to run EINTR, without one
+/// again with its arguments.
 ///
-/// Some calls are never restarted by the kernel and would show the program a bare EINTR that no signal
-/// explains, only because it was stopped (signal(7), "Interruption of system calls ... by stop
-/// signals"). And when the thread `leaves` this kernel, -ERESTART_RESTARTBLOCK needs kernel state that
-/// stays behind: such a call starts again with its full time.
+/// Some calls are never restarted by the kernel and would show the program a bare EINTR that no
+/// signal explains, only because it was stopped (signal(7), "Interruption of system calls ... by
+/// stop signals"). And when the thread `leaves` this kernel, -ERESTART_RESTARTBLOCK needs kernel
+/// state that stays behind: such a call starts again with its full time.
 void make_restartable(user_regs_struct& registers, bool leaves);
 
 /// One stopped process.
@@ -74,9 +74,9 @@ struct TreeView {
 Result<TreeView> view_tree(const Guest& guest);
 
 /// Everything inside the guest's sandbox, stopped. While it lives no instruction of the guest runs
-/// except what is injected. Dropping it leaves the guest as it was found: running, or with its cgroup
-/// frozen if it was frozen before. If this process dies the guest dies with it: nothing may run on
-/// unobserved.
+/// except what is injected. Dropping it leaves the guest as it was found: running, or with its
+/// cgroup frozen if it was frozen before. If this process dies the guest dies with it: nothing may
+/// run on unobserved.
 class Captives {
  public:
   static Result<Captives> take(Guest& guest, Duration limit);
@@ -93,7 +93,7 @@ class Captives {
 
  private:
   Captives(Cgroup& cgroup, bool was_frozen) : cgroup_(&cgroup), was_frozen_(was_frozen) {}
-  Result<void> seize_all(const Guest& guest);
+  Result<bool> seize_all(const Guest& guest);
   Result<bool> all_stopped();
   Result<void> let_run_a_while();
   void give_back();

@@ -15,8 +15,8 @@
 namespace hob::migrate {
 namespace {
 
-// A `syscall` instruction that every process has: in its vdso, which starts where the auxiliary vector
-// says.
+// A `syscall` instruction that every process has: in its vdso, which starts where the auxiliary
+// vector says.
 Result<RemoteAddress> syscall_instruction(const CaptiveProcess& process, const Platform& platform) {
   const std::string auxv = TRY(proc::read(process.pid, "auxv"));
   const size_t offset = find_syscall(platform.vdso);
@@ -41,8 +41,10 @@ class Scratch {
     return Scratch(process, instruction, {static_cast<uint64_t>(at)}, size);
   }
   Scratch(Scratch&& other) noexcept
-      : process_(std::exchange(other.process_, nullptr)), instruction_(other.instruction_),
-        local_(std::move(other.local_)), workspace_(other.workspace_) {}
+      : process_(std::exchange(other.process_, nullptr)),
+        instruction_(other.instruction_),
+        local_(std::move(other.local_)),
+        workspace_(other.workspace_) {}
   Scratch& operator=(Scratch&&) = delete;
   ~Scratch() {
     if (!process_) return;
@@ -58,7 +60,9 @@ class Scratch {
 
  private:
   Scratch(CaptiveProcess& process, RemoteAddress instruction, RemoteAddress at, size_t size)
-      : process_(&process), instruction_(instruction), local_(size),
+      : process_(&process),
+        instruction_(instruction),
+        local_(size),
         workspace_(local_.data(), size, at) {}
 
   Result<void> transfer(long number, const char* what) {
@@ -66,7 +70,8 @@ class Scratch {
     iovec remote{reinterpret_cast<void*>(workspace_.remote().value), workspace_.used()};
     const long n = ::syscall(number, process_->pid.value, &local, 1, &remote, 1, 0);
     if (n == static_cast<long>(workspace_.used())) return {};
-    return Error::sys(std::string(what) + " the scratch memory of", process_->name(), n < 0 ? errno : EFAULT);
+    return Error::sys(std::string(what) + " the scratch memory of", process_->name(),
+                      n < 0 ? errno : EFAULT);
   }
 
   CaptiveProcess* process_;
@@ -79,7 +84,8 @@ Result<void> ask(CaptiveProcess& process, Scratch& scratch, std::vector<Batch>& 
   for (Batch& batch : batches) batch.place(scratch.workspace());
   TRY(scratch.write());
   for (size_t i = 0; i < batches.size(); i++)
-    TRY(batches[i].start(process.threads[i].tracee, scratch.workspace(), process.threads[i].registers));
+    TRY(batches[i].start(process.threads[i].tracee, scratch.workspace(),
+                         process.threads[i].registers));
   for (size_t i = 0; i < batches.size(); i++) TRY(batches[i].wait(process.threads[i].tracee));
   TRY(scratch.read());
   for (Batch& batch : batches) TRY(batch.finish(scratch.workspace()));
@@ -95,7 +101,8 @@ Result<void> capture_process(const Guest& guest, CaptiveProcess& process, const 
   const size_t size = (((96u << 10) + process.threads.size() * 512) | (kPage - 1)) + 1;
   Scratch scratch = TRY(Scratch::borrow(process, instruction, size));
   std::vector<Batch> batches(process.threads.size());
-  ProcessCapture context{guest, process, image, out, scratch.workspace(), batches[0], batches, pages};
+  ProcessCapture context{guest,      process, image, out, scratch.workspace(),
+                         batches[0], batches, pages};
   for (const Part* part : parts())
     if (part->capture) TRY(part->capture(context));
   return ask(process, scratch, batches);
@@ -107,7 +114,8 @@ Result<int64_t> guest_monotonic(Tid process) {
   const std::string text = TRY(proc::read(process, "timens_offsets"));
   long seconds = 0, nanoseconds = 0;
   if (std::sscanf(text.c_str(), "monotonic %ld %ld", &seconds, &nanoseconds) != 2)
-    return Error{"read the clock offsets of the guest: the kernel's text has an unknown form", EPROTO};
+    return Error{"read the clock offsets of the guest: the kernel's text has an unknown form",
+                 EPROTO};
   timespec now;
   ::clock_gettime(CLOCK_MONOTONIC, &now);
   return (now.tv_sec + seconds) * 1'000'000'000 + now.tv_nsec + nanoseconds;

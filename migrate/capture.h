@@ -15,8 +15,8 @@ struct Captured {
   std::vector<Bytes> pages;  ///< one per process; image.processes[i].page_bytes points into it
 };
 
-/// Walks the table of parts over the stopped processes. An Error with code kObstacle names what cannot
-/// be carried. Whatever it borrows of the processes it has given back when it returns.
+/// Walks the table of parts over the stopped processes. An Error with code kObstacle names what
+/// cannot be carried. Whatever it borrows of the processes it has given back when it returns.
 Result<Captured> capture(const Guest& guest, Captives& captives, const Platform& platform);
 
 /// The guest's CLOCK_MONOTONIC now, in ns: ours plus its time namespace's offset.

@@ -31,7 +31,8 @@ Result<Message> next(Connection& link, Word expected) {
   if (message.word == Word::refused || message.word == Word::failed) {
     std::string text(reinterpret_cast<const char*>(message.rest.data()), message.rest.size());
     // It goes to logs and terminals.
-    std::replace_if(text.begin(), text.end(), [](char c) { return c >= 0 && c < ' '; }, '?');
+    std::replace_if(
+        text.begin(), text.end(), [](char c) { return c >= 0 && c < ' '; }, '?');
     return Error{"the target: " + text, kRefused};
   }
   return Error{"the link: the peer said something unexpected", EBADMSG};
@@ -79,7 +80,8 @@ Result<size_t> receive_image(Connection& link, std::span<std::byte> memory) {
   if (head.rest.size() != sizeof size) return Error{"the link: an image without a size", EBADMSG};
   std::memcpy(&size, head.rest.data(), sizeof size);
   if (size > memory.size())
-    return Error{"receive the image: it is larger than " + std::to_string(memory.size()) + " bytes", E2BIG};
+    return Error{"receive the image: it is larger than " + std::to_string(memory.size()) + " bytes",
+                 E2BIG};
   for (size_t have = 0; have < size;) {
     const size_t got = TRY(link.receive_into(memory.subspan(have, size - have)));
     if (got == 0) return Error{"the link: an empty piece of an image", EBADMSG};

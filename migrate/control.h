@@ -15,15 +15,15 @@
 ///     image         ------------------->    running | failed TEXT
 ///                   <-------------------    complete
 ///
-/// "failed" is said only when the target has not committed and never will. A link that ends without it
-/// after the image has begun leaves the question to SourceHooks::settle.
+/// "failed" is said only when the target has not committed and never will. A link that ends without
+/// it after the image has begun leaves the question to SourceHooks::settle.
 namespace hob::migrate::control {
 
 enum class Word : uint32_t { announcement = 1, ready, refused, image, running, failed, complete };
 
 Result<void> say(Connection& link, Word word, std::string_view text = {});
-/// The next word. If it is another than `expected`, its text is the Error; code kRefused for `refused`
-/// and `failed`, which are answers, EPIPE and others for a broken link.
+/// The next word. If it is another than `expected`, its text is the Error; code kRefused for
+/// `refused` and `failed`, which are answers, EPIPE and others for a broken link.
 Result<void> expect(Connection& link, Word expected);
 inline constexpr int kRefused = ECONNREFUSED;
 

@@ -4,20 +4,20 @@
 
 #include "base/result.h"
 
-/// Faults on purpose: numbered points in the product at which a test makes this process die, fail or
-/// hang. Without the environment variable each costs a comparison.
+/// Faults on purpose: numbered points in the product at which a test makes this process die, fail
+/// or hang. Without the environment variable each costs a comparison.
 namespace hob::migrate {
 
 enum class Fault : uint8_t {
   none = 0,
   // source
-  check = 1,       ///< before anything is stopped
-  seized,          ///< all stopped
-  captured,        ///< the image is complete, nothing sent
-  image_sending,   ///< the image is announced
-  image_sent,      ///< the target may commit from here on
-  told_running,    ///< the target is the live copy, and the source knows
-  push,            ///< all pages pushed, the end not yet told
+  check = 1,      ///< before anything is stopped
+  seized,         ///< all stopped
+  captured,       ///< the image is complete, nothing sent
+  image_sending,  ///< the image is announced
+  image_sent,     ///< the target may commit from here on
+  told_running,   ///< the target is the live copy, and the source knows
+  push,           ///< all pages pushed, the end not yet told
   // target
   connected = 20,  ///< the source is there
   prepared,        ///< the stubs are parked

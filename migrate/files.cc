@@ -24,8 +24,14 @@ constexpr unsigned kNullMajor = 1, kTtyMajor = 5;
 bool plain_device(dev_t device) {
   if (major(device) != kNullMajor) return false;
   switch (minor(device)) {
-    case 3: case 5: case 7: case 8: case 9: return true;
-    default: return false;
+    case 3:
+    case 5:
+    case 7:
+    case 8:
+    case 9:
+      return true;
+    default:
+      return false;
   }
 }
 
@@ -75,7 +81,8 @@ Result<void> describe_epoll(const proc::FdInfo& info, Description& d) {
   for (const std::string& line : info.rest) {
     EpollEntry e;
     if (line.compare(0, 4, "tfd:") != 0) continue;
-    if (std::sscanf(line.c_str(), "tfd: %d events: %x data: %lx", &e.number, &e.events, &e.data) != 3)
+    if (std::sscanf(line.c_str(), "tfd: %d events: %x data: %lx", &e.number, &e.events, &e.data) !=
+        3)
       return Error{"read an epoll instance: the kernel's text has an unknown form", EPROTO};
     d.watched.push_back(e);
   }
@@ -102,13 +109,17 @@ Result<void> describe_nameless(const std::string& link, const proc::FdInfo& info
   }
   if (link == "anon_inode:[eventpoll]") return describe_epoll(info, d);
   if (link.compare(0, 7, "socket:") == 0) return obstacle(subject, "a socket");
-  if (link.compare(0, 12, "anon_inode:[") == 0)
-    return obstacle(subject, link.substr(12, link.size() - 13) + " instance");
+  constexpr std::string_view kNameless = "anon_inode:";  // of "[eventpoll]", but also of "inotify"
+  if (link.compare(0, kNameless.size(), kNameless) == 0) {
+    std::string kind = link.substr(kNameless.size());
+    if (kind.size() > 2 && kind.front() == '[') kind = kind.substr(1, kind.size() - 2);
+    return obstacle(subject, kind + " instance");
+  }
   return obstacle(subject, link);
 }
 
-Result<void> describe_named(const std::string& link, const struct stat& st, Tid process, Description& d,
-                            const std::string& subject) {
+Result<void> describe_named(const std::string& link, const struct stat& st, Tid process,
+                            Description& d, const std::string& subject) {
   d.path = link;
   if (S_ISCHR(st.st_mode)) {
     if (st.st_rdev == makedev(kTtyMajor, 0)) {
@@ -149,8 +160,13 @@ Result<void> flush_if_remote(int fd, const std::string& path) {
   struct statfs fs;
   if (::fstatfs(fd, &fs) < 0) return Error::sys("look at the file system of", path);
   switch (static_cast<unsigned long>(fs.f_type)) {
-    case NFS_SUPER_MAGIC: case SMB2_SUPER_MAGIC: case CIFS_SUPER_MAGIC: case CEPH_SUPER_MAGIC:
-    case AFS_SUPER_MAGIC: case V9FS_MAGIC: case FUSE_SUPER_MAGIC:
+    case NFS_SUPER_MAGIC:
+    case SMB2_SUPER_MAGIC:
+    case CIFS_SUPER_MAGIC:
+    case CEPH_SUPER_MAGIC:
+    case AFS_SUPER_MAGIC:
+    case V9FS_MAGIC:
+    case FUSE_SUPER_MAGIC:
       if (::fsync(fd) < 0) return Error::sys("flush", path);
       return {};
     default:

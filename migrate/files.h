@@ -13,8 +13,8 @@
 /// Helpers for files that several parts need.
 namespace hob::migrate {
 
-/// While it lives, this thread opens files with the user's rights and no others: a path may come from
-/// a hostile image. The groups must be the user's already. For single-threaded stubs.
+/// While it lives, this thread opens files with the user's rights and no others: a path may come
+/// from a hostile image. The groups must be the user's already. For single-threaded stubs.
 class AsUser {
  public:
   explicit AsUser(const Credentials& user);

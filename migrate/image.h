@@ -17,11 +17,11 @@
 
 /// The image of a process tree: everything but the pages (the few hot ones excepted).
 ///
-/// Numbers of processes and threads are those inside the sandbox. Credentials are not in it: the target
-/// takes them from the vouched-for user. Whoever decodes an image must take every value for hostile;
-/// decode() checks form, ranges and references, so that what comes out can be walked without further
-/// checks, but paths, addresses and flags in it are still the sender's wish, to be carried out with the
-/// user's rights alone.
+/// Numbers of processes and threads are those inside the sandbox. Credentials are not in it: the
+/// target takes them from the vouched-for user. Whoever decodes an image must take every value for
+/// hostile; decode() checks form, ranges and references, so that what comes out can be walked
+/// without further checks, but paths, addresses and flags in it are still the sender's wish, to be
+/// carried out with the user's rights alone.
 namespace hob::migrate {
 
 using Bytes = std::vector<std::byte>;
@@ -58,7 +58,15 @@ struct FileImage {
   int64_t modified = 0;  ///< mtime in ns; the target refuses to map another file of the same name
 };
 
-enum class MappingKind : uint8_t { anonymous = 0, stack, file, vdso, vvar, vvar_clock, last = vvar_clock };
+enum class MappingKind : uint8_t {
+  anonymous = 0,
+  stack,
+  file,
+  vdso,
+  vvar,
+  vvar_clock,
+  last = vvar_clock
+};
 
 struct MappingImage {
   Range range;
@@ -101,7 +109,8 @@ struct ProcessImage {
   uint32_t executable = 0;             ///< index into files
   std::vector<MappingImage> mappings;  ///< ascending, disjoint
   /// Pages that must be there before the process runs: changed pages of private file mappings, and
-  /// what the first instructions and the kernel touch. The bytes lie in the buffer that was decoded.
+  /// what the first instructions and the kernel touch. The bytes lie in the buffer that was
+  /// decoded.
   std::vector<uint64_t> pages;
   std::span<const std::byte> page_bytes;
 
@@ -122,8 +131,18 @@ struct ProcessImage {
 };
 
 enum class DescriptionKind : uint8_t {
-  regular = 0, directory, device, pipe_read, pipe_write, external, terminal, eventfd, timerfd,
-  signalfd, epoll, last = epoll
+  regular = 0,
+  directory,
+  device,
+  pipe_read,
+  pipe_write,
+  external,
+  terminal,
+  eventfd,
+  timerfd,
+  signalfd,
+  epoll,
+  last = epoll
 };
 
 struct EpollEntry {
@@ -135,13 +154,13 @@ struct EpollEntry {
 /// An open file description: shared by all descriptors that came of one open(2).
 struct Description {
   DescriptionKind kind = DescriptionKind::regular;
-  uint32_t flags = 0;     ///< O_*, without O_CLOEXEC
-  uint64_t position = 0;  ///< regular, directory
-  std::string path;       ///< regular, directory, device
-  uint32_t pipe = 0;      ///< index into Image::pipes
-  uint8_t external = 0;   ///< External::Kind
-  uint64_t value = 0;     ///< eventfd: counter; signalfd: mask; timerfd: expirations not yet read
-  uint32_t mode = 0;      ///< eventfd: EFD_SEMAPHORE; timerfd: clock
+  uint32_t flags = 0;      ///< O_*, without O_CLOEXEC
+  uint64_t position = 0;   ///< regular, directory
+  std::string path;        ///< regular, directory, device
+  uint32_t pipe = 0;       ///< index into Image::pipes
+  uint8_t external = 0;    ///< External::Kind
+  uint64_t value = 0;      ///< eventfd: counter; signalfd: mask; timerfd: expirations not yet read
+  uint32_t mode = 0;       ///< eventfd: EFD_SEMAPHORE; timerfd: clock
   uint32_t arm_flags = 0;  ///< timerfd: TFD_TIMER_*
   int64_t interval_s = 0, interval_ns = 0, left_s = 0, left_ns = 0;  ///< timerfd
   std::vector<EpollEntry> watched;

@@ -7,14 +7,15 @@
 
 /// The format of images and announcements.
 ///
-/// Constraints: read once, front to back; hostile; a few KiB to some MiB, mostly pages; both ends run
-/// the same release (a cell is upgraded as a whole), so a reader reads its own version only. Rejected:
-/// protobuf (copies the pages, and its cost is in the freeze), raw structures (padding travels, and the
-/// layout would be whatever the compiler did).
+/// Constraints: read once, front to back; hostile; a few KiB to some MiB, mostly pages; both ends
+/// run the same release (a cell is upgraded as a whole), so a reader reads its own version only.
+/// Rejected: protobuf (copies the pages, and its cost is in the freeze), raw structures (padding
+/// travels, and the layout would be whatever the compiler did).
 ///
 /// Bytes: magic "HOBIMAGE" or "HOBANNCE", version u32, then the fields in the order of the fields()
-/// functions below. Integers little-endian at their natural width, enums as u8, strings and sequences as
-/// a u32 count and their elements, siginfo_t as its 128 bytes. Nothing may be left over.
+/// functions below. Integers little-endian at their natural width, enums as u8, strings and
+/// sequences as a u32 count and their elements, siginfo_t as its 128 bytes. Nothing may be left
+/// over.
 namespace hob::migrate {
 namespace {
 
@@ -154,9 +155,10 @@ void fields(A& a, Announcement& x) {
 }
 template <class A>
 void fields(A& a, user_regs_struct& x) {
-  for (auto* r : {&x.r15, &x.r14, &x.r13, &x.r12, &x.rbp, &x.rbx, &x.r11, &x.r10, &x.r9, &x.r8,
-                  &x.rax, &x.rcx, &x.rdx, &x.rsi, &x.rdi, &x.orig_rax, &x.rip, &x.cs, &x.eflags,
-                  &x.rsp, &x.ss, &x.fs_base, &x.gs_base, &x.ds, &x.es, &x.fs, &x.gs})
+  for (auto* r :
+       {&x.r15,    &x.r14, &x.r13, &x.r12,     &x.rbp,     &x.rbx, &x.r11,      &x.r10, &x.r9,
+        &x.r8,     &x.rax, &x.rcx, &x.rdx,     &x.rsi,     &x.rdi, &x.orig_rax, &x.rip, &x.cs,
+        &x.eflags, &x.rsp, &x.ss,  &x.fs_base, &x.gs_base, &x.ds,  &x.es,       &x.fs,  &x.gs})
     a(*r);
 }
 template <class A>
@@ -252,7 +254,8 @@ Header header(const char (&magic)[8]) {
 }
 
 Error invalid(const char* what) {
-  return Error{std::string("read the image: ") + what + "; the peer is damaged or hostile", EBADMSG};
+  return Error{std::string("read the image: ") + what + "; the peer is damaged or hostile",
+               EBADMSG};
 }
 
 template <class T>
@@ -276,14 +279,17 @@ bool within_user_space(const Range& r) {
 
 // Highest pid the kernel can ever give (PID_MAX_LIMIT).
 constexpr pid_t kMaxPid = 4 << 20;
-bool good_pid(pid_t pid) { return pid > 1 && pid <= kMaxPid; }
+bool good_pid(pid_t pid) {
+  return pid > 1 && pid <= kMaxPid;
+}
 
 Result<void> check_tree(const Tree& tree) {
   if (tree.empty() || tree[0].parent != 0 || tree[0].zombie) return invalid("its tree has no root");
   std::set<pid_t> seen;
   for (size_t i = 0; i < tree.size(); i++) {
     const TreeNode& node = tree[i];
-    if (!good_pid(node.pid) || !seen.insert(node.pid).second) return invalid("its tree has a bad pid");
+    if (!good_pid(node.pid) || !seen.insert(node.pid).second)
+      return invalid("its tree has a bad pid");
     if (node.group < 0 || node.group > kMaxPid || node.session < 0 || node.session > kMaxPid)
       return invalid("its tree has a bad group");
     if (i > 0 && node.parent != 1 && (node.parent == node.pid || !seen.count(node.parent)))
@@ -302,9 +308,11 @@ Result<void> check_process(const Image& image, const ProcessImage& p, std::set<p
   }
   uint64_t last = 0;
   for (const MappingImage& m : p.mappings) {
-    if (!within_user_space(m.range) || m.range.start < last) return invalid("a mapping is misplaced");
+    if (!within_user_space(m.range) || m.range.start < last)
+      return invalid("a mapping is misplaced");
     last = m.range.end;
-    if (m.protection > 7 || m.shared > 1 || m.offset % kPage) return invalid("a mapping is malformed");
+    if (m.protection > 7 || m.shared > 1 || m.offset % kPage)
+      return invalid("a mapping is malformed");
     if (m.kind == MappingKind::file ? m.file >= p.files.size() : m.shared)
       return invalid("a mapping has no file");
   }
@@ -324,12 +332,14 @@ Result<void> check_process(const Image& image, const ProcessImage& p, std::set<p
   }
   int32_t last_number = -1;
   for (const DescriptorImage& d : p.descriptors) {
-    if (d.number <= last_number || d.number > (1 << 20) || d.description >= image.descriptions.size())
+    if (d.number <= last_number || d.number > (1 << 20) ||
+        d.description >= image.descriptions.size())
       return invalid("a descriptor is malformed");
     last_number = d.number;
   }
   if (p.limits.size() > 16) return invalid("it has too many limits");
-  if (p.auxv.size() % 16 || p.auxv.size() > 8192) return invalid("the auxiliary vector is malformed");
+  if (p.auxv.size() % 16 || p.auxv.size() > 8192)
+    return invalid("the auxiliary vector is malformed");
   for (const TimerImage& t : p.timers)
     if (t.id < 0 || t.signal < 0 || t.signal > 64) return invalid("a timer is malformed");
   return {};
@@ -349,11 +359,13 @@ Result<void> check_image(const Image& image) {
   for (const Description& d : image.descriptions) {
     const bool pipe = d.kind == DescriptionKind::pipe_read || d.kind == DescriptionKind::pipe_write;
     if (pipe && d.pipe >= image.pipes.size()) return invalid("a descriptor has no pipe");
-    if (d.kind == DescriptionKind::external && d.external > 3) return invalid("an external is unknown");
+    if (d.kind == DescriptionKind::external && d.external > 3)
+      return invalid("an external is unknown");
     if (d.path.find('\0') != std::string::npos) return invalid("a path has a zero byte");
   }
   for (const PipeImage& p : image.pipes)
-    if (p.content.size() > (64u << 20) || p.capacity > (64u << 20)) return invalid("a pipe is too big");
+    if (p.content.size() > (64u << 20) || p.capacity > (64u << 20))
+      return invalid("a pipe is too big");
   return {};
 }
 
@@ -364,7 +376,8 @@ Bytes encode(const Announcement& announcement) {
   Writer writer(bytes);
   Header h = header(kAnnouncementMagic);
   writer(h);
-  writer(const_cast<Announcement&>(announcement));  // fields() serves both directions; only read here
+  writer(
+      const_cast<Announcement&>(announcement));  // fields() serves both directions; only read here
   return bytes;
 }
 

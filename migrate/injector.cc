@@ -84,7 +84,9 @@ void Batch::then(long number, Arguments arguments, Then then) {
   thens_.push_back(std::move(then));
 }
 
-void Batch::may(long number, Arguments arguments) { add(number, arguments, {}); }
+void Batch::may(long number, Arguments arguments) {
+  add(number, arguments, {});
+}
 
 void Batch::place(Workspace& workspace) {
   table_ = workspace.put_bytes(std::as_bytes(std::span(operations_)));
@@ -125,7 +127,8 @@ Result<void> wait_trap(Tracee& thread, const std::function<Result<void>(Stop)>& 
   for (;;) {
     Stop stop = TRY(thread.wait());
     if (stop.event == 0 && stop.signal == SIGTRAP) return {};
-    if (stop.event == 0 && (stop.signal == SIGSEGV || stop.signal == SIGILL || stop.signal == SIGBUS))
+    if (stop.event == 0 &&
+        (stop.signal == SIGSEGV || stop.signal == SIGILL || stop.signal == SIGBUS))
       return Error{"injected code in thread " + std::to_string(thread.tid().value) +
                        " died of signal " + std::to_string(stop.signal),
                    EFAULT};

@@ -17,9 +17,10 @@
 
 /// Runs system calls inside stopped threads, as if those had made them.
 ///
-/// The only foreign code is a loop of 48 bytes that walks a table of system calls: a batch of a hundred
-/// costs 12 us, stepping through them one by one 400 (ENGINE.md section 2). It needs no stack and no
-/// memory but its table, so it also runs while the address space is taken down and built anew.
+/// The only foreign code is a loop of 48 bytes that walks a table of system calls: a batch of a
+/// hundred costs 12 us, stepping through them one by one 400 (ENGINE.md section 2). It needs no
+/// stack and no memory but its table, so it also runs while the address space is taken down and
+/// built anew.
 namespace hob::migrate {
 
 /// One row of the table; the loop's code knows this layout.
@@ -30,9 +31,9 @@ struct Operation {
 };
 static_assert(sizeof(Operation) == 64);
 
-/// Memory seen by the engine at `local` and by a tracee at `remote`: code, tables and data of batches.
-/// For a captured process it is a copy that is written and read in one go, for a restored one the two
-/// share the pages. Space is handed out upwards and never given back.
+/// Memory seen by the engine at `local` and by a tracee at `remote`: code, tables and data of
+/// batches. For a captured process it is a copy that is written and read in one go, for a restored
+/// one the two share the pages. Space is handed out upwards and never given back.
 class Workspace {
  public:
   /// Lays down the loop's code; `size` must be at least two pages.
@@ -59,7 +60,8 @@ class Workspace {
   size_t size() const { return size_; }
   std::span<std::byte> bytes() { return {local_, used_}; }
   RemoteAddress loop() const { return remote_; }
-  /// Code that makes the kernel give the calling thread AMX tile state; rbx must point to tile_config().
+  /// Code that makes the kernel give the calling thread AMX tile state; rbx must point to
+  /// tile_config().
   RemoteAddress touch_tiles() const { return remote_ + 64; }
   RemoteAddress tile_config() const { return remote_ + 128; }
 
@@ -108,16 +110,17 @@ class Batch {
   RemoteAddress table_;
 };
 
-/// Waits until an injected `int3` or single step has trapped; signals that come first are delivered.
+/// Waits until an injected `int3` or single step has trapped; signals that come first are
+/// delivered.
 Result<void> wait_trap(Tracee& thread, const std::function<Result<void>(Stop)>& on_event = {});
 
-/// Makes one system call by stepping over a `syscall` instruction that is there already (the vdso has
-/// one); returns its result, negative for -errno. Leaves the registers changed.
+/// Makes one system call by stepping over a `syscall` instruction that is there already (the vdso
+/// has one); returns its result, negative for -errno. Leaves the registers changed.
 Result<int64_t> call_once(Tracee& thread, RemoteAddress syscall_instruction, user_regs_struct base,
                           long number, Batch::Arguments arguments);
 
-/// Signals that stay deliverable while code is injected: none but the trap. A blocked trap would make
-/// the kernel reset the program's own disposition of it.
+/// Signals that stay deliverable while code is injected: none but the trap. A blocked trap would
+/// make the kernel reset the program's own disposition of it.
 inline constexpr uint64_t kInjectionMask = ~(uint64_t{1} << (SIGTRAP - 1));
 
 /// The first `syscall` instruction in some code, as an offset; npos if there is none.

@@ -28,7 +28,9 @@ Error broken(const char* what) {
   return Error{std::string("the link: ") + what + "; it was cut or forged", EPIPE};
 }
 
-Error slow() { return Error{"the link: the peer did not answer in time", ETIMEDOUT}; }
+Error slow() {
+  return Error{"the link: the peer did not answer in time", ETIMEDOUT};
+}
 
 Result<void> wait_for(int fd, short events, Time end) {
   for (;;) {
@@ -84,10 +86,12 @@ void tune(int fd) {
 // One direction of one connection.
 class Sealer {
  public:
-  Sealer(const LinkKey& key, const Salt& source, const Salt& target, Channel channel, bool to_target)
+  Sealer(const LinkKey& key, const Salt& source, const Salt& target, Channel channel,
+         bool to_target)
       : context_(EVP_CIPHER_CTX_new(), EVP_CIPHER_CTX_free) {
     char info[32];
-    int n = std::snprintf(info, sizeof info, "hob link 1 %d %d", static_cast<int>(channel), to_target);
+    int n =
+        std::snprintf(info, sizeof info, "hob link 1 %d %d", static_cast<int>(channel), to_target);
     uint8_t salt[2 * kSalt];
     std::copy(source.begin(), source.end(), salt);
     std::copy(target.begin(), target.end(), salt + kSalt);
@@ -101,11 +105,12 @@ class Sealer {
           EVP_PKEY_CTX_set1_hkdf_key(kdf.get(), key.data(), static_cast<int>(key.size())) > 0 &&
           EVP_PKEY_CTX_add1_hkdf_info(kdf.get(), reinterpret_cast<uint8_t*>(info), n) > 0 &&
           EVP_PKEY_derive(kdf.get(), derived, &size) > 0);
-    CHECK(context_ && EVP_CipherInit_ex(context_.get(), EVP_aes_128_gcm(), nullptr, derived, nullptr,
-                                        1) > 0);
+    CHECK(context_ &&
+          EVP_CipherInit_ex(context_.get(), EVP_aes_128_gcm(), nullptr, derived, nullptr, 1) > 0);
   }
 
-  // AAD is the length field. The encrypting side calls begin, update..., end(tag); so does the other.
+  // AAD is the length field. The encrypting side calls begin, update..., end(tag); so does the
+  // other.
   void begin(const uint8_t* length, int encrypt) {
     uint8_t nonce[12] = {};
     std::memcpy(nonce + 4, &counter_, sizeof counter_);
@@ -140,8 +145,8 @@ class Sealer {
 std::array<uint8_t, kMac> hello_mac(const LinkKey& key, const uint8_t* hello) {
   std::array<uint8_t, kMac> mac;
   unsigned size = kMac;
-  CHECK(HMAC(EVP_sha256(), key.data(), static_cast<int>(key.size()), hello, kHello - kMac, mac.data(),
-             &size));
+  CHECK(HMAC(EVP_sha256(), key.data(), static_cast<int>(key.size()), hello, kHello - kMac,
+             mac.data(), &size));
   return mac;
 }
 
@@ -170,9 +175,15 @@ Connection::Connection(Connection&&) noexcept = default;
 Connection& Connection::operator=(Connection&&) noexcept = default;
 Connection::~Connection() = default;
 
-void Connection::set_patience(Duration limit) { state_->patience = limit.count(); }
-void Connection::shut() { ::shutdown(state_->fd.get(), SHUT_RDWR); }
-int Connection::fd() const { return state_->fd.get(); }
+void Connection::set_patience(Duration limit) {
+  state_->patience = limit.count();
+}
+void Connection::shut() {
+  ::shutdown(state_->fd.get(), SHUT_RDWR);
+}
+int Connection::fd() const {
+  return state_->fd.get();
+}
 
 Result<void> Connection::send(std::initializer_list<std::span<const std::byte>> pieces) {
   size_t size = 0;
@@ -210,7 +221,8 @@ Result<size_t> Connection::receive_into(std::span<std::byte> to) {
 
 Result<std::span<const std::byte>> Connection::receive() {
   // Decrypted in place: GCM allows input and output to be the same bytes.
-  std::span<std::byte> here(reinterpret_cast<std::byte*>(state_->receive_buffer.data()), kMaxRecord);
+  std::span<std::byte> here(reinterpret_cast<std::byte*>(state_->receive_buffer.data()),
+                            kMaxRecord);
   size_t size = TRY(receive_into(here));
   return std::span<const std::byte>(here.first(size));
 }
@@ -236,7 +248,8 @@ class Handshake {
     return connection;
   }
 
-  static Result<Connection> as_target(Fd socket, const uint8_t* hello, const LinkKey& key, Time end) {
+  static Result<Connection> as_target(Fd socket, const uint8_t* hello, const LinkKey& key,
+                                      Time end) {
     Salt mine = random_salt(), theirs;
     std::copy_n(hello + sizeof kMagic + 1, kSalt, theirs.begin());
     const auto channel = static_cast<Channel>(hello[sizeof kMagic]);
@@ -271,8 +284,8 @@ static Result<sockaddr_in> ipv4(const std::string& address, uint16_t port) {
   return a;
 }
 
-static Result<Connection> connect_one(const sockaddr_in& to, const std::string& name, Channel channel,
-                                      const LinkKey& key, Time end) {
+static Result<Connection> connect_one(const sockaddr_in& to, const std::string& name,
+                                      Channel channel, const LinkKey& key, Time end) {
   Fd socket(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
   if (!socket) return Error::sys("make a socket for", name);
   tune(socket.get());
@@ -317,7 +330,8 @@ Result<Link> accept_link(int listener, const LinkKey& key, Duration limit) {
     for (const Pending& p : pending) polled.push_back({p.fd.get(), POLLIN, 0});
     if (pending.size() < kMaxPending) polled.push_back({listener, POLLIN, 0});
     const auto left = std::chrono::duration_cast<milliseconds>(end - now).count();
-    const int n = ::poll(polled.data(), polled.size(), static_cast<int>(std::min<int64_t>(left + 1, 100)));
+    const int n =
+        ::poll(polled.data(), polled.size(), static_cast<int>(std::min<int64_t>(left + 1, 100)));
     if (n < 0 && errno != EINTR) return Error::sys("wait for", "the source");
     if (n <= 0) continue;
 
@@ -354,7 +368,8 @@ Result<ListenSocket> listen_on(const std::string& address) {
   if (!fd) return Error::sys("make a socket for", address);
   sockaddr_in a = TRY(ipv4(address, 0));
   socklen_t size = sizeof a;
-  if (::bind(fd.get(), reinterpret_cast<sockaddr*>(&a), sizeof a) < 0 || ::listen(fd.get(), 16) < 0 ||
+  if (::bind(fd.get(), reinterpret_cast<sockaddr*>(&a), sizeof a) < 0 ||
+      ::listen(fd.get(), 16) < 0 ||
       ::getsockname(fd.get(), reinterpret_cast<sockaddr*>(&a), &size) < 0)
     return Error::sys("listen on", address);
   return ListenSocket{std::move(fd), ntohs(a.sin_port)};

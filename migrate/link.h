@@ -16,15 +16,16 @@
 /// The link between the two ends of one migration: three TCP connections, so that a page that is
 /// waited for never queues behind the stream.
 ///
-/// Each connection is opened by the source with a hello that proves knowledge of the key; a peer that
-/// cannot is closed without an answer. After that every record is sealed with AES-128-GCM under keys of
-/// its connection and direction (HKDF-SHA256 over the key and one random salt of each end), so that
-/// records cannot be read, forged, replayed, reordered or moved to another connection.
+/// Each connection is opened by the source with a hello that proves knowledge of the key; a peer
+/// that cannot is closed without an answer. After that every record is sealed with AES-128-GCM
+/// under keys of its connection and direction (HKDF-SHA256 over the key and one random salt of each
+/// end), so that records cannot be read, forged, replayed, reordered or moved to another
+/// connection.
 ///
-/// Bytes. Hello, source to target: "HOBLINK1", channel u8, salt[32], HMAC-SHA256[32] over the 41 bytes
-/// before it. Answer: salt[32] and an empty record; then an empty record of the source. Record: length
-/// u32 little-endian (of the plain text, authenticated), cipher text, tag[16]; the nonce is the
-/// record's number.
+/// Bytes. Hello, source to target: "HOBLINK1", channel u8, salt[32], HMAC-SHA256[32] over the 41
+/// bytes before it. Answer: salt[32] and an empty record; then an empty record of the source.
+/// Record: length u32 little-endian (of the plain text, authenticated), cipher text, tag[16]; the
+/// nonce is the record's number.
 namespace hob::migrate {
 
 enum class Channel : uint8_t { control = 0, demand = 1, bulk = 2 };
@@ -67,8 +68,8 @@ struct Link {
 Result<Link> connect_link(const std::string& address, uint16_t port, const LinkKey& key,
                           Duration limit);
 
-/// The target's side: waits for the three connections of one source; strangers are closed and do not
-/// hold up anybody.
+/// The target's side: waits for the three connections of one source; strangers are closed and do
+/// not hold up anybody.
 Result<Link> accept_link(int listener, const LinkKey& key, Duration limit);
 
 /// A listening socket on address:0 and its port.

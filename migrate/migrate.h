@@ -16,19 +16,19 @@
 
 /// The engine: moves one process tree from one sandbox to another through a link.
 ///
-/// It knows no hosts, no messages and no policy. Both ends block the calling thread, which must be the
-/// only thread of its process when it calls (ptrace belongs to a thread, clone3 with set_tid to a
-/// process without others); starters are such processes.
+/// It knows no hosts, no messages and no policy. Both ends block the calling thread, which must be
+/// the only thread of its process when it calls (ptrace belongs to a thread, clone3 with set_tid to
+/// a process without others); starters are such processes.
 ///
-/// Invariants (DESIGN.md section 6): the source stays frozen until the target has said "restored"; the
-/// target runs only after `TargetHooks::commit` has said yes; when the answer is lost the source asks
-/// `SourceHooks::settle`, never a clock. Whatever fails before the commit leaves the source as it was
-/// found, frozen cgroup or not.
+/// Invariants (DESIGN.md section 6): the source stays frozen until the target has said "restored";
+/// the target runs only after `TargetHooks::commit` has said yes; when the answer is lost the
+/// source asks `SourceHooks::settle`, never a clock. Whatever fails before the commit leaves the
+/// source as it was found, frozen cgroup or not.
 namespace hob::migrate {
 
-/// A descriptor whose other end is held by the starter, found in the guest by the identity of the pipe
-/// or pty behind it. Bytes in flight towards the guest travel in the image; bytes from the guest are
-/// drained by SourceHooks::frozen before the capture.
+/// A descriptor whose other end is held by the starter, found in the guest by the identity of the
+/// pipe or pty behind it. Bytes in flight towards the guest travel in the image; bytes from the
+/// guest are drained by SourceHooks::frozen before the capture.
 struct External {
   enum class Kind : uint8_t { input = 0, output = 1, errors = 2, terminal = 3 };
   Kind kind;
@@ -53,16 +53,16 @@ Result<std::vector<Obstacle>> check(const Guest& guest);
 
 /// What one migration cost; both ends fill in what they see.
 struct Report {
-  Duration freeze{0};         ///< source: first thread stopped until the target said it runs
-  Duration push{0};           ///< target: from the resume until the last page was in
-  uint64_t pages_moved = 0;   ///< 4 KiB pages that travelled
+  Duration freeze{0};           ///< source: first thread stopped until the target said it runs
+  Duration push{0};             ///< target: from the resume until the last page was in
+  uint64_t pages_moved = 0;     ///< 4 KiB pages that travelled
   uint64_t pages_demanded = 0;  ///< of these, asked for by a fault ahead of the stream
   uint64_t image_bytes = 0;
   uint32_t processes = 0, threads = 0, mappings = 0, descriptors = 0;
 };
 
-/// 256 bits shared by the two ends of one migration, told to both over the authenticated control path;
-/// seals everything on the link (AES-GCM).
+/// 256 bits shared by the two ends of one migration, told to both over the authenticated control
+/// path; seals everything on the link (AES-GCM).
 using LinkKey = std::array<uint8_t, 32>;
 
 /// The target's side of the link before the source has come.
@@ -85,8 +85,8 @@ class SourceHooks {
   virtual ~SourceHooks() = default;
   /// The guest is frozen: drain its output; returns bytes that travel with the image untouched.
   virtual std::string frozen() = 0;
-  /// The link broke after the image was sent. Asks the record at home, as long as it takes: true if the
-  /// target is the live copy, false if this attempt can never commit any more.
+  /// The link broke after the image was sent. Asks the record at home, as long as it takes: true if
+  /// the target is the live copy, false if this attempt can never commit any more.
   virtual bool settle() = 0;
 };
 
@@ -95,31 +95,31 @@ class TargetHooks {
   virtual ~TargetHooks() = default;
   /// The bytes of SourceHooks::frozen, before commit().
   virtual Result<void> attached(const std::string& bytes) = 0;
-  /// Everything is restored and nothing runs. Returns ok only when home has recorded this copy as the
-  /// live one; an Error makes the engine destroy the copy.
+  /// Everything is restored and nothing runs. Returns ok only when home has recorded this copy as
+  /// the live one; an Error makes the engine destroy the copy.
   virtual Result<void> commit() = 0;
 };
 
 /// How a send() ended; an Error means "failed, and the source is as it was found".
 struct Sent {
-  bool moved = false;               ///< true: the target is live and has every page; destroy the source
+  bool moved = false;  ///< true: the target is live and has every page; destroy the source
   std::vector<Obstacle> obstacles;  ///< not moved because of these; the source is as it was found
   std::string lost;  ///< moved, but the link broke before the last page: why; the guest is lost
   Report report;
 };
 
-/// Moves the guest to the Listener at address:port. Blocks until every page has been delivered (swap-out
-/// strategy). If the link breaks after the commit, waits for the target to connect again through
-/// `settle`'s verdict; never lets the guest run here again.
+/// Moves the guest to the Listener at address:port. Blocks until every page has been delivered
+/// (swap-out strategy). If the link breaks after the commit, waits for the target to connect again
+/// through `settle`'s verdict; never lets the guest run here again.
 Result<Sent> send(Guest& guest, const std::string& address, uint16_t port, const LinkKey& key,
                   SourceHooks& hooks);
 
 /// The target's end of one migration, after the resume: pages still arrive in threads of their own.
 class Arrival {
  public:
-  /// Waits for the source (at most `patience` for it to connect, and for each next step), restores the
-  /// tree into guest.sandbox, commits, resumes. On return the guest runs, guest.root is set, and the
-  /// stream of pages goes on behind it.
+  /// Waits for the source (at most `patience` for it to connect, and for each next step), restores
+  /// the tree into guest.sandbox, commits, resumes. On return the guest runs, guest.root is set,
+  /// and the stream of pages goes on behind it.
   static Result<Arrival> receive(Listener listener, Guest& guest, TargetHooks& hooks,
                                  Duration patience);
   Arrival(Arrival&&) noexcept;
@@ -127,8 +127,8 @@ class Arrival {
 
   /// Readable (eventfd) when the last page is in or the source was lost.
   int done_fd() const;
-  /// Call when done_fd() is readable: joins the threads. An Error means pages are lost for ever and the
-  /// guest has been killed.
+  /// Call when done_fd() is readable: joins the threads. An Error means pages are lost for ever and
+  /// the guest has been killed.
   Result<Report> finish();
 
  private:

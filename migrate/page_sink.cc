@@ -40,17 +40,24 @@ void step_back() {
 }  // namespace
 
 PageSink::PageSink(Connection demand, Connection bulk, Events events, Fd done, Fd wake)
-    : demand_(std::move(demand)), bulk_(std::move(bulk)), events_(std::move(events)),
-      done_(std::move(done)), wake_(std::move(wake)) {}
+    : demand_(std::move(demand)),
+      bulk_(std::move(bulk)),
+      events_(std::move(events)),
+      done_(std::move(done)),
+      wake_(std::move(wake)) {}
 
-Result<std::unique_ptr<PageSink>> PageSink::create(Connection demand, Connection bulk, Events events) {
-  Fd done(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)), wake_fd(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+Result<std::unique_ptr<PageSink>> PageSink::create(Connection demand, Connection bulk,
+                                                   Events events) {
+  Fd done(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)),
+      wake_fd(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
   if (!done || !wake_fd) return Error::sys("make", "an eventfd");
-  return std::unique_ptr<PageSink>(new PageSink(std::move(demand), std::move(bulk), std::move(events),
-                                                std::move(done), std::move(wake_fd)));
+  return std::unique_ptr<PageSink>(new PageSink(
+      std::move(demand), std::move(bulk), std::move(events), std::move(done), std::move(wake_fd)));
 }
 
-PageSink::~PageSink() { stop(); }
+PageSink::~PageSink() {
+  stop();
+}
 
 void PageSink::add(uint32_t index, Fd uffd, const std::vector<Range>& registered) {
   std::lock_guard guard(lock_);
@@ -77,7 +84,9 @@ void PageSink::stop() {
   threads_.clear();
 }
 
-Result<void> PageSink::outcome() const { return outcome_; }
+Result<void> PageSink::outcome() const {
+  return outcome_;
+}
 
 // ---- faults and events of the address spaces
 
@@ -230,7 +239,8 @@ void PageSink::install(uint32_t process, uint64_t source, std::span<const std::b
       for (auto& space : spaces_) {
         if (space->process != process || space->dead) continue;
         space->territory.each_target_of(part, [&](Range target, uint64_t from) {
-          if (copy(*space, target, bytes.data() + (from - source)) == Installed::again) again = true;
+          if (copy(*space, target, bytes.data() + (from - source)) == Installed::again)
+            again = true;
         });
       }
     }
@@ -249,7 +259,8 @@ void PageSink::resolve_waiting(uint32_t process, uint64_t source, bool zero) {
   for (auto at = first; at != last; ++at) {
     const Waiting& w = at->second;
     Space& space = *spaces_[w.space];
-    // Given back or moved while its page was under way: it reads as zero, or the program looks again.
+    // Given back or moved while its page was under way: it reads as zero, or the program looks
+    // again.
     if (zero || space.territory.source_of(w.target) != source)
       fill_zero(w.space, w.target);
     else if (!space.dead)
@@ -280,7 +291,8 @@ void PageSink::receive_demanded() {
 
 Result<void> PageSink::receive_record() {
   auto record = TRY(bulk_.receive());
-  if (record.size() < sizeof(stream::Head)) return Error{"the page stream: a record is too short", EBADMSG};
+  if (record.size() < sizeof(stream::Head))
+    return Error{"the page stream: a record is too short", EBADMSG};
   const auto head = head_of<stream::Head>(record);
   auto rest = record.subspan(sizeof head);
   switch (head.kind) {

@@ -16,21 +16,23 @@
 
 namespace hob::migrate {
 
-/// The target's end of the page stream: three threads that fill in what the moved processes touch and
-/// what the source pushes, until all of it is there.
+/// The target's end of the page stream: three threads that fill in what the moved processes touch
+/// and what the source pushes, until all of it is there.
 ///
-/// Every address space (those of the image, and those of children forked since) has a Territory, which
-/// says what its addresses still stand for; one lock covers all territories, and a page is installed
-/// under it, so that memory which the program gives back is never brought back by a late page.
+/// Every address space (those of the image, and those of children forked since) has a Territory,
+/// which says what its addresses still stand for; one lock covers all territories, and a page is
+/// installed under it, so that memory which the program gives back is never brought back by a late
+/// page.
 class PageSink {
  public:
-  /// `complete` runs on a thread of the sink when the last page is in, before done_fd() is readable;
-  /// `lost` when the stream broke before that. One of the two, once.
+  /// `complete` runs on a thread of the sink when the last page is in, before done_fd() is
+  /// readable; `lost` when the stream broke before that. One of the two, once.
   struct Events {
     std::function<void()> complete;
     std::function<void()> lost;
   };
-  static Result<std::unique_ptr<PageSink>> create(Connection demand, Connection bulk, Events events);
+  static Result<std::unique_ptr<PageSink>> create(Connection demand, Connection bulk,
+                                                  Events events);
   ~PageSink();
 
   /// Before start(): the memory of process `index`, registered ranges of its userfaultfd.
@@ -66,7 +68,8 @@ class PageSink {
   void finish(Result<void> outcome);
 
   void read_events(size_t space, std::vector<std::pair<uint32_t, uint64_t>>& requests);
-  void on_fault(size_t space, uint64_t address, std::vector<std::pair<uint32_t, uint64_t>>& requests);
+  void on_fault(size_t space, uint64_t address,
+                std::vector<std::pair<uint32_t, uint64_t>>& requests);
   void retry_zeros();
   bool populated(uint32_t process, uint64_t source) const;
   void fill_zero(size_t space, uint64_t target);

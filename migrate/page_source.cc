@@ -67,7 +67,8 @@ class DemandServer {
     if (request.process >= processes_.size() || !may_have(request)) return false;
     std::byte page[kPage];
     stream::Reply reply = {request.address, request.process, 0};
-    if (!proc::read_memory(processes_[request.process].pid, {request.address}, page, kPage)) return false;
+    if (!proc::read_memory(processes_[request.process].pid, {request.address}, page, kPage))
+      return false;
     link_.set_patience(seconds(30));
     if (all_zero(page)) {
       reply.zero = 1;
@@ -171,7 +172,8 @@ class Pusher {
 
 }  // namespace
 
-Result<Pushed> push_pages(const std::vector<CaptiveProcess>& processes, const Image& image, Link& link) {
+Result<Pushed> push_pages(const std::vector<CaptiveProcess>& processes, const Image& image,
+                          Link& link) {
   DemandServer server(processes, image, link.demand);
   // Below the demand server and below what the owner does. It is this thread's own nice value.
   ::setpriority(PRIO_PROCESS, static_cast<id_t>(::syscall(SYS_gettid)), 5);

@@ -16,6 +16,7 @@ struct Pushed {
 };
 /// Blocks until everything is pushed and the target has acknowledged it on `control`. The processes
 /// must stay stopped; uses a thread of its own for the demands.
-Result<Pushed> push_pages(const std::vector<CaptiveProcess>& processes, const Image& image, Link& link);
+Result<Pushed> push_pages(const std::vector<CaptiveProcess>& processes, const Image& image,
+                          Link& link);
 
 }  // namespace hob::migrate

@@ -4,9 +4,9 @@
 
 /// What the two ends say to each other after the resume, on the connections `demand` and `bulk`.
 ///
-/// Constraints: a page that somebody waits for must not queue behind others, so it has a connection of
-/// its own; little-endian; the records of the link give framing and authenticity. Addresses are the
-/// source's. Processes are named by their index in the image.
+/// Constraints: a page that somebody waits for must not queue behind others, so it has a connection
+/// of its own; little-endian; the records of the link give framing and authenticity. Addresses are
+/// the source's. Processes are named by their index in the image.
 namespace hob::migrate::stream {
 
 /// Target to source on `demand`: send me this page.
@@ -36,8 +36,8 @@ struct Head {
 };
 static_assert(sizeof(Request) == 16 && sizeof(Reply) == 16 && sizeof(Head) == 16);
 
-/// Pages per record: large enough for the stream's rate, small enough not to hold up a fault for long
-/// (ENGINE.md section 3: UFFDIO_COPY is fastest at 256 KiB).
+/// Pages per record: large enough for the stream's rate, small enough not to hold up a fault for
+/// long (ENGINE.md section 3: UFFDIO_COPY is fastest at 256 KiB).
 inline constexpr uint64_t kBatchBytes = 256u << 10;
 
 }  // namespace hob::migrate::stream

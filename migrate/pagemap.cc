@@ -66,7 +66,8 @@ Result<void> PageMap::read_entries(Range range, std::vector<Range>& out) const {
   uint64_t entries[4096];
   while (range.start < range.end) {
     const size_t want = std::min<uint64_t>(range.size() / kPage, 4096);
-    const ssize_t got = ::pread(fd_.get(), entries, want * 8, static_cast<off_t>(range.start / kPage * 8));
+    const ssize_t got =
+        ::pread(fd_.get(), entries, want * 8, static_cast<off_t>(range.start / kPage * 8));
     if (got <= 0) return Error::sys("read", "the page map", got < 0 ? errno : EFAULT);
     const auto count = static_cast<uint64_t>(got) / 8;
     for (uint64_t i = 0; i < count; i++)

@@ -8,8 +8,8 @@
 
 namespace hob::migrate {
 
-/// Which pages of a process hold something of its own: anonymous pages and changed copies of private
-/// file pages, in memory or in swap; not the shared zero page, not pages of the page cache.
+/// Which pages of a process hold something of its own: anonymous pages and changed copies of
+/// private file pages, in memory or in swap; not the shared zero page, not pages of the page cache.
 ///
 /// PAGEMAP_SCAN where the kernel has it (6.7), /proc/PID/pagemap before; the latter cannot tell the
 /// zero page, so that such pages count as populated.

@@ -18,8 +18,8 @@
 #include "migrate/files.h"
 #include "migrate/parts.h"
 
-/// Files: descriptors, the open file descriptions behind them (shared after dup and fork), pipes with
-/// their bytes, working directory, umask.
+/// Files: descriptors, the open file descriptions behind them (shared after dup and fork), pipes
+/// with their bytes, working directory, umask.
 namespace hob::migrate {
 namespace {
 
@@ -55,12 +55,14 @@ Result<PipeImage> peek_pipe(Tid process, int fd) {
   PipeImage out;
   const int capacity = ::fcntl(pipe.get(), F_GETPIPE_SZ);
   int waiting = 0;
-  if (capacity < 0 || ::ioctl(pipe.get(), FIONREAD, &waiting) < 0) return Error::sys("look into", path);
+  if (capacity < 0 || ::ioctl(pipe.get(), FIONREAD, &waiting) < 0)
+    return Error::sys("look into", path);
   out.capacity = static_cast<uint32_t>(capacity);
   if (waiting == 0) return out;
   Pipe copy = TRY(make_pipe(O_NONBLOCK));
   // Of the same size: tee(2) copies buffer by buffer, full or not.
-  if (::fcntl(copy.write_end.get(), F_SETPIPE_SZ, capacity) < 0) return Error::sys("enlarge", "a pipe");
+  if (::fcntl(copy.write_end.get(), F_SETPIPE_SZ, capacity) < 0)
+    return Error::sys("enlarge", "a pipe");
   const ssize_t n = ::tee(pipe.get(), copy.write_end.get(), static_cast<size_t>(waiting), 0);
   if (n != waiting) return Error::sys("copy the bytes in", path, n < 0 ? errno : EIO);
   out.content.resize(static_cast<size_t>(n));
@@ -109,7 +111,8 @@ Result<void> capture_descriptions(const Guest& guest, std::vector<CaptiveProcess
           input_read = true;
         }
         if (d.kind == DescriptionKind::regular && (d.flags & O_ACCMODE) != O_RDONLY) {
-          Fd file = TRY(open_file(proc::path(pid, "fd/" + std::to_string(fd)), O_RDONLY | O_NONBLOCK));
+          Fd file =
+              TRY(open_file(proc::path(pid, "fd/" + std::to_string(fd)), O_RDONLY | O_NONBLOCK));
           TRY(flush_if_remote(file.get(), d.path));
         }
         d.owner = processes[p].node.pid;
@@ -166,14 +169,17 @@ class Opener {
   Result<Fd> external(const Description& d) {
     for (const External& e : a_.guest.externals)
       if (static_cast<uint8_t>(e.kind) == d.external)
-        return first_or_again(e.guest_end, std::exchange(external_used_[d.external], true), d.flags);
-    return Error{"open stream " + std::to_string(d.external) + ": the starter has no such stream", EBADF};
+        return first_or_again(e.guest_end, std::exchange(external_used_[d.external], true),
+                              d.flags);
+    return Error{"open stream " + std::to_string(d.external) + ": the starter has no such stream",
+                 EBADF};
   }
 
   static Result<Fd> first_or_again(int fd, bool again, uint32_t flags) {
     if (again) {
       const std::string name = "/proc/self/fd/" + std::to_string(fd);
-      return open_file(name, static_cast<int>(flags & (O_ACCMODE | O_NONBLOCK | O_APPEND)) | O_NOCTTY);
+      return open_file(name,
+                       static_cast<int>(flags & (O_ACCMODE | O_NONBLOCK | O_APPEND)) | O_NOCTTY);
     }
     Fd copy(::fcntl(fd, F_DUPFD_CLOEXEC, 0));
     if (!copy) return Error::sys("duplicate", "a stream");
@@ -196,7 +202,8 @@ class Opener {
                                                             : S_ISREG(st.st_mode);
     if (!right) return Error{"open " + d.path + ": it is not what it was at the source", ENODEV};
     if (!(d.flags & O_PATH) && !(d.flags & O_NONBLOCK) &&
-        ::fcntl(fd.get(), F_SETFL, static_cast<int>(d.flags) & (O_APPEND | O_DIRECT | O_NOATIME)) < 0)
+        ::fcntl(fd.get(), F_SETFL, static_cast<int>(d.flags) & (O_APPEND | O_DIRECT | O_NOATIME)) <
+            0)
       return Error::sys("set the flags of", d.path);
     if (d.kind != DescriptionKind::device && !(d.flags & O_PATH) &&
         ::lseek(fd.get(), static_cast<off_t>(d.position), SEEK_SET) < 0)
@@ -210,8 +217,10 @@ class Opener {
     // it_value is what is left, also of a timer that was armed with an absolute time.
     itimerspec spec = {{d.interval_s, d.interval_ns}, {d.left_s, d.left_ns}};
     // A periodic one that has expired shows no time left until it is read, and goes on then.
-    if (d.value && (d.interval_s || d.interval_ns) && !d.left_s && !d.left_ns) spec.it_value.tv_nsec = 1;
-    if ((spec.it_value.tv_sec || spec.it_value.tv_nsec) && ::timerfd_settime(fd.get(), 0, &spec, nullptr) < 0)
+    if (d.value && (d.interval_s || d.interval_ns) && !d.left_s && !d.left_ns)
+      spec.it_value.tv_nsec = 1;
+    if ((spec.it_value.tv_sec || spec.it_value.tv_nsec) &&
+        ::timerfd_settime(fd.get(), 0, &spec, nullptr) < 0)
       return Error::sys("arm", "a timerfd");
     constexpr unsigned long kSetTicks = _IOW('T', 0, uint64_t);
     if (d.value && ::ioctl(fd.get(), kSetTicks, &d.value) < 0)
@@ -231,7 +240,8 @@ class Opener {
       case DescriptionKind::external:
         return external(d);
       case DescriptionKind::terminal:
-        return open_file("/dev/tty", static_cast<int>(d.flags & (O_ACCMODE | O_NONBLOCK)) | O_NOCTTY);
+        return open_file("/dev/tty",
+                         static_cast<int>(d.flags & (O_ACCMODE | O_NONBLOCK)) | O_NOCTTY);
       case DescriptionKind::timerfd:
         return timer(d);
       case DescriptionKind::eventfd: {
@@ -260,7 +270,8 @@ class Opener {
   bool external_used_[4] = {};
 };
 
-// From what process 0 has opened, or from oneself if one is it; out of the way of the guest's numbers.
+// From what process 0 has opened, or from oneself if one is it; out of the way of the guest's
+// numbers.
 Result<Fd> fetch(const Adoption& a, uint32_t description) {
   int place = a.opened + static_cast<int>(description);
   Fd taken;

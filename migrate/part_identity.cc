@@ -22,7 +22,8 @@ namespace {
 // What nests inside the sandbox would be lost.
 void check_namespaces(Inspection& i) {
   const Tid init{i.guest.sandbox->init()};
-  for (const char* kind : {"ns/pid_for_children", "ns/mnt", "ns/user", "ns/uts", "ns/ipc", "ns/net"}) {
+  for (const char* kind :
+       {"ns/pid_for_children", "ns/mnt", "ns/user", "ns/uts", "ns/ipc", "ns/net"}) {
     auto mine = read_link(proc::path(i.pid, kind)), holder = read_link(proc::path(init, kind));
     if (mine && holder && *mine != *holder)
       i.object("", std::string("it has a namespace of its own (") + kind + ")");
@@ -37,7 +38,8 @@ void check(Inspection& i) {
     if (gid != user.gid) return i.object("", "it runs with another group");
   if (i.status.effective) i.object("", "it has capabilities");
   if (i.status.tracer) i.object("", "it is being traced");
-  if (!i.status.no_new_privileges || !i.status.seccomp) i.object("", "it is not confined as a guest");
+  if (!i.status.no_new_privileges || !i.status.seccomp)
+    i.object("", "it is not confined as a guest");
   auto own = proc::status(Tid{::getpid()});
   if (own && i.status.seccomp_filters > own->seccomp_filters + 1)
     i.object("", "it has a seccomp filter of its own");
@@ -45,7 +47,8 @@ void check(Inspection& i) {
 }
 
 Result<void> capture(ProcessCapture& c) {
-  // Asked by the process itself: for us, prlimit(2) of another user's process is CAP_SYS_RESOURCE's.
+  // Asked by the process itself: for us, prlimit(2) of another user's process is
+  // CAP_SYS_RESOURCE's.
   const RemoteAddress limits = c.workspace.reserve(RLIM_NLIMITS * sizeof(rlimit64));
   for (uint64_t resource = 0; resource < RLIM_NLIMITS; resource++)
     c.leader.must("read a limit", SYS_prlimit64,
@@ -55,16 +58,18 @@ Result<void> capture(ProcessCapture& c) {
   const RemoteAddress words = c.workspace.reserve(16);
   c.leader.must("read the parent-death signal", SYS_prctl, {PR_GET_PDEATHSIG, words.value});
   c.leader.must("read the subreaper flag", SYS_prctl, {PR_GET_CHILD_SUBREAPER, words.value + 4});
-  c.leader.then(SYS_prctl, {PR_GET_DUMPABLE}, [&c, words, limits](int64_t dumpable) -> Result<void> {
-    for (uint64_t resource = 0; resource < RLIM_NLIMITS; resource++) {
-      auto limit = c.workspace.get<rlimit64>(limits + resource * sizeof(rlimit64));
-      c.out.limits.push_back({limit.rlim_cur, limit.rlim_max});
-    }
-    c.out.dumpable = dumpable != 0;  // 2, "root only", is for setuid programs, which no guest is
-    c.out.parent_death_signal = c.workspace.get<int32_t>(words);
-    c.out.subreaper = c.workspace.get<int32_t>(words + 4) != 0;
-    return {};
-  });
+  c.leader.then(SYS_prctl, {PR_GET_DUMPABLE},
+                [&c, words, limits](int64_t dumpable) -> Result<void> {
+                  for (uint64_t resource = 0; resource < RLIM_NLIMITS; resource++) {
+                    auto limit = c.workspace.get<rlimit64>(limits + resource * sizeof(rlimit64));
+                    c.out.limits.push_back({limit.rlim_cur, limit.rlim_max});
+                  }
+                  c.out.dumpable =
+                      dumpable != 0;  // 2, "root only", is for setuid programs, which no guest is
+                  c.out.parent_death_signal = c.workspace.get<int32_t>(words);
+                  c.out.subreaper = c.workspace.get<int32_t>(words + 4) != 0;
+                  return {};
+                });
   return {};
 }
 
@@ -73,8 +78,10 @@ Result<void> adopt(Adoption& a) {
   const Credentials& user = a.guest.user;
   if (::syscall(SYS_setgroups, user.groups.size(), user.groups.data()) < 0)
     return Error::sys("set", "the groups");
-  for (unsigned long capability = 0; ::prctl(PR_CAPBSET_DROP, capability, 0, 0, 0) == 0;) capability++;
-  if (errno != EINVAL) return Error::sys("drop", "the bounding set");  // EINVAL: beyond the last one
+  for (unsigned long capability = 0; ::prctl(PR_CAPBSET_DROP, capability, 0, 0, 0) == 0;)
+    capability++;
+  if (errno != EINVAL)
+    return Error::sys("drop", "the bounding set");  // EINVAL: beyond the last one
   if (::prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) < 0)
     return Error::sys("clear", "the ambient capabilities");
   return {};
@@ -99,8 +106,10 @@ Result<void> rebuild(Rebuild& r) {
   // Changing the user has cleared both.
   last.must("set dumpable", SYS_prctl, {PR_SET_DUMPABLE, r.process.dumpable});
   const int signal = r.process.parent_death_signal;
-  if (signal < 0 || signal > 64) return Error{"read the image: an impossible parent-death signal", EBADMSG};
-  last.must("set the parent-death signal", SYS_prctl, {PR_SET_PDEATHSIG, static_cast<uint64_t>(signal)});
+  if (signal < 0 || signal > 64)
+    return Error{"read the image: an impossible parent-death signal", EBADMSG};
+  last.must("set the parent-death signal", SYS_prctl,
+            {PR_SET_PDEATHSIG, static_cast<uint64_t>(signal)});
 
   last.must("forbid new privileges", SYS_prctl, {PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0});
   const sock_fprog& filter = seccomp_program();

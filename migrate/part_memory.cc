@@ -32,10 +32,12 @@ Result<MappingKind> classify(const proc::Mapping& m) {
   if (m.name == "[vvar_vclock]") return MappingKind::vvar_clock;
   if (m.name == "[stack]") return MappingKind::stack;
   if (m.name.empty() || m.name == "[heap]" || starts(m.name, "[anon:"))
-    return m.shared ? Result<MappingKind>(obstacle(where, "shared memory")) : MappingKind::anonymous;
+    return m.shared ? Result<MappingKind>(obstacle(where, "shared memory"))
+                    : MappingKind::anonymous;
   if (m.name[0] != '/') return obstacle(where, "unknown memory " + m.name);
   if (starts(m.name, "/dev/zero") && !m.shared) return MappingKind::anonymous;
-  if (starts(m.name, "/dev/zero") || starts(m.name, "/SYSV")) return obstacle(where, "shared memory");
+  if (starts(m.name, "/dev/zero") || starts(m.name, "/SYSV"))
+    return obstacle(where, "shared memory");
   if (starts(m.name, "/anon_hugepage")) return obstacle(where, "huge pages (hugetlb)");
   if (starts(m.name, "/memfd:")) return obstacle(where, "a memfd");
   if (m.name.size() > 10 && m.name.rfind(" (deleted)") == m.name.size() - 10)
@@ -44,11 +46,13 @@ Result<MappingKind> classify(const proc::Mapping& m) {
 }
 
 // The kernel's emulation of an ancient interface, the same in every process.
-bool invisible(const proc::Mapping& m) { return m.name == "[vsyscall]"; }
+bool invisible(const proc::Mapping& m) {
+  return m.name == "[vsyscall]";
+}
 
 void check(Inspection& i) {
   auto maps = proc::maps(i.pid);
-  if (!maps) return;  // has just ended
+  if (!maps || maps->empty()) return;  // has just ended
   bool vdso = false;
   std::set<ino_t> looked_at;
   for (const proc::Mapping& m : *maps) {
@@ -87,9 +91,30 @@ Result<void> flush_shared(ProcessCapture& c, const proc::Mapping& m) {
   return flush_if_remote(file.get(), m.name);
 }
 
+// The engine's own scratch memory is in the process while this looks; the kernel may have joined it
+// with a neighbour.
+std::vector<proc::Mapping> without(const std::vector<proc::Mapping>& maps, Range hole) {
+  std::vector<proc::Mapping> rest;
+  for (const proc::Mapping& m : maps) {
+    if (!m.range.overlaps(hole)) {
+      rest.push_back(m);
+      continue;
+    }
+    proc::Mapping part = m;
+    part.range = {m.range.start, hole.start};
+    if (!part.range.empty()) rest.push_back(part);
+    part.range = {hole.end, m.range.end};
+    if (!part.range.empty()) rest.push_back(part);
+  }
+  return rest;
+}
+
 Result<void> capture_mappings(ProcessCapture& c) {
   std::map<ino_t, uint32_t> known;
-  for (const proc::Mapping& m : TRY(proc::maps(c.process.pid))) {
+  const uint64_t scratch = c.workspace.remote().value;
+  const auto maps =
+      without(TRY(proc::maps(c.process.pid)), {scratch, scratch + c.workspace.size()});
+  for (const proc::Mapping& m : maps) {
     if (invisible(m)) continue;
     auto kind = classify(m);
     if (!kind) return std::move(kind).error().in(c.process.name());
@@ -113,8 +138,9 @@ Result<void> capture_mappings(ProcessCapture& c) {
 
 Result<void> capture_notes(ProcessCapture& c) {
   const proc::Stat& s = c.process.stat;
-  c.out.memory_map = {s.start_code, s.end_code, s.start_data, s.end_data, s.start_brk, 0,
-                      s.start_stack, s.arg_start, s.arg_end, s.env_start, s.env_end, 0, 0, 0};
+  c.out.memory_map = {
+      s.start_code, s.end_code, s.start_data, s.end_data, s.start_brk, 0, s.start_stack,
+      s.arg_start,  s.arg_end,  s.env_start,  s.env_end,  0,           0, 0};
   c.leader.then(SYS_brk, {0}, [&c](int64_t result) -> Result<void> {
     c.out.memory_map.brk = static_cast<uint64_t>(result);
     return {};
@@ -175,7 +201,8 @@ Result<void> read_pages(ProcessCapture& c, const std::set<uint64_t>& pages) {
       remote[i] = {reinterpret_cast<void*>(c.out.pages[done + i]), kPage};
     iovec local{c.page_storage.data() + done * kPage, n * kPage};
     const ssize_t got = ::process_vm_readv(c.process.pid.value, &local, 1, remote, n, 0);
-    if (got <= 0) return Error::sys("read the pages of", c.process.name(), got < 0 ? errno : EFAULT);
+    if (got <= 0)
+      return Error::sys("read the pages of", c.process.name(), got < 0 ? errno : EFAULT);
     done += static_cast<size_t>(got) / kPage;
   }
   c.out.page_bytes = c.page_storage;
@@ -210,8 +237,9 @@ Result<void> adopt(Adoption& a) {
       return Error{"map " + file.path + ": it is not a regular file here", ENODEV};
     const int64_t modified = st.st_mtim.tv_sec * 1'000'000'000 + st.st_mtim.tv_nsec;
     if (!shared && (static_cast<uint64_t>(st.st_size) != file.size || modified != file.modified))
-      return Error{"map " + file.path + ": it is another file here; hosts of a cell need the same one",
-                   ESTALE};
+      return Error{
+          "map " + file.path + ": it is another file here; hosts of a cell need the same one",
+          ESTALE};
     if (::dup3(fd.get(), a.mapped_files + static_cast<int>(i), O_CLOEXEC) < 0)
       return Error::sys("place", file.path);
   }
@@ -228,8 +256,9 @@ void clear_address_space(Rebuild& r) {
       r.space.must("move the vdso aside", SYS_mremap,
                    {own.start, own.size(), own.size(), MREMAP_MAYMOVE | MREMAP_FIXED,
                     r.spare.start + (own.start - low)});
-  const Range kept[] = {{r.workspace.remote().value, r.workspace.remote().value + r.workspace.size()},
-                        {r.spare.start, r.spare.start + (high - low)}};
+  const Range kept[] = {
+      {r.workspace.remote().value, r.workspace.remote().value + r.workspace.size()},
+      {r.spare.start, r.spare.start + (high - low)}};
   uint64_t at = 65536;  // vm.mmap_min_addr
   auto clear = [&](uint64_t end) {
     if (at < end) r.space.must("clear the address space", SYS_munmap, {at, end - at});

@@ -8,7 +8,9 @@ namespace hob::migrate {
 namespace {
 
 constexpr size_t kMaskSize = 8;
-bool changeable(int signal) { return signal != SIGKILL && signal != SIGSTOP; }
+bool changeable(int signal) {
+  return signal != SIGKILL && signal != SIGSTOP;
+}
 
 void check(Inspection& i) {
   // Injected code ends in a trap, which makes the kernel forget that the program ignores it.
@@ -37,8 +39,9 @@ void requeue(Rebuild& r, Batch& batch, const std::vector<siginfo_t>& pending, pi
     const auto signal = static_cast<uint64_t>(info.si_signo);
     const uint64_t copy = r.workspace.put(info).value;
     if (thread)
-      batch.must("queue a thread's signal", SYS_rt_tgsigqueueinfo,
-                 {static_cast<uint64_t>(r.process.pid), static_cast<uint64_t>(thread), signal, copy});
+      batch.must(
+          "queue a thread's signal", SYS_rt_tgsigqueueinfo,
+          {static_cast<uint64_t>(r.process.pid), static_cast<uint64_t>(thread), signal, copy});
     else
       batch.must("queue a signal", SYS_rt_sigqueueinfo,
                  {static_cast<uint64_t>(r.process.pid), signal, copy});
@@ -55,8 +58,8 @@ Result<void> rebuild(Rebuild& r) {
     if (changeable(signal))
       r.space.must("set a signal's disposition", SYS_rt_sigaction,
                    {static_cast<uint64_t>(signal),
-                    table.value + static_cast<uint64_t>(signal - 1) * sizeof(kernel::SignalAction), 0,
-                    kMaskSize});
+                    table.value + static_cast<uint64_t>(signal - 1) * sizeof(kernel::SignalAction),
+                    0, kMaskSize});
   for (size_t i = 0; i < r.process.threads.size(); i++)
     requeue(r, r.threads[i], r.process.threads[i].pending, r.process.threads[i].tid);
   requeue(r, r.threads[0], r.process.pending, 0);

@@ -102,8 +102,8 @@ void rebuild_thread(Rebuild& r, size_t index) {
   thread.name.copy(name, 15);
   batch.must("set the name", SYS_prctl, {PR_SET_NAME, r.workspace.put(name).value});
   if (thread.rseq.pointer)
-    batch.must("register rseq", kRseq, {thread.rseq.pointer, thread.rseq.size, thread.rseq.flags,
-                                        thread.rseq.signature});
+    batch.must("register rseq", kRseq,
+               {thread.rseq.pointer, thread.rseq.size, thread.rseq.flags, thread.rseq.signature});
 }
 
 Result<void> rebuild(Rebuild& r) {

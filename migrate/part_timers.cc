@@ -10,8 +10,8 @@
 namespace hob::migrate {
 namespace {
 
-// timer_create(2) with an id of our choice: asked of the kernel, or, before 6.15, by counting, since a
-// new process's ids start at 0 and go up by one.
+// timer_create(2) with an id of our choice: asked of the kernel, or, before 6.15, by counting,
+// since a new process's ids start at 0 and go up by one.
 bool kernel_takes_ids() {
   if (::prctl(kernel::kPrTimerCreateRestoreIds, 1, 0, 0, 0) != 0) return false;
   ::prctl(kernel::kPrTimerCreateRestoreIds, 0, 0, 0, 0);
@@ -22,7 +22,8 @@ Result<uint8_t> notification(const proc::Timer& timer) {
   if (timer.notify == "none") return static_cast<uint8_t>(SIGEV_NONE);
   if (timer.notify == "signal")
     return static_cast<uint8_t>(timer.by_tid ? SIGEV_THREAD_ID : SIGEV_SIGNAL);
-  return Error{"timer " + std::to_string(timer.id) + ": unknown notification " + timer.notify, EPROTO};
+  return Error{"timer " + std::to_string(timer.id) + ": unknown notification " + timer.notify,
+               EPROTO};
 }
 
 Result<void> capture_posix_timers(ProcessCapture& c) {
@@ -43,7 +44,8 @@ Result<void> capture_posix_timers(ProcessCapture& c) {
     c.leader.then(SYS_timer_gettime, {static_cast<uint64_t>(timer.id), left.value},
                   [&ws, &out, left](int64_t result) -> Result<void> {
                     if (result < 0)
-                      return Error::sys("read timer", std::to_string(out.id), static_cast<int>(-result));
+                      return Error::sys("read timer", std::to_string(out.id),
+                                        static_cast<int>(-result));
                     auto spec = ws.get<itimerspec>(left);
                     out.interval_s = spec.it_interval.tv_sec;
                     out.interval_ns = spec.it_interval.tv_nsec;
@@ -68,7 +70,8 @@ Result<void> capture(ProcessCapture& c) {
   return capture_posix_timers(c);
 }
 
-void create_with_id(Rebuild& r, Batch& batch, const TimerImage& timer, int& next_id, bool takes_ids) {
+void create_with_id(Rebuild& r, Batch& batch, const TimerImage& timer, int& next_id,
+                    bool takes_ids) {
   sigevent event = {};
   event.sigev_notify = timer.notify;
   event.sigev_signo = timer.signal;
@@ -110,7 +113,11 @@ Result<void> rebuild(Rebuild& r) {
     if (takes_ids) batch.must("choose timer ids", SYS_prctl, {kernel::kPrTimerCreateRestoreIds, 0});
   }
   for (size_t which = 0; which < 3; which++) {
-    const IntervalTimer& timer = r.process.interval_timers[which];
+    IntervalTimer timer = r.process.interval_timers[which];
+    // A periodic one that has expired shows no time left until its signal is taken, and goes on
+    // then.
+    if (!timer.left_s && !timer.left_us && (timer.interval_s || timer.interval_us))
+      timer.left_us = 1;
     if (!timer.left_s && !timer.left_us) continue;
     itimerval value = {{timer.interval_s, timer.interval_us}, {timer.left_s, timer.left_us}};
     batch.must("set an interval timer", SYS_setitimer, {which, r.workspace.put(value).value, 0});

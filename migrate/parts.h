@@ -14,13 +14,16 @@
 #include "migrate/migrate.h"
 #include "migrate/proc.h"
 
-/// Process state as a table of parts. The engine walks the table and knows nothing of what is in it.
+/// Process state as a table of parts. The engine walks the table and knows nothing of what is in
+/// it.
 ///
 /// Each part has four functions, any of which may be null:
 /// - check: looks at a process from outside, stops nothing, names what it could not capture;
-/// - capture: reads the state of one stopped process into its image; what only the process itself can
+/// - capture: reads the state of one stopped process into its image; what only the process itself
+/// can
 ///   ask is queued as system calls, whose results arrive when the batch has run;
-/// - adopt: runs natively in the new process, as root, while it still is a copy of the engine: what is
+/// - adopt: runs natively in the new process, as root, while it still is a copy of the engine: what
+/// is
 ///   done with files;
 /// - rebuild: queues the system calls by which the new process makes the state its own.
 namespace hob::migrate {
@@ -43,8 +46,9 @@ struct ProcessCapture {
   Image& image;
   ProcessImage& out;
   Workspace& workspace;
-  Batch& leader;                ///< runs in the leader
-  std::vector<Batch>& threads;  ///< one per thread; the leader's is unused: its calls go to `leader`
+  Batch& leader;  ///< runs in the leader
+  std::vector<Batch>&
+      threads;  ///< one per thread; the leader's is unused: its calls go to `leader`
   Batch& of(size_t thread) { return thread == 0 ? leader : threads[thread]; }
   Bytes& page_storage;  ///< holds what out.page_bytes will show; grows once per process
 };
@@ -64,8 +68,8 @@ struct Adoption {
   std::function<bool()> await_shared_files;   ///< the others wait for it; false: it failed
 };
 
-/// What rebuilding one process by injected calls needs. The stages run in this order; `threads` all at
-/// once.
+/// What rebuilding one process by injected calls needs. The stages run in this order; `threads` all
+/// at once.
 struct Rebuild {
   const Image& image;
   const ProcessImage& process;
@@ -76,11 +80,11 @@ struct Rebuild {
   struct Vdso {
     Range vvar, vvar_clock, code;
     uint64_t low() const { return vvar.empty() ? code.start : std::min(vvar.start, code.start); }
-  } vdso;             ///< where the new process has its own
-  Batch space;        ///< leader: the old address space goes, the new one comes
-  Batch clones;       ///< leader: the other threads
+  } vdso;                      ///< where the new process has its own
+  Batch space;                 ///< leader: the old address space goes, the new one comes
+  Batch clones;                ///< leader: the other threads
   std::vector<Batch> threads;  ///< each thread: its own state; then the leader: the process's
-  Batch rights;       ///< leader, last: what ends its privileges
+  Batch rights;                ///< leader, last: what ends its privileges
 };
 
 struct Part {

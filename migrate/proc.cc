@@ -262,9 +262,15 @@ Result<std::string> read(Tid process, std::string_view file) {
   return text;
 }
 
-Result<Stat> stat(Tid process) { return parse_stat(TRY(read(process, "stat"))); }
-Result<Status> status(Tid process) { return parse_status(TRY(read(process, "status"))); }
-Result<std::vector<Mapping>> maps(Tid process) { return parse_maps(TRY(read(process, "maps"))); }
+Result<Stat> stat(Tid process) {
+  return parse_stat(TRY(read(process, "stat")));
+}
+Result<Status> status(Tid process) {
+  return parse_status(TRY(read(process, "status")));
+}
+Result<std::vector<Mapping>> maps(Tid process) {
+  return parse_maps(TRY(read(process, "maps")));
+}
 
 static Result<std::vector<int>> numbers_in(const std::string& directory) {
   std::unique_ptr<DIR, int (*)(DIR*)> dir(::opendir(directory.c_str()), ::closedir);
@@ -299,7 +305,9 @@ Result<std::vector<Tid>> children(Tid process) {
   return all;
 }
 
-Result<std::vector<int>> descriptors(Tid process) { return numbers_in(path(process, "fd")); }
+Result<std::vector<int>> descriptors(Tid process) {
+  return numbers_in(path(process, "fd"));
+}
 
 Result<void> read_memory(Tid process, RemoteAddress from, void* to, size_t size) {
   iovec local{to, size}, remote{reinterpret_cast<void*>(from.value), size};

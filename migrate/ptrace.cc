@@ -14,14 +14,18 @@ namespace {
 
 thread_local const Patience* innermost = nullptr;
 
-int wake_signal() { return SIGRTMIN + 5; }
+int wake_signal() {
+  return SIGRTMIN + 5;
+}
 void woken(int) {}
 
 long raw_ptrace(int request, pid_t pid, uint64_t address, uint64_t data) {
   return ::syscall(SYS_ptrace, request, pid, address, data);
 }
 
-std::string thread_name(Tid tid) { return "thread " + std::to_string(tid.value); }
+std::string thread_name(Tid tid) {
+  return "thread " + std::to_string(tid.value);
+}
 
 // waitpid(2) that a Patience can interrupt. 0: WNOHANG and nothing there.
 Result<pid_t> bounded_wait(pid_t pid, int* status, int flags) {
@@ -67,7 +71,9 @@ Patience::~Patience() {
   innermost = outer_;
 }
 
-const Patience* Patience::current() { return innermost; }
+const Patience* Patience::current() {
+  return innermost;
+}
 
 Result<Tracee> Tracee::seize(Tid tid, unsigned options) {
   if (raw_ptrace(PTRACE_SEIZE, tid.value, 0, options) < 0)
@@ -88,11 +94,15 @@ Result<void> Tracee::request(int what, uint64_t address, uint64_t data, const ch
   return {};
 }
 
-Result<void> Tracee::interrupt() { return request(PTRACE_INTERRUPT, 0, 0, "interrupt"); }
+Result<void> Tracee::interrupt() {
+  return request(PTRACE_INTERRUPT, 0, 0, "interrupt");
+}
 Result<void> Tracee::resume(int signal) {
   return request(PTRACE_CONT, 0, static_cast<uint64_t>(signal), "continue");
 }
-Result<void> Tracee::step() { return request(PTRACE_SINGLESTEP, 0, 0, "single-step"); }
+Result<void> Tracee::step() {
+  return request(PTRACE_SINGLESTEP, 0, 0, "single-step");
+}
 
 void Tracee::detach() {
   if (tid_.value) raw_ptrace(PTRACE_DETACH, tid_.value, 0, 0);

@@ -19,9 +19,9 @@
 /// All of it works on the thread that seized. "The process is gone" is an Error with code ESRCH.
 namespace hob::migrate {
 
-/// While it lives, waits of this thread (Tracee::wait, wait_child) end at the deadline with ETIMEDOUT.
-/// A timer signal interrupts the wait, so waiting costs what a plain wait costs. Scopes may be nested;
-/// the innermost counts.
+/// While it lives, waits of this thread (Tracee::wait, wait_child) end at the deadline with
+/// ETIMEDOUT. A timer signal interrupts the wait, so waiting costs what a plain wait costs. Scopes
+/// may be nested; the innermost counts.
 class Patience {
  public:
   explicit Patience(Duration limit);

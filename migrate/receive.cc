@@ -17,7 +17,8 @@
 namespace hob::migrate {
 namespace {
 
-/// No image is larger: pages that must travel in it (changed copies of file pages) are the bulk of it.
+/// No image is larger: pages that must travel in it (changed copies of file pages) are the bulk of
+/// it.
 constexpr size_t kMaxImage = 1u << 30;
 constexpr size_t kTouched = 4u << 20;
 
@@ -29,7 +30,8 @@ Result<void> wait_for_clock(Tid process, int64_t not_before) {
     const int64_t behind = not_before - TRY(guest_monotonic(process));
     if (behind <= 0) return {};
     if (behind > kMost)
-      return Error{"resume the guest: its clock would go back by " + std::to_string(behind / 1'000'000) +
+      return Error{"resume the guest: its clock would go back by " +
+                       std::to_string(behind / 1'000'000) +
                        " ms; the sandbox was given wrong clock offsets",
                    EINVAL};
     const timespec wait = {0, behind};
@@ -47,7 +49,8 @@ Result<void> refill_input(const Guest& guest, const Bytes& input) {
         ::fcntl(e.starter_end, F_SETPIPE_SZ, input.size()) < 0)
       return Error::sys("enlarge", "the input pipe");
     const ssize_t n = ::write(e.starter_end, input.data(), input.size());
-    if (n != static_cast<ssize_t>(input.size())) return Error::sys("refill", "the input pipe", n < 0 ? errno : EAGAIN);
+    if (n != static_cast<ssize_t>(input.size()))
+      return Error::sys("refill", "the input pipe", n < 0 ? errno : EAGAIN);
     return {};
   }
   return Error{"refill the input pipe: the starter has none for the guest", EBADF};
@@ -63,7 +66,9 @@ struct Listener::State {
 Listener::Listener(std::unique_ptr<State> state) : state_(std::move(state)) {}
 Listener::Listener(Listener&&) noexcept = default;
 Listener::~Listener() = default;
-uint16_t Listener::port() const { return state_->socket.port; }
+uint16_t Listener::port() const {
+  return state_->socket.port;
+}
 
 Result<Listener> Listener::open(const std::string& address, const LinkKey& key) {
   auto state = std::make_unique<State>();
@@ -96,7 +101,9 @@ struct Arrival::State {
 Arrival::Arrival(std::unique_ptr<State> state) : state_(std::move(state)) {}
 Arrival::Arrival(Arrival&&) noexcept = default;
 Arrival::~Arrival() = default;
-int Arrival::done_fd() const { return state_->sink->done_fd(); }
+int Arrival::done_fd() const {
+  return state_->sink->done_fd();
+}
 
 Result<Report> Arrival::finish() {
   State& s = *state_;
@@ -106,8 +113,9 @@ Result<Report> Arrival::finish() {
   if (!s.sink->outcome()) {
     s.kill_guest();
     s.finished = true;
-    return Error{s.sink->outcome().error().text + "; pages of the guest are lost, it has been killed",
-                 s.sink->outcome().error().code};
+    return Error{
+        s.sink->outcome().error().text + "; pages of the guest are lost, it has been killed",
+        s.sink->outcome().error().code};
   }
   s.finished = true;
   s.report.push = s.sink->finished_at() - s.resumed_at;
@@ -143,7 +151,8 @@ Result<void> count(const Image& image, size_t size, Report& report) {
 
 }  // namespace
 
-Result<Arrival> Arrival::receive(Listener listener, Guest& guest, TargetHooks& hooks, Duration patience) {
+Result<Arrival> Arrival::receive(Listener listener, Guest& guest, TargetHooks& hooks,
+                                 Duration patience) {
   if (guest.user.uid == 0 || guest.user.gid == 0)
     return Error{"receive a guest as root: hosts run nothing as root", EPERM};
   Link link = TRY(accept_link(listener.state_->socket.fd.get(), listener.state_->key, patience));
@@ -158,11 +167,13 @@ Result<Arrival> Arrival::receive(Listener listener, Guest& guest, TargetHooks& h
     Patience bound(patience);
     const Announcement announcement = TRY(control::receive_announcement(control));
     const Platform platform = TRY(this_platform());
-    if (auto text = difference(announcement.platform, platform); !text.empty()) return Error{text, EOPNOTSUPP};
+    if (auto text = difference(announcement.platform, platform); !text.empty())
+      return Error{text, EOPNOTSUPP};
     SharedMemory memory = TRY(SharedMemory::map(kMaxImage));
     memory.touch(kTouched);
     auto stubs = std::make_unique<Stubs>(TRY(make_stubs(guest, announcement.tree, memory)));
-    auto restoration = std::make_unique<Restoration>(TRY(Restoration::begin(guest, *stubs, platform)));
+    auto restoration =
+        std::make_unique<Restoration>(TRY(Restoration::begin(guest, *stubs, platform)));
     TRY(fault::point(Fault::prepared));
     TRY(control::say(control, control::Word::ready));
     // Copies of the tree are parked in the sandbox, in their sessions and groups.
@@ -179,16 +190,18 @@ Result<Arrival> Arrival::receive(Listener listener, Guest& guest, TargetHooks& h
     // The image is whole and well-formed, and the stubs are those it needs.
 
     Sandbox* sandbox = guest.sandbox;
-    state->sink = TRY(PageSink::create(
-        std::move(link.demand), std::move(link.bulk),
-        {[&control] {
-           // The source waits for this word to free the memory; if it is gone, so is the memory.
-           if (auto told = control::say(control, control::Word::complete); !told)
-             log::warning("{}", told.error().text);
-         },
-         [sandbox] {
-           if (auto killed = sandbox->cgroup().kill(); !killed) log::error("{}", killed.error().text);
-         }}));
+    state->sink = TRY(
+        PageSink::create(std::move(link.demand), std::move(link.bulk),
+                         {[&control] {
+                            // The source waits for this word to free the memory; if it is gone, so
+                            // is the memory.
+                            if (auto told = control::say(control, control::Word::complete); !told)
+                              log::warning("{}", told.error().text);
+                          },
+                          [sandbox] {
+                            if (auto killed = sandbox->cgroup().kill(); !killed)
+                              log::error("{}", killed.error().text);
+                          }}));
     TRY(restoration->adopt(image, size));
     TRY(fault::point(Fault::adopted));
     TRY(refill_input(guest, image.input));

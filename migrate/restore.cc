@@ -84,8 +84,7 @@ Result<Restoration> Restoration::begin(const Guest& guest, Stubs& stubs, const P
   for (size_t i = 0; i < stubs.size(); i++) {
     Making& m = r.state_->makings.emplace_back();
     m.pid = stubs.pid(i);
-    m.threads.push_back(
-        TRY(Tracee::seize(m.pid, Tracee::kills_on_exit | Tracee::follows_clones)));
+    m.threads.push_back(TRY(Tracee::seize(m.pid, Tracee::kills_on_exit | Tracee::follows_clones)));
   }
   return r;
 }
@@ -98,7 +97,9 @@ Result<void> Restoration::adopt(const Image& image, size_t image_size) {
   std::vector<AddressPlan> plans;
   for (size_t i = 0; i < s.makings.size(); i++) {
     if (space_needed(image.processes[i]) > Stubs::kWorkspace)
-      return Error{"restore process " + std::to_string(image.processes[i].pid) + ": too many mappings", E2BIG};
+      return Error{
+          "restore process " + std::to_string(image.processes[i].pid) + ": too many mappings",
+          E2BIG};
     plans.push_back(TRY(plan_addresses(s.makings[i].pid, image.processes[i], Stubs::kWorkspace)));
     addresses.push_back(plans.back().workspace);
   }
@@ -114,8 +115,17 @@ Result<void> Restoration::adopt(const Image& image, size_t image_size) {
     TRY(s.stubs.adopted(i));
     m.base = TRY(m.leader().registers());
     const ProcessImage& process = image.processes[i];
-    m.program.emplace(Rebuild{image, process, s.guest, *m.workspace, s.stubs.mapped_files(i),
-                              plans[i].spare, plans[i].vdso, {}, {}, {}, {}});
+    m.program.emplace(Rebuild{image,
+                              process,
+                              s.guest,
+                              *m.workspace,
+                              s.stubs.mapped_files(i),
+                              plans[i].spare,
+                              plans[i].vdso,
+                              {},
+                              {},
+                              {},
+                              {}});
     m.program->threads.resize(process.threads.size());
     for (const Part* part : parts())
       if (part->rebuild) TRY(part->rebuild(*m.program));
@@ -138,18 +148,21 @@ Result<void> Restoration::build_memory() {
     // Written past the protection of the mappings: most are read-only by now.
     for (size_t i = 0; i < process.pages.size();) {
       size_t end = i + 1;
-      while (end < process.pages.size() && process.pages[end] == process.pages[end - 1] + kPage) end++;
-      const ssize_t n = ::pwrite(memory.get(), process.page_bytes.data() + i * kPage, (end - i) * kPage,
-                                 static_cast<off_t>(process.pages[i]));
+      while (end < process.pages.size() && process.pages[end] == process.pages[end - 1] + kPage)
+        end++;
+      const ssize_t n = ::pwrite(memory.get(), process.page_bytes.data() + i * kPage,
+                                 (end - i) * kPage, static_cast<off_t>(process.pages[i]));
       if (n != static_cast<ssize_t>((end - i) * kPage))
-        return Error::sys("write the pages of", "process " + std::to_string(process.pid), n < 0 ? errno : EIO);
+        return Error::sys("write the pages of", "process " + std::to_string(process.pid),
+                          n < 0 ? errno : EIO);
       i = end;
     }
   }
   return {};
 }
 
-Result<std::vector<std::vector<Range>>> Restoration::hold_back_pages(const std::vector<int>& uffds) {
+Result<std::vector<std::vector<Range>>> Restoration::hold_back_pages(
+    const std::vector<int>& uffds) {
   std::vector<std::vector<Range>> covered(state_->makings.size());
   for (size_t i = 0; i < state_->makings.size(); i++) {
     for (const MappingImage& m : state_->image->processes[i].mappings) {
@@ -179,13 +192,14 @@ Result<void> clone_threads(Making& m) {
   TRY(program.clones.start(m.leader(), *m.workspace, m.base));
   TRY(program.clones.wait(m.leader(), [&](Stop stop) -> Result<void> {
     if (stop.event == kEventClone)
-      m.threads.push_back(
-          Tracee::adopt({static_cast<pid_t>(TRY(m.leader().event_message()))}));
+      m.threads.push_back(Tracee::adopt({static_cast<pid_t>(TRY(m.leader().event_message()))}));
     return {};
   }));
   TRY(program.clones.finish(*m.workspace));
   if (m.threads.size() != program.process.threads.size())
-    return Error{"clone the threads of process " + std::to_string(program.process.pid) + ": some are missing", EPROTO};
+    return Error{"clone the threads of process " + std::to_string(program.process.pid) +
+                     ": some are missing",
+                 EPROTO};
   for (size_t i = 1; i < m.threads.size(); i++) TRY(m.threads[i].wait());
   return {};
 }
@@ -219,7 +233,8 @@ Result<void> run_thread_programs(Making& m) {
   return {};
 }
 
-// The kernel gives a thread room for tiles at its first use of one, and only then takes them from us.
+// The kernel gives a thread room for tiles at its first use of one, and only then takes them from
+// us.
 Result<void> touch_tiles(Making& m) {
   for (size_t i = 0; i < m.threads.size(); i++) {
     const Bytes& state = m.program->process.threads[i].extended_state;
@@ -254,7 +269,8 @@ Result<void> Restoration::build_threads() {
                                    [](const auto& x) { return x.kind == MappingKind::vdso; });
     const size_t offset = find_syscall(state_->platform.vdso);
     if (vdso == mappings.end() || offset == std::string::npos)
-      return Error{"restore process " + std::to_string(m.program->process.pid) + ": it has no vdso", EBADMSG};
+      return Error{"restore process " + std::to_string(m.program->process.pid) + ": it has no vdso",
+                   EBADMSG};
     const int64_t unmapped =
         TRY(call_once(m.leader(), {vdso->range.start + offset}, m.base, SYS_munmap,
                       {m.workspace->remote().value, m.workspace->size()}));

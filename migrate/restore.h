@@ -11,8 +11,8 @@
 
 namespace hob::migrate {
 
-/// Turns parked stubs into the processes of an image. The methods are the named steps of receive(), in
-/// their order. Dropping the object before resume() kills what it has made.
+/// Turns parked stubs into the processes of an image. The methods are the named steps of receive(),
+/// in their order. Dropping the object before resume() kills what it has made.
 class Restoration {
  public:
   /// Traces the stubs. Part of the preparation.

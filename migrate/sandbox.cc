@@ -6,7 +6,10 @@
 #include <sched.h>
 #include <signal.h>
 #include <sys/mount.h>
+#include <sys/msg.h>
 #include <sys/prctl.h>
+#include <sys/sem.h>
+#include <sys/shm.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -329,6 +332,26 @@ Result<pid_t> Sandbox::clone(pid_t inside, const std::function<void()>& body) {
   }
   state.children.emplace_back(pidfd);
   return pid;
+}
+
+Result<bool> Sandbox::clean() {
+  State& state = *state_;
+  if (state.destroyed || !state.init_fd) return false;
+  const std::vector<pid_t> processes = TRY(state.cgroup.processes());
+  if (processes.size() != 1 || processes[0] != state.init) return false;
+  state.children.clear();  // all have been waited for, or there would be more than init
+  const Fd own = TRY(open_own("ipc"));
+  if (::setns(state.init_fd.get(), CLONE_NEWIPC) < 0)
+    return Error::sys("enter the ipc namespace of sandbox", state.cgroup.path());
+  shm_info memory{};
+  msginfo queues{};
+  seminfo semaphores{};
+  // With *_INFO the kernel fills in what exists now (shmctl(2), msgctl(2), semctl(2)).
+  const bool counted = ::shmctl(0, SHM_INFO, reinterpret_cast<shmid_ds*>(&memory)) >= 0 &&
+                       ::msgctl(0, MSG_INFO, reinterpret_cast<msqid_ds*>(&queues)) >= 0 &&
+                       ::semctl(0, 0, SEM_INFO, &semaphores) >= 0;
+  CHECK(::setns(own.get(), CLONE_NEWIPC) == 0);
+  return counted && memory.used_ids == 0 && queues.msgpool == 0 && semaphores.semusz == 0;
 }
 
 Result<Fd> Sandbox::open_terminal() const {

@@ -1,6 +1,6 @@
 #include "base/log.h"
-#include "migrate/capture.h"
 #include "migrate/captive.h"
+#include "migrate/capture.h"
 #include "migrate/control.h"
 #include "migrate/fault.h"
 #include "migrate/migrate.h"
@@ -24,7 +24,8 @@ Result<void> announce(const Guest& guest, const Platform& platform, Link& link) 
 enum class Verdict { target, source };
 
 // From the first byte of the image on, only the target's own word or the record at home can tell.
-Verdict await_verdict(Link& link, const Image& image, Report& report, SourceHooks& hooks, Error& why) {
+Verdict await_verdict(Link& link, const Image& image, Report& report, SourceHooks& hooks,
+                      Error& why) {
   auto told = [&]() -> Result<void> {
     TRY(fault::point(Fault::image_sending));
     report.image_bytes = TRY(control::send_image(link.control, image));
@@ -80,7 +81,8 @@ Result<Sent> send(Guest& guest, const std::string& address, uint16_t port, const
   // Nothing of the guest runs. Leaving this function gives all back.
 
   auto captured = capture(guest, captives, platform);
-  if (!captured && captured.error().code == kObstacle) return not_moved(std::move(captured).error());
+  if (!captured && captured.error().code == kObstacle)
+    return not_moved(std::move(captured).error());
   TRY(captured.ok() ? Result<void>() : Result<void>(captured.error()));
   Image& image = captured->image;
   image.hook_bytes = hook_bytes;

@@ -48,7 +48,9 @@ static_assert(Word::is_always_lock_free);
 void futex_wait(Word& word, uint32_t seen, const timespec* limit = nullptr) {
   ::syscall(SYS_futex, &word, FUTEX_WAIT, seen, limit, nullptr, 0);
 }
-void futex_wake(Word& word) { ::syscall(SYS_futex, &word, FUTEX_WAKE, INT32_MAX, nullptr, nullptr, 0); }
+void futex_wake(Word& word) {
+  ::syscall(SYS_futex, &word, FUTEX_WAKE, INT32_MAX, nullptr, nullptr, 0);
+}
 
 struct Slot {
   int uffd;
@@ -63,8 +65,8 @@ struct Slot {
 
 /// Seen by the engine and by all stubs.
 struct Stubs::Shared {
-  Word arrived;       // counts those that reached the next step, over all steps
-  Word parked;        // living stubs that wait for the image
+  Word arrived;  // counts those that reached the next step, over all steps
+  Word parked;   // living stubs that wait for the image
   Word go;
   Word shared_files;  // 1: opened, 2: failed
   Word failed;        // somebody failed while the tree was made
@@ -94,7 +96,8 @@ struct Stubs::State {
 
 namespace {
 
-/// What runs in a stub. It is a copy of the engine in the sandbox, with one thread and root's rights.
+/// What runs in a stub. It is a copy of the engine in the sandbox, with one thread and root's
+/// rights.
 class Stub {
  public:
   Stub(Stubs::State& state, Stubs::Shared& shared, size_t plan)
@@ -149,8 +152,8 @@ class Stub {
   Result<void> take_place() {
     const StubPlan& plan = s_.plans[index_];
     if (index_ == 0) {
-      // The kernel writes to a registered rseq area on every switch, and would kill the process when
-      // the memory goes. Children inherit that there is none.
+      // The kernel writes to a registered rseq area on every switch, and would kill the process
+      // when the memory goes. Children inherit that there is none.
       if (__rseq_size > 0) {
         char* self = nullptr;
         __asm__("mov %%fs:0, %0" : "=r"(self));
@@ -193,7 +196,8 @@ class Stub {
   Result<void> clone_children(bool before_session) {
     for (size_t i = 0; i < s_.plans.size(); i++) {
       const StubPlan& plan = s_.plans[i];
-      if (plan.creator != static_cast<int>(index_) || plan.before_session != before_session) continue;
+      if (plan.creator != static_cast<int>(index_) || plan.before_session != before_session)
+        continue;
       kernel::CloneArguments clone = {};
       clone.exit_signal = SIGCHLD;
       clone.set_tid = reinterpret_cast<uint64_t>(&plan.node.pid);
@@ -222,7 +226,8 @@ class Stub {
       if (plan.creator != static_cast<int>(index_) || plan.role == StubPlan::Role::living) continue;
       const bool keep = plan.role == StubPlan::Role::zombie;
       siginfo_t info;
-      while (::waitid(P_PID, static_cast<id_t>(plan.node.pid), &info, WEXITED | (keep ? WNOWAIT : 0)) < 0)
+      while (::waitid(P_PID, static_cast<id_t>(plan.node.pid), &info,
+                      WEXITED | (keep ? WNOWAIT : 0)) < 0)
         if (errno != EINTR) return Error::sys("wait for process", std::to_string(plan.node.pid));
     }
     return {};
@@ -233,11 +238,12 @@ class Stub {
     if (fd < 0) return Error::sys("open", "userfaultfd");
     uffdio_api api = {};
     api.api = UFFD_API;
-    // Without these a child forked while pages are still missing would read zeros, and pages that the
-    // program has given back would come again.
+    // Without these a child forked while pages are still missing would read zeros, and pages that
+    // the program has given back would come again.
     api.features = UFFD_FEATURE_EVENT_FORK | UFFD_FEATURE_EVENT_REMAP | UFFD_FEATURE_EVENT_REMOVE |
                    UFFD_FEATURE_EVENT_UNMAP;
-    if (::ioctl(static_cast<int>(fd), UFFDIO_API, &api) < 0) return Error::sys("set up", "userfaultfd");
+    if (::ioctl(static_cast<int>(fd), UFFDIO_API, &api) < 0)
+      return Error::sys("set up", "userfaultfd");
     slot().uffd = static_cast<int>(fd);
     return {};
   }
@@ -253,12 +259,14 @@ class Stub {
     const auto index = static_cast<size_t>(s_.slot_of[index_]);
     const ProcessImage& process = image.processes[index];
     std::byte* mine = s_.workspaces[index].data();
-    void* moved = ::mremap(mine, Stubs::kWorkspace, Stubs::kWorkspace, MREMAP_MAYMOVE | MREMAP_FIXED,
-                           reinterpret_cast<void*>(slot().workspace.value));
+    void* moved =
+        ::mremap(mine, Stubs::kWorkspace, Stubs::kWorkspace, MREMAP_MAYMOVE | MREMAP_FIXED,
+                 reinterpret_cast<void*>(slot().workspace.value));
     Result<Adoption> prepared = number_descriptors(image, process, index);
     if (moved == MAP_FAILED || !prepared) {
       if (index_ == 0) announce_files(false);
-      return moved == MAP_FAILED ? Error::sys("move", "the workspace") : std::move(prepared).error();
+      return moved == MAP_FAILED ? Error::sys("move", "the workspace")
+                                 : std::move(prepared).error();
     }
     Result<void> done;
     for (const Part* part : parts()) {
@@ -278,7 +286,8 @@ class Stub {
   }
 
   // The stub's own descriptors live above all that any process of the tree has.
-  Result<Adoption> number_descriptors(const Image& image, const ProcessImage& process, size_t index) {
+  Result<Adoption> number_descriptors(const Image& image, const ProcessImage& process,
+                                      size_t index) {
     int highest = shared_.highest_descriptor;
     for (const ProcessImage& p : image.processes)
       if (!p.descriptors.empty()) highest = std::max(highest, p.descriptors.back().number);
@@ -291,9 +300,11 @@ class Stub {
     slot().first_free = first;
     rlimit limit;
     constexpr int kOwn = 64;  // for what is open in passing
-    if (::getrlimit(RLIMIT_NOFILE, &limit) < 0) return Error::sys("read", "the limit of descriptors");
+    if (::getrlimit(RLIMIT_NOFILE, &limit) < 0)
+      return Error::sys("read", "the limit of descriptors");
     limit.rlim_cur = limit.rlim_max;
-    if (static_cast<rlim_t>(a.first_free + kOwn) > limit.rlim_max || ::setrlimit(RLIMIT_NOFILE, &limit) < 0)
+    if (static_cast<rlim_t>(a.first_free + kOwn) > limit.rlim_max ||
+        ::setrlimit(RLIMIT_NOFILE, &limit) < 0)
       return Error{"open the guest's files: hostd's limit of open files is too low", EMFILE};
     if (index > 0) {
       // The root's pid is known inside; a pidfd of it opens the way to its descriptors.
@@ -324,7 +335,8 @@ class Stub {
       winsize size = {};
       size.ws_row = image.rows;
       size.ws_col = image.columns;
-      if (::ioctl(tty.get(), TIOCSWINSZ, &size) < 0) return Error::sys("set the size of", "the terminal");
+      if (::ioctl(tty.get(), TIOCSWINSZ, &size) < 0)
+        return Error::sys("set the size of", "the terminal");
       if (image.foreground > 0 && ::tcsetpgrp(tty.get(), image.foreground) < 0)
         return Error::sys("give the terminal to group", std::to_string(image.foreground));
     }
@@ -388,7 +400,8 @@ Result<Stubs> Stubs::make(const Guest& guest, const Tree& tree, const SharedMemo
   const auto living = static_cast<uint32_t>(next);
   constexpr int kOpenedSince = 64;  // by the clone and by the stubs, before they place anything
   common.highest_descriptor = TRY(proc::descriptors(Tid{::getpid()})).back() + kOpenedSince;
-  state.root = TRY(guest.sandbox->clone(state.plans[0].node.pid, [&] { Stub(state, common, 0).run(); }));
+  state.root =
+      TRY(guest.sandbox->clone(state.plans[0].node.pid, [&] { Stub(state, common, 0).run(); }));
   const Time end = Clock::now() + limit;
   for (uint32_t parked; (parked = common.parked) < living;) {
     if (common.failed) {
@@ -415,16 +428,27 @@ Stubs::~Stubs() {
   Patience patience(seconds(5));
   for (Tid pid : state_->pids)
     if (pid.value)
-      for (auto status = wait_child(pid.value); status && WIFSTOPPED(*status);) status = wait_child(pid.value);
+      for (auto status = wait_child(pid.value); status && WIFSTOPPED(*status);)
+        status = wait_child(pid.value);
   for (auto status = wait_child(state_->root); status && WIFSTOPPED(*status);)
     status = wait_child(state_->root);
 }
 
-size_t Stubs::size() const { return state_->living(); }
-Tid Stubs::pid(size_t index) const { return state_->pids[index]; }
-Fd Stubs::take_uffd(size_t index) { return std::move(state_->uffds[index]); }
-std::byte* Stubs::workspace(size_t index) const { return state_->workspaces[index].data(); }
-const Tree& Stubs::tree() const { return state_->tree; }
+size_t Stubs::size() const {
+  return state_->living();
+}
+Tid Stubs::pid(size_t index) const {
+  return state_->pids[index];
+}
+Fd Stubs::take_uffd(size_t index) {
+  return std::move(state_->uffds[index]);
+}
+std::byte* Stubs::workspace(size_t index) const {
+  return state_->workspaces[index].data();
+}
+const Tree& Stubs::tree() const {
+  return state_->tree;
+}
 
 void Stubs::go(size_t image_size, const std::vector<RemoteAddress>& workspaces) {
   Shared& common = state_->shared();
@@ -439,9 +463,15 @@ Result<void> Stubs::adopted(size_t index) const {
   if (slot.failed) return Error{slot.error, slot.code};
   return {};
 }
-int Stubs::mapped_files(size_t index) const { return state_->shared().slots[index].mapped_files; }
-int Stubs::first_free(size_t index) const { return state_->shared().slots[index].first_free; }
+int Stubs::mapped_files(size_t index) const {
+  return state_->shared().slots[index].mapped_files;
+}
+int Stubs::first_free(size_t index) const {
+  return state_->shared().slots[index].first_free;
+}
 
-void Stubs::release() { state_->released = true; }
+void Stubs::release() {
+  state_->released = true;
+}
 
 }  // namespace hob::migrate

@@ -41,7 +41,8 @@ class Stubs {
   /// Address space set aside for each process's injected calls and their data.
   static constexpr size_t kWorkspace = 64u << 20;
 
-  /// Makes them all and waits until they are parked. `image_memory` is where the image will be read.
+  /// Makes them all and waits until they are parked. `image_memory` is where the image will be
+  /// read.
   static Result<Stubs> make(const Guest& guest, const Tree& tree, const SharedMemory& image_memory,
                             Duration limit);
   Stubs(Stubs&&) noexcept;
@@ -55,9 +56,9 @@ class Stubs {
   std::byte* workspace(size_t index) const;
   const Tree& tree() const;
 
-  /// Lets the stubs decode the image and adopt what is done natively; each ends in a trap, which its
-  /// tracer sees. `workspaces` are the addresses to which each moves its workspace. The descriptors
-  /// from `first_free` on are theirs.
+  /// Lets the stubs decode the image and adopt what is done natively; each ends in a trap, which
+  /// its tracer sees. `workspaces` are the addresses to which each moves its workspace. The
+  /// descriptors from `first_free` on are theirs.
   void go(size_t image_size, const std::vector<RemoteAddress>& workspaces);
   /// After the trap: what went wrong natively, if anything did.
   Result<void> adopted(size_t index) const;

@@ -18,7 +18,8 @@ Result<void> capture_terminal(const Guest& guest, const std::vector<CaptiveProce
     if (e.kind != External::Kind::terminal) continue;
     termios2 settings;
     winsize size = {};
-    if (::ioctl(e.starter_end, TCGETS2, &settings) < 0 || ::ioctl(e.starter_end, TIOCGWINSZ, &size) < 0)
+    if (::ioctl(e.starter_end, TCGETS2, &settings) < 0 ||
+        ::ioctl(e.starter_end, TIOCGWINSZ, &size) < 0)
       return Error::sys("read the settings of", "the terminal");
     TerminalImage& out = image.terminal;
     const auto* bytes = reinterpret_cast<const std::byte*>(&settings);

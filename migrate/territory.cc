@@ -47,7 +47,8 @@ void Territory::move(uint64_t from, uint64_t to, uint64_t length) {
   }
   remove(source_range);
   remove({to, to + length});
-  for (const auto& [part, source] : taken) add({part.start - from + to, part.end - from + to}, source);
+  for (const auto& [part, source] : taken)
+    add({part.start - from + to, part.end - from + to}, source);
 }
 
 std::optional<uint64_t> Territory::source_of(uint64_t target) const {

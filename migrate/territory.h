@@ -13,8 +13,8 @@ namespace hob::migrate {
 /// Which addresses of a moved process still stand for which addresses at the source.
 ///
 /// Starts as the process's memory, each address standing for itself. What the program gives back no
-/// longer stands for anything (its pages read as zeros, whatever arrives), and what it moves keeps its
-/// source. Pure; not thread-safe.
+/// longer stands for anything (its pages read as zeros, whatever arrives), and what it moves keeps
+/// its source. Pure; not thread-safe.
 class Territory {
  public:
   /// [target.start, target.end) stands for [source, ...). Must not overlap what is there.

@@ -20,8 +20,8 @@ class Planner {
   }
 
   Result<std::vector<StubPlan>> plan() {
-    // Orphans and what descends from them come last: they may need a session that an ordinary member,
-    // dead or alive, leads.
+    // Orphans and what descends from them come last: they may need a session that an ordinary
+    // member, dead or alive, leads.
     std::set<pid_t> orphaned;
     for (const TreeNode& node : tree_)
       if (node.parent == 1 || orphaned.count(node.parent)) orphaned.insert(node.pid);
@@ -38,7 +38,8 @@ class Planner {
   }
 
   int find(pid_t pid) const {
-    auto at = std::find_if(plans_.begin(), plans_.end(), [&](const auto& p) { return p.node.pid == pid; });
+    auto at = std::find_if(plans_.begin(), plans_.end(),
+                           [&](const auto& p) { return p.node.pid == pid; });
     return at == plans_.end() ? -1 : static_cast<int>(at - plans_.begin());
   }
 
@@ -129,6 +130,8 @@ class Planner {
 
 }  // namespace
 
-Result<std::vector<StubPlan>> plan_tree(const Tree& tree) { return Planner(tree).plan(); }
+Result<std::vector<StubPlan>> plan_tree(const Tree& tree) {
+  return Planner(tree).plan();
+}
 
 }  // namespace hob::migrate

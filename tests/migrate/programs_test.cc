@@ -11,8 +11,9 @@
 
 using namespace hob::test;
 
-/// Programs that nobody wrote for this project. Each runs once at rest, for the right answer, and once
-/// with moves in the middle. Before its end it waits for a line, so that it is there to be moved.
+/// Programs that nobody wrote for this project. Each runs once at rest, for the right answer, and
+/// once with moves in the middle. Before its end it waits for a line, so that it is there to be
+/// moved.
 namespace {
 
 std::string scratch() {
@@ -22,7 +23,9 @@ std::string scratch() {
   return name;
 }
 
-bool have(const char* program) { return std::filesystem::exists(program); }
+bool have(const char* program) {
+  return std::filesystem::exists(program);
+}
 
 void same_as_at_rest(const std::vector<std::string>& arguments, Plan plan) {
   Plan rest = plan;
@@ -45,23 +48,25 @@ Plan in_the_middle(int pause_ms = 100, int moves = 2) {
   return plan;
 }
 
-#define NEED(path)                                  \
-  if (!have(path)) {                                \
-    WARN("SKIP: needs " path);                      \
-    return;                                         \
+#define NEED(path)             \
+  if (!have(path)) {           \
+    WARN("SKIP: needs " path); \
+    return;                    \
   }
 
 }  // namespace
 
 TEST_CASE("sh moves, with its loop and its arithmetic") {
-  same_as_at_rest({"/bin/sh", "-c", "i=0; while [ $i -lt 600000 ]; do i=$((i+1)); done; read x; echo done $i"},
-                  in_the_middle());
+  same_as_at_rest(
+      {"/bin/sh", "-c", "i=0; while [ $i -lt 600000 ]; do i=$((i+1)); done; read x; echo done $i"},
+      in_the_middle());
 }
 
 TEST_CASE("a pipeline of four moves, no line lost") {
   NEED("/usr/bin/awk");
   same_as_at_rest({"/bin/sh", "-c",
-                   "seq 1 2000000 | sed 's/7/seven/' | awk '{ n += length($0) } END { print n, NR }' | cat; read x; echo $x"},
+                   "seq 1 2000000 | sed 's/7/seven/' | awk '{ n += length($0) } END { print n, NR "
+                   "}' | cat; read x; echo $x"},
                   in_the_middle(60, 3));
 }
 
@@ -85,7 +90,8 @@ TEST_CASE("perl moves") {
   NEED("/usr/bin/perl");
   same_as_at_rest({"/usr/bin/perl", "-e",
                    "my %h; for my $i (1..1500000) { $h{$i % 5000} .= chr(65+$i%26) } my $s=0; "
-                   "$s += length($h{$_}) * $_ for keys %h; print \"$s\\n\"; my $go = <STDIN>; print $go; print join(',', map {substr($h{$_},0,3)} 1..20), \"\\n\""},
+                   "$s += length($h{$_}) * $_ for keys %h; print \"$s\\n\"; my $go = <STDIN>; "
+                   "print $go; print join(',', map {substr($h{$_},0,3)} 1..20), \"\\n\""},
                   in_the_middle());
 }
 
@@ -95,11 +101,15 @@ TEST_CASE("xz moves, reading and writing files") {
   {
     std::ofstream out(dir + "/data");
     uint64_t x = 1;
-    for (int i = 0; i < 600000; i++) out << (x = x * 6364136223846793005ull + 1442695040888963407ull) % 100000 << "\n";
+    for (int i = 0; i < 600000; i++)
+      out << (x = x * 6364136223846793005ull + 1442695040888963407ull) % 100000 << "\n";
   }
   ::chmod((dir + "/data").c_str(), 0666);
-  same_as_at_rest({"/bin/sh", "-c", "cd " + dir + " && xz -c -6 data > data.xz && xz -dc data.xz | cksum && cksum < data.xz && read x"},
-                  in_the_middle(200, 3));
+  same_as_at_rest(
+      {"/bin/sh", "-c",
+       "cd " + dir +
+           " && xz -c -6 data > data.xz && xz -dc data.xz | cksum && cksum < data.xz && read x"},
+      in_the_middle(200, 3));
   std::filesystem::remove_all(dir);
 }
 
@@ -113,7 +123,9 @@ TEST_CASE("gcc and its cc1 move") {
           << ";if(s%3)s-=b;else s+=a;}return s;}\n";
     out << "int main(void){return f7(3,4)==0;}\n";
   }
-  same_as_at_rest({"/bin/sh", "-c", "cd " + dir + " && TMPDIR=. gcc -O2 -S -o big.s big.c && cksum < big.s && read x"},
-                  in_the_middle(250, 2));
+  same_as_at_rest(
+      {"/bin/sh", "-c",
+       "cd " + dir + " && TMPDIR=. gcc -O2 -S -o big.s big.c && cksum < big.s && read x"},
+      in_the_middle(250, 2));
   std::filesystem::remove_all(dir);
 }

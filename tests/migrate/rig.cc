@@ -22,19 +22,26 @@ namespace hob::test {
 
 using namespace migrate;
 
-migrate::Credentials nobody() { return {65534, 65534, {65534}}; }
+migrate::Credentials nobody() {
+  return {65534, 65534, {65534}};
+}
 
-std::string victim(const std::string& name) { return std::string(HOB_VICTIMS) + "/" + name; }
+std::string victim(const std::string& name) {
+  return std::string(HOB_VICTIMS) + "/" + name;
+}
 
 Home& Home::get() {
   static Home* home = [] {
-    void* at = ::mmap(nullptr, sizeof(Home), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    void* at =
+        ::mmap(nullptr, sizeof(Home), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     CHECK(at != MAP_FAILED);
     return new (at) Home;
   }();
   return *home;
 }
-void Home::reset() { *this = Home(); }
+void Home::reset() {
+  *this = Home();
+}
 
 namespace {
 
@@ -110,7 +117,8 @@ class Starter : public SourceHooks, public TargetHooks {
       if (n == 0 || (errno != EAGAIN && errno != EINTR)) streams_[stream].reset();
       return false;
     }
-    for (ssize_t at = 0; at < n;) at += std::max<ssize_t>(0, ::write(collector_, buffer + at, static_cast<size_t>(n - at)));
+    for (ssize_t at = 0; at < n;)
+      at += std::max<ssize_t>(0, ::write(collector_, buffer + at, static_cast<size_t>(n - at)));
     return true;
   }
 
@@ -155,7 +163,8 @@ class Starter : public SourceHooks, public TargetHooks {
       size_t n;
       in >> n;
       std::string bytes(n, 0);
-      for (size_t at = 0; at < n;) at += static_cast<size_t>(std::max<ssize_t>(0, ::read(socket_.get(), &bytes[at], n - at)));
+      for (size_t at = 0; at < n;)
+        at += static_cast<size_t>(std::max<ssize_t>(0, ::read(socket_.get(), &bytes[at], n - at)));
       if (::write(input_, bytes.data(), n) < 0) say("error input");
     }
     if (what == "arm") {
@@ -311,7 +320,9 @@ Host::~Host() {
   ::rmdir((Cgroup::root().value() + cgroup_).c_str());
 }
 
-bool Host::alive() const { return ::waitpid(pid_, nullptr, WNOHANG) == 0; }
+bool Host::alive() const {
+  return ::waitpid(pid_, nullptr, WNOHANG) == 0;
+}
 
 void Host::kill() {
   ::kill(pid_, SIGKILL);
@@ -320,7 +331,8 @@ void Host::kill() {
 
 void Host::tell(const std::string& line) {
   const std::string all = line + "\n";
-  if (::send(socket_.get(), all.data(), all.size(), MSG_NOSIGNAL) < 0 && errno != EPIPE) CHECK(false);
+  if (::send(socket_.get(), all.data(), all.size(), MSG_NOSIGNAL) < 0 && errno != EPIPE)
+    CHECK(false);
 }
 
 std::string Host::hear(int milliseconds) {
@@ -346,7 +358,8 @@ static Result<void> expect(const std::string& got, const std::string& wanted) {
 }
 
 Result<void> Host::start(const std::vector<std::string>& arguments, bool terminal) {
-  std::string line = "start " + std::to_string(terminal) + " " + std::to_string(arguments.size()) + " ";
+  std::string line =
+      "start " + std::to_string(terminal) + " " + std::to_string(arguments.size()) + " ";
   for (std::string a : arguments) {
     std::replace(a.begin(), a.end(), '\n', '\x02');  // commands are lines
     line += a + '\x01';
@@ -363,12 +376,16 @@ Result<uint16_t> Host::listen() {
   return static_cast<uint16_t>(std::stoi(line.substr(5)));
 }
 
-Result<void> Host::received() { return expect(hear(), "received"); }
+Result<void> Host::received() {
+  return expect(hear(), "received");
+}
 
-void Host::begin_send(uint16_t port) { tell("send " + std::to_string(port) + " -1"); }
+void Host::begin_send(uint16_t port, const Host& target) {
+  tell("send " + std::to_string(port) + " " + std::to_string(target.pid_));
+}
 
-Host::Outcome Host::send(uint16_t port) {
-  begin_send(port);
+Host::Outcome Host::send(uint16_t port, const Host& target) {
+  begin_send(port, target);
   return end_send();
 }
 
@@ -385,7 +402,8 @@ Host::Outcome Host::end_send() {
 }
 
 void Host::arm(Fault where, fault::Act act) {
-  tell("arm " + std::to_string(static_cast<int>(where)) + " " + std::to_string(static_cast<int>(act)));
+  tell("arm " + std::to_string(static_cast<int>(where)) + " " +
+       std::to_string(static_cast<int>(act)));
 }
 
 void Host::write_input(const std::string& bytes) {
@@ -394,7 +412,13 @@ void Host::write_input(const std::string& bytes) {
 }
 
 std::optional<int> Host::wait_exit(int milliseconds) {
-  const std::string line = hear(milliseconds);
+  std::string line;
+  if (unasked_.empty()) {
+    line = hear(milliseconds);
+  } else {
+    line = unasked_.front();
+    unasked_.erase(unasked_.begin());
+  }
   if (line.compare(0, 5, "exit ") != 0) {
     std::fprintf(stderr, "instead of the exit: %s\n", line.c_str());
     return std::nullopt;
@@ -404,7 +428,12 @@ std::optional<int> Host::wait_exit(int milliseconds) {
 
 std::vector<pid_t> Host::guests() {
   tell("guests");
-  std::istringstream in(hear());
+  std::string line = hear();
+  while (line.compare(0, 6, "guests") != 0 && line.compare(0, 9, "error dea") != 0) {
+    unasked_.push_back(line);
+    line = hear();
+  }
+  std::istringstream in(line);
   std::string word;
   std::vector<pid_t> all;
   in >> word;
@@ -453,7 +482,8 @@ Verdict run_and_move(const std::vector<std::string>& arguments, const Plan& plan
       verdict.problem = port.error().text;
       break;
     }
-    auto outcome = host->send(*port);
+    auto outcome = host->send(*port, *target);
+    if (outcome.text.compare(0, 6, "stayed") == 0) target->kill();  // nobody comes any more
     auto received = target->received();
     if (!outcome.moved || !received) {
       verdict.problem = outcome.text + (received ? "" : " | target: " + received.error().text);

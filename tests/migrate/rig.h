@@ -15,8 +15,8 @@
 /// Two or more starters on this machine and a job that moves between them.
 namespace hob::test {
 
-/// A process that plays a starter: one sandbox, one guest or none. Commands go through a socket pair;
-/// what the guest writes goes to the job's collector, in order, wherever the guest is.
+/// A process that plays a starter: one sandbox, one guest or none. Commands go through a socket
+/// pair; what the guest writes goes to the job's collector, in order, wherever the guest is.
 class Host {
  public:
   /// `collector` is where the guest's output goes.
@@ -37,8 +37,8 @@ class Host {
     double freeze_ms = 0;
     uint64_t pages = 0;
   };
-  Outcome send(uint16_t port);
-  void begin_send(uint16_t port);
+  Outcome send(uint16_t port, const Host& target);
+  void begin_send(uint16_t port, const Host& target);
   Outcome end_send();
   /// What settle() at the source will answer, and whether home accepts the commit.
   void arm(migrate::Fault where, migrate::fault::Act act);
@@ -58,6 +58,7 @@ class Host {
   pid_t pid_ = 0;
   Fd socket_;
   std::string cgroup_, buffer_;
+  std::vector<std::string> unasked_;  ///< what it said while another answer was waited for
 };
 
 /// The output of a job, as it is collected.
@@ -80,12 +81,12 @@ class Collector {
 struct Home {
   static Home& get();
   void reset();
-  int live = 0;           ///< pid of the starter that holds the live copy, 0 for the first
+  int live = 0;  ///< pid of the starter that holds the live copy, 0 for the first
   int refused_attempt = 0;
 };
 
-/// Starts a victim, waits for "ready", moves it `moves` times, writes a line to its standard input and
-/// waits for its end.
+/// Starts a victim, waits for "ready", moves it `moves` times, writes a line to its standard input
+/// and waits for its end.
 struct Verdict {
   bool moved = true;
   std::string problem;  ///< of a move

@@ -13,9 +13,13 @@ static void moves(const std::vector<std::string>& arguments, Plan plan = {}) {
   CHECK(v.output.find("ok\n") != std::string::npos);
 }
 
-#define VICTIM(NAME)                                            \
-  TEST_CASE(NAME " moves there and back") { moves({victim(NAME)}); } \
-  TEST_CASE(NAME " moves there and back, static") { moves({victim(NAME "_static")}); }
+#define VICTIM(NAME)                                \
+  TEST_CASE(NAME " moves there and back") {         \
+    moves({victim(NAME)});                          \
+  }                                                 \
+  TEST_CASE(NAME " moves there and back, static") { \
+    moves({victim(NAME "_static")});                \
+  }
 
 VICTIM("memory")
 VICTIM("threads")
@@ -29,6 +33,12 @@ VICTIM("postcopy")
 VICTIM("descriptors")
 VICTIM("identity")
 
-TEST_CASE("AVX registers move") { moves({victim("vectors"), "avx"}); }
-TEST_CASE("AVX-512 registers move") { moves({victim("vectors"), "avx512"}); }
-TEST_CASE("AMX tiles move") { moves({victim("vectors"), "amx"}); }
+TEST_CASE("AVX registers move") {
+  moves({victim("vectors"), "avx"});
+}
+TEST_CASE("AVX-512 registers move") {
+  moves({victim("vectors"), "avx512"});
+}
+TEST_CASE("AMX tiles move") {
+  moves({victim("vectors"), "amx"});
+}

@@ -1,0 +1,125 @@
+#include "rig.h"
+
+#include <unistd.h>
+
+#include <catch2/catch.hpp>
+
+using namespace hob;
+using namespace hob::test;
+using migrate::Fault;
+using migrate::fault::Act;
+
+/// One end dies or fails at each step. Afterwards exactly one copy runs, or none and somebody said
+/// so; and where the job lives on, the next attempt succeeds.
+namespace {
+
+enum class End { lives_on, may_be_lost };
+
+struct Attempt {
+  Collector collector;
+  std::unique_ptr<Host> source = std::make_unique<Host>(collector.write_end());
+  std::unique_ptr<Host> target = std::make_unique<Host>(collector.write_end());
+  Host::Outcome outcome;
+  Result<void> received = Error{"never began"};
+
+  Attempt() {
+    Home::get().reset();
+    REQUIRE(source->start({victim("memory"), "16"}).ok());
+    REQUIRE(collector.wait_for("ready"));
+  }
+  void move() {
+    auto port = target->listen();
+    REQUIRE(port.ok());
+    outcome = source->send(*port, *target);
+    received = target->received();
+  }
+  // The guest's processes on both hosts. A dead starter has taken its own with it.
+  size_t copies() {
+    size_t n = 0;
+    for (auto* host : {source.get(), target.get()})
+      if (host->alive()) n += host->guests().size();
+    return n;
+  }
+  void finishes_on(Host& host) {
+    host.write_input("go\n");
+    auto status = host.wait_exit(15000);
+    INFO("output: " << collector.drain());
+    REQUIRE(status);
+    CHECK(*status == 0);
+    CHECK(collector.wait_for("ok\n"));
+  }
+  void second_attempt_succeeds() {
+    target = std::make_unique<Host>(collector.write_end());
+    move();
+    INFO(outcome.text);
+    REQUIRE(outcome.moved);
+    REQUIRE(received.ok());
+    finishes_on(*target);
+  }
+};
+
+void check_fault(bool at_source, Fault where, Act act, End end) {
+  Attempt attempt;
+  (at_source ? attempt.source : attempt.target)->arm(where, act);
+  attempt.move();
+  INFO("fault " << static_cast<int>(where) << " act " << static_cast<int>(act));
+  INFO("source: " << attempt.outcome.text);
+  INFO("target: " << (attempt.received ? "received" : attempt.received.error().text));
+  if (end == End::lives_on) {
+    CHECK_FALSE(attempt.outcome.moved);
+    CHECK(attempt.copies() == 1);
+    CHECK(attempt.source->guests().size() == 1);
+    attempt.second_attempt_succeeds();
+    return;
+  }
+  // What it was depends on who was faster; never are there two.
+  ::usleep(200000);
+  const size_t copies = attempt.copies();
+  CHECK(copies <= 1);
+  if (copies == 0) {
+    CHECK_FALSE((attempt.outcome.moved && attempt.received.ok() && attempt.target->alive()));
+  } else if (attempt.source->alive() && attempt.source->guests().size() == 1) {
+    attempt.second_attempt_succeeds();
+  } else {
+    attempt.finishes_on(*attempt.target);
+  }
+}
+
+}  // namespace
+
+TEST_CASE("the source fails before the image is out") {
+  for (Fault where : {Fault::check, Fault::seized, Fault::captured, Fault::image_sending})
+    check_fault(true, where, Act::error, End::lives_on);
+}
+
+TEST_CASE("the source fails when the target may have committed") {
+  check_fault(true, Fault::image_sent, Act::error, End::may_be_lost);
+}
+
+TEST_CASE("the source fails while it pushes") {
+  for (Fault where : {Fault::told_running, Fault::push})
+    check_fault(true, where, Act::error, End::may_be_lost);
+}
+
+TEST_CASE("the source dies") {
+  for (Fault where : {Fault::check, Fault::seized, Fault::captured, Fault::image_sending,
+                      Fault::image_sent, Fault::told_running, Fault::push})
+    check_fault(true, where, Act::die, End::may_be_lost);
+}
+
+TEST_CASE("the target fails before the commit") {
+  for (Fault where : {Fault::connected, Fault::prepared, Fault::image_received, Fault::adopted,
+                      Fault::space, Fault::threads, Fault::restored})
+    check_fault(false, where, Act::error, End::lives_on);
+}
+
+TEST_CASE("the target dies before the commit") {
+  for (Fault where : {Fault::connected, Fault::prepared, Fault::image_received, Fault::adopted,
+                      Fault::space, Fault::threads, Fault::restored})
+    check_fault(false, where, Act::die, End::lives_on);
+}
+
+TEST_CASE("the target fails or dies after the commit") {
+  for (Fault where : {Fault::committed, Fault::running, Fault::pull})
+    for (Act act : {Act::error, Act::die}) check_fault(false, where, act, End::may_be_lost);
+}

@@ -1,0 +1,141 @@
+#include "migrate/image.h"
+
+#include <cstring>
+#include <random>
+
+#include <catch2/catch.hpp>
+
+using namespace hob;
+using namespace hob::migrate;
+
+namespace {
+
+Image sample(Bytes& pages) {
+  Image image;
+  image.tree = {{2, 0, 2, 2, 1, 0, 0}, {7, 2, 2, 2, 1, 0, 0}, {9, 2, 9, 2, 0, 1, 256}};
+  pages.assign(2 * kPage, std::byte{42});
+  for (pid_t pid : {2, 7}) {
+    ProcessImage& p = image.processes.emplace_back();
+    p.pid = pid;
+    p.threads.resize(pid == 2 ? 3 : 1);
+    for (size_t i = 0; i < p.threads.size(); i++) {
+      p.threads[i].tid = pid + static_cast<pid_t>(i);
+      p.threads[i].name = "thread";
+      p.threads[i].extended_state.resize(832);
+      p.threads[i].pending.resize(i);
+    }
+    p.files = {{"/bin/program", 1000, 5}};
+    p.mappings = {{{0x1000, 0x3000}, MappingKind::file, 5, 0, 0, 0},
+                  {{0x10000, 0x20000}, MappingKind::anonymous, 3, 0, 0, 0}};
+    p.directory = "/";
+    p.descriptors = {{0, 0, 0}, {5, 1, 1}};
+    p.auxv.resize(32);
+    p.limits.resize(16);
+    p.timers.resize(1);
+  }
+  image.processes[0].pages = {0x2000, 0x11000};
+  image.processes[0].page_bytes = pages;
+  image.descriptions.resize(2);
+  image.descriptions[0].path = "/tmp/x";
+  image.descriptions[1].kind = DescriptionKind::pipe_read;
+  image.pipes.resize(1);
+  image.pipes[0].content.resize(100);
+  image.input.resize(10);
+  image.hook_bytes = "hook";
+  image.monotonic = 123;
+  return image;
+}
+
+}  // namespace
+
+TEST_CASE("an image comes back as it was") {
+  Bytes pages;
+  const Image image = sample(pages);
+  const Bytes bytes = encode_whole(image);
+  auto decoded = decode_image(bytes);
+  REQUIRE(decoded.ok());
+  CHECK(decoded->tree == image.tree);
+  CHECK(encode_whole(*decoded) == bytes);  // all of it, then
+  CHECK(std::memcmp(decoded->processes[0].page_bytes.data(), pages.data(), pages.size()) == 0);
+}
+
+TEST_CASE("an announcement comes back as it was") {
+  Bytes pages;
+  Announcement a;
+  a.tree = sample(pages).tree;
+  a.platform.vdso.resize(8192);
+  a.platform.state_size = 11008;
+  auto decoded = decode_announcement(encode(a));
+  REQUIRE(decoded.ok());
+  CHECK(decoded->tree == a.tree);
+  CHECK(decoded->platform.state_size == 11008);
+}
+
+TEST_CASE("every truncation of an image is an error") {
+  Bytes pages;
+  const Bytes bytes = encode_whole(sample(pages));
+  for (size_t size = 0; size < bytes.size(); size += size < 4000 ? 1 : 37) {
+    auto decoded = decode_image(std::span(bytes).first(size));
+    REQUIRE_FALSE(decoded.ok());
+  }
+}
+
+TEST_CASE("a longer image is an error") {
+  Bytes pages;
+  Bytes bytes = encode_whole(sample(pages));
+  bytes.push_back({});
+  CHECK_FALSE(decode_image(bytes).ok());
+}
+
+TEST_CASE("flipped bits are an error or another valid image, never more") {
+  Bytes pages;
+  const Bytes good = encode_whole(sample(pages));
+  std::mt19937 random(1);
+  size_t accepted = 0;
+  for (int i = 0; i < 20000; i++) {
+    Bytes bytes = good;
+    for (unsigned n = 1 + random() % 4; n-- > 0;)
+      bytes[random() % 3000] ^= static_cast<std::byte>(1u << random() % 8);
+    auto decoded = decode_image(bytes);
+    if (!decoded) continue;
+    accepted++;
+    CHECK(encode_whole(*decoded) == bytes);
+  }
+  CHECK(accepted > 0);
+}
+
+TEST_CASE("an image whose parts do not fit together is an error") {
+  Bytes pages;
+  auto refused = [&](auto&& damage) {
+    Image image = sample(pages);
+    damage(image);
+    auto decoded = decode_image(encode_whole(image));
+    return !decoded.ok() && decoded.error().code == EBADMSG;
+  };
+  CHECK_FALSE(refused([](Image&) {}));
+  CHECK(refused([](Image& i) { i.tree[1].pid = 2; }));
+  CHECK(refused([](Image& i) { i.tree[1].parent = 77; }));
+  CHECK(refused([](Image& i) { i.tree[0].zombie = 1; }));
+  CHECK(refused([](Image& i) { i.tree.clear(); }));
+  CHECK(refused([](Image& i) { i.processes.pop_back(); }));
+  CHECK(refused([](Image& i) { i.processes[0].threads.clear(); }));
+  CHECK(refused([](Image& i) { i.processes[0].threads[1].tid = 7; }));
+  CHECK(refused([](Image& i) { i.processes[0].threads[1].name = "sixteen letters!"; }));
+  CHECK(refused([](Image& i) { i.processes[0].threads[0].extended_state.clear(); }));
+  CHECK(refused([](Image& i) { i.processes[0].mappings[0].file = 1; }));
+  CHECK(refused([](Image& i) { i.processes[0].mappings[1].range.start = 0x2000; }));
+  CHECK(refused([](Image& i) { i.processes[0].mappings[1].range.end = 0x20001; }));
+  CHECK(refused([](Image& i) { i.processes[0].mappings[1].range.end = 0x800000000000; }));
+  CHECK(refused([](Image& i) { i.processes[0].mappings[1].shared = 1; }));
+  CHECK(refused([](Image& i) { i.processes[0].executable = 3; }));
+  CHECK(refused([](Image& i) { i.processes[0].files[0].path = "bin/program"; }));
+  CHECK(refused([](Image& i) { i.processes[0].directory = ""; }));
+  CHECK(refused([](Image& i) { i.processes[0].pages[1] = 0x30000; }));
+  CHECK(refused([](Image& i) { i.processes[0].pages = {0x11000, 0x2000}; }));
+  CHECK(refused([](Image& i) { i.processes[0].pages.pop_back(); }));
+  CHECK(refused([](Image& i) { i.processes[0].descriptors[1].number = 0; }));
+  CHECK(refused([](Image& i) { i.processes[0].descriptors[1].description = 2; }));
+  CHECK(refused([](Image& i) { i.descriptions[1].pipe = 1; }));
+  CHECK(refused([](Image& i) { i.descriptions[0].path = std::string("/a\0b", 4); }));
+  CHECK(refused([](Image& i) { i.processes[0].limits.resize(17); }));
+}

@@ -1,0 +1,31 @@
+/* Holds one thing that cannot be moved, and goes on with it. */
+#include "victim.h"
+#include <fcntl.h>
+#include <sys/file.h>
+#include <sys/inotify.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+int main(int argc, char** argv) {
+  const char* what = argc > 1 ? argv[1] : "";
+  int fd = -1;
+  char path[] = "/tmp/victim.XXXXXX";
+  if (!strcmp(what, "socket")) fd = socket(AF_INET, SOCK_STREAM, 0);
+  if (!strcmp(what, "inotify")) fd = inotify_init();
+  if (!strcmp(what, "memfd")) fd = memfd_create("m", 0);
+  if (!strcmp(what, "deleted")) { fd = mkstemp(path); unlink(path); }
+  if (!strcmp(what, "lock")) { fd = mkstemp(path); EXPECT(!flock(fd, LOCK_EX)); }
+  char* shared = MAP_FAILED;
+  if (!strcmp(what, "shared")) {
+    shared = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    EXPECT(shared != MAP_FAILED);
+    shared[0] = 's';
+  } else {
+    EXPECT(fd == 3);
+  }
+  ready();
+  wait_for_go();
+  if (shared != MAP_FAILED) EXPECT(shared[0] == 's');
+  else EXPECT(fcntl(fd, F_GETFD) >= 0);
+  if (!strcmp(what, "lock")) unlink(path);
+  return ok();
+}
