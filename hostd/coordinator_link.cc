@@ -219,6 +219,13 @@ void CoordinatorLink::on_message(wire::Message message) {
     pending_.erase(it);
     return wish.granted(std::move(grant));
   }
+  if (envelope.failure().kind() == pb::Failure::STALE) {
+    // It has been restarted and does not know us yet. The wish stays, and is sent again after its Welcome.
+    if (!std::exchange(connected_, false)) return;
+    ++session_;
+    timer_.reset();
+    return greet();
+  }
   Wish wish = std::move(it->second.wish);
   pending_.erase(it);
   wish.failed(envelope.failure());

@@ -9,8 +9,9 @@ cell() { "$ROOT/scripts/cell" "$@"; }
 on() { cell exec "$@"; }
 # For use with `&`: becomes the command, so that $! is its process.
 start_on() { exec "$ROOT/scripts/cell" exec "$@"; }
+exec 9>&2 # where failures go, whatever a test does with its stderr
 fail() {
-  printf 'FAIL: %s\n' "$*" >&2
+  printf 'FAIL: %s\n' "$*" >&9
   exit 1
 }
 skip() {
@@ -40,7 +41,12 @@ soon() {
 
 # json PYTHON: an expression over `it`, the JSON document on stdin.
 json() { python3 -c "import json, sys; it = json.load(sys.stdin); print($1)"; }
-state_of() { on h0 remote hosts --json </dev/null | json "next((h['state'] for h in it['hosts'] if h['name'] == '$1'), '')"; }
+# Nothing while the coordinator is away.
+state_of() {
+  local hosts
+  hosts=$(on h0 remote hosts --json </dev/null 2>/dev/null) || return 0
+  json "next((h['state'] for h in it['hosts'] if h['name'] == '$1'), '')" <<<"$hosts"
+}
 is_idle() { [[ $(state_of "$1") == IDLE ]]; }
 
 # up N [OPTION...]: a cell whose hosts, h0 excepted, are idle. h0's owner is there: jobs go elsewhere.
@@ -56,10 +62,13 @@ is_at() { [[ $(job host) == "$1" && $(job state) == running ]]; }
 is_away() { [[ -n $(job host) && $(job host) != h0 && $(job state) == running ]]; }
 state_is() { [[ $(job state) == "$1" ]]; }
 
-# traces HOST: what guests could leave there; the same before and after, if they leave nothing.
+# traces HOST: what guests could leave there; the same before and after, if they leave nothing. Its owner
+# is made present, because an idle host keeps starters ready for guests to come.
 traces() {
   local group
   group=$(cell cgroup "$1")
+  cell touch "$1"
+  sleep 0.2
   echo "processes:" && find "$group" -name cgroup.procs -exec cat {} + | while read -r pid; do cat "/proc/$pid/comm" 2>/dev/null || true; done | sort
   echo "groups:" && find "$group" -mindepth 2 -type d | sort
   # shellcheck disable=SC2016  # awk expands it
