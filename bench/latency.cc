@@ -9,7 +9,7 @@
 //   bench_latency freeze NAME SAMPLES (INPUT CGROUP)...
 //       INPUT is the file: source of an owner, CGROUP a cgroup-v2 directory in which guests run.
 //       Presses a key (touches the file), reads the guest's cgroup.events until it says "frozen 1",
-//       waits until the guest runs again, takes the next pair: NAME_p50 and NAME_p99 in ms.
+//       waits until the guest runs again, takes the next pair: NAME_p50_ms and NAME_p99_ms.
 //   bench_latency guest THREADS sleep|busy
 //       A guest for `freeze`.
 //
@@ -215,7 +215,7 @@ Result<void> measure_freeze(const Words& words) {
     }
     samples.add(Clock::now() - pressed);
   }
-  std::printf("%s_p50 %.3f\n%s_p99 %.3f\n", words[0].c_str(), samples.percentile_ms(50),
+  std::printf("%s_p50_ms %.3f\n%s_p99_ms %.3f\n", words[0].c_str(), samples.percentile_ms(50),
               words[0].c_str(), samples.percentile_ms(99));
   return {};
 }
