@@ -313,6 +313,7 @@ void Guests::depart(const GuestPtr& guest, wire::Message message) {
   // Frozen by us before the engine begins, so that there is no moment at which the owner's return would
   // have to freeze a guest in the engine's hands.
   freeze(*guest);
+  hasten(*guest);
   guest->lead = Clock::now() - guest->frozen_at;
   guest->channel->send(std::move(message));
 }
@@ -329,7 +330,7 @@ void Guests::on_starter_message(const GuestPtr& guest, wire::Message message) {
     guest->replies.erase(it);
     if (envelope.has_started()) {
       guest->phase = Phase::running;
-      open_freeze_file(*guest);
+      open_group(*guest);
       if (foreign(*guest) && owner_present_) freeze(*guest), send_home(guest);
     } else if (envelope.has_failure()) {
       guest->phase = Phase::done;
@@ -350,7 +351,7 @@ void Guests::on_starter_message(const GuestPtr& guest, wire::Message message) {
     case pb::Envelope::kSettle: return ask_home(guest, std::move(envelope));
     case pb::Envelope::kArrived:
       guest->phase = Phase::running;
-      open_freeze_file(*guest);
+      open_group(*guest);
       if (foreign(*guest) && owner_present_) freeze(*guest), send_home(guest);
       break;
     case pb::Envelope::kDeparted:
@@ -411,6 +412,7 @@ void Guests::on_hello(const GuestPtr& guest, const pb::StarterHello& hello) {
   }
   log::info("job {} of {}: taken over from an earlier hostd", guest->job, guest->home);
   if (guest->phase == Phase::running) {
+    open_group(*guest);
     if (foreign(*guest) && owner_present_) {
       freeze(*guest);
       send_home(guest);
@@ -444,38 +446,43 @@ void Guests::on_departed(const GuestPtr& guest, pb::Departed& departed) {
 
 void Guests::set_admission(Admission admission) { admission_ = std::move(admission); }
 
-void Guests::open_freeze_file(Guest& guest) {
-  const Result<std::string> root = migrate::Cgroup::root();
-  Result<Fd> file = root.ok() ? open_file(*root + guest.cgroup + "/cgroup.freeze", O_WRONLY)
-                              : Result<Fd>(root.error());
-  if (file.ok()) {
-    guest.freeze_file = std::move(*file);
+void Guests::open_group(Guest& guest) {
+  Result<migrate::Cgroup> group = migrate::Cgroup::open(guest.cgroup);
+  if (group.ok()) {
+    guest.group.emplace(std::move(*group));
   } else {
-    log::error("job {}: {}", guest.job, file.error().text);
+    log::error("job {}: {}", guest.job, group.error().text);
   }
 }
 
 void Guests::freeze(Guest& guest) {
   if (guest.frozen) return;
-  const bool written = guest.freeze_file && ::pwrite(guest.freeze_file.get(), "1", 1, 0) == 1;
-  if (!written) {
-    auto cgroup = migrate::Cgroup::open(guest.cgroup);
-    const Result<void> frozen = cgroup.ok() ? cgroup->freeze() : Result<void>(cgroup.error());
-    if (!frozen.ok()) {
-      // Fail closed: what cannot be frozen may not stay.
-      log::error("job {}: {}; killed, because it cannot be frozen", guest.job, frozen.error().text);
-      ::kill(guest.starter, SIGKILL);
-      return;
-    }
+  const Result<void> frozen =
+      guest.group ? guest.group->freeze() : Result<void>(Error{"its cgroup is not known"});
+  if (!frozen.ok()) {
+    // Fail closed: what cannot be frozen may not stay.
+    log::error("job {}: {}; killed, because it cannot be frozen", guest.job, frozen.error().text);
+    ::kill(guest.starter, SIGKILL);
+    return;
   }
   guest.frozen = true;
   guest.frozen_at = Clock::now();
   guest.frozen_wall_ns = wall_ns();
 }
 
+void Guests::hasten(const Guest& guest) {
+  if (!guest.frozen || !guest.group) return;
+  const Result<bool> stopped = guest.group->frozen();
+  if (stopped.ok() && *stopped) return;
+  if (Result<void> hastened = migrate::hasten_stop(*guest.group); !hastened.ok())
+    log::warning("job {}: {}", guest.job, hastened.error().text);
+}
+
 void Guests::thaw(Guest& guest) {
-  auto cgroup = migrate::Cgroup::open(guest.cgroup);
-  const Result<void> thawed = cgroup.ok() ? cgroup->thaw() : Result<void>(cgroup.error());
+  Result<void> thawed;
+  if (guest.group && foreign(guest)) thawed = migrate::lower_priority(*guest.group);
+  if (!thawed.ok()) log::warning("job {}: {}", guest.job, thawed.error().text);
+  thawed = guest.group ? guest.group->thaw() : Result<void>(Error{"its cgroup is not known"});
   if (!thawed.ok()) log::error("job {}: {}", guest.job, thawed.error().text);
   guest.frozen = false;
 }
@@ -485,6 +492,8 @@ void Guests::owner_returned(const std::string& reason) {
   // All are stopped before the first message is sent.
   for (const GuestPtr& guest : guests_)
     if (guest->phase == Phase::running && foreign(*guest)) freeze(*guest);
+  for (const GuestPtr& guest : guests_)
+    if (guest->phase == Phase::running && foreign(*guest)) hasten(*guest);
   for (const GuestPtr& guest : std::vector(guests_)) {
     if (guest->phase != Phase::running && guest->phase != Phase::leaving) continue;
     if (!foreign(*guest)) continue;

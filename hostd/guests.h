@@ -3,6 +3,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -10,6 +11,7 @@
 #include "hostd/admission.h"
 #include "hostd/post.h"
 #include "migrate/cgroup.h"
+#include "migrate/program.h"
 #include "wire/stream.h"
 
 namespace hob::hostd {
@@ -74,7 +76,7 @@ class Guests {
     EventLoop::Handle unused_limit;
     pid_t starter = 0;
     std::string cgroup;
-    Fd freeze_file;  // cgroup.freeze, held open: freezing is one write
+    std::optional<migrate::Cgroup> group;  // held open from the start: freezing looks nothing up
     std::unique_ptr<wire::StreamChannel> channel;
     EventLoop::Handle exit_watch, channel_limit;
     Fd pidfd;
@@ -105,8 +107,9 @@ class Guests {
   void ask_home(const GuestPtr& guest, pb::Envelope envelope);
   void begin(const std::string& from, wire::Message& message, const Post::Reply& reply);
   void depart(const GuestPtr& guest, wire::Message message);
-  void open_freeze_file(Guest& guest);
+  void open_group(Guest& guest);
   void freeze(Guest& guest);
+  void hasten(const Guest& guest);
   void thaw(Guest& guest);
   void send_home(const GuestPtr& guest);
   void kill(const GuestPtr& guest);

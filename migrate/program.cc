@@ -359,6 +359,14 @@ Result<pid_t> start(Sandbox& sandbox, const Program& program, Stdio stdio) {
   return pid;
 }
 
+Result<void> hasten_stop(const Cgroup& cgroup) {
+  const sched_param lowest{1};
+  for (pid_t thread : TRY(cgroup.threads()))
+    if (::sched_setscheduler(thread, SCHED_FIFO, &lowest) < 0 && errno != ESRCH)
+      return Error::sys("raise the priority of", "thread " + std::to_string(thread));
+  return {};
+}
+
 Result<void> lower_priority(const Cgroup& cgroup) {
   for (pid_t thread : TRY(cgroup.threads())) {
     const bool lowered =

@@ -59,6 +59,12 @@ Result<pid_t> start(Sandbox& sandbox, const Program& program, Stdio stdio);
 /// ones. Threads that begin meanwhile inherit it from theirs.
 Result<void> lower_priority(const Cgroup& cgroup);
 
+/// For a guest whose cgroup has just been told to freeze: lets its threads reach their stop before anything
+/// else runs (SCHED_FIFO). As foreign threads (SCHED_IDLE) they would get a processor for that last step
+/// only when nobody else wants one, and count as frozen no sooner; a frozen thread runs no more of its
+/// own code, so the priority cannot be misused. Undone by lower_priority() before a thaw.
+Result<void> hasten_stop(const Cgroup& cgroup);
+
 /// Gives up root for good in the calling thread, as every guest thread must have: bounding set,
 /// groups, gid, uid, capabilities, no_new_privs, seccomp. Async-signal-safe; returns 0 or an errno
 /// (EPERM for uid or gid 0).
