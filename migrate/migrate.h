@@ -42,6 +42,9 @@ struct Guest {
   Sandbox* sandbox = nullptr;
   Credentials user;
   std::vector<External> externals;
+  /// Target: true where the guest is a guest, false at home. It then yields to everything else on the
+  /// host, as programs started by start() do.
+  bool lowest_priority = false;
 };
 
 /// Something in the tree that cannot be moved: "fd 7 of process 12 (python3): io_uring instance".

@@ -1,7 +1,9 @@
 #include "migrate/restore.h"
 
 #include <fcntl.h>
+#include <linux/ioprio.h>
 #include <linux/userfaultfd.h>
+#include <sched.h>
 #include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -301,7 +303,31 @@ Result<void> Restoration::set_registers() {
   return {};
 }
 
+namespace {
+
+// The last moment: before, the engine itself would wait for a process that yields to everybody.
+// What fails here costs the owner some comfort, not the guest its life, and the copy is the live
+// one already.
+void yield_to_others(const Making& m) {
+  const sched_param none = {};
+  bool done = true;
+  for (const Tracee& thread : m.threads) {
+    const pid_t tid = thread.tid().value;
+    done = ::sched_setscheduler(tid, SCHED_IDLE, &none) == 0 && done;
+    done = ::syscall(SYS_ioprio_set, IOPRIO_WHO_PROCESS, tid,
+                     IOPRIO_PRIO_VALUE(IOPRIO_CLASS_IDLE, 0)) == 0 &&
+           done;
+  }
+  if (!done) log::warning("lower the priority of process {}: {}", m.pid.value, ::strerror(errno));
+  if (auto set = write_control(proc::path(m.pid, "oom_score_adj"), "1000"); !set)
+    log::warning("{}", set.error().text);
+}
+
+}  // namespace
+
 void Restoration::resume() {
+  if (state_->guest.lowest_priority)
+    for (const Making& m : state_->makings) yield_to_others(m);
   state_->resumed = true;
   for (Making& m : state_->makings)
     for (const Tracee& thread : m.threads) state_->pinned->free(thread.tid());

@@ -65,7 +65,7 @@ TEST_CASE("sh moves, with its loop and its arithmetic") {
 TEST_CASE("a pipeline of four moves, no line lost") {
   NEED("/usr/bin/awk");
   same_as_at_rest({"/bin/sh", "-c",
-                   "seq 1 2000000 | sed 's/7/seven/' | awk '{ n += length($0) } END { print n, NR "
+                   "seq 1 1000000 | sed 's/7/seven/' | awk '{ n += length($0) } END { print n, NR "
                    "}' | cat; read x; echo $x"},
                   in_the_middle(60, 3));
 }
