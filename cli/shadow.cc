@@ -161,6 +161,7 @@ void Shadow::on_started(const pb::Started& started) {
   if (started_) {
     // The job runs at a new place. What was under way to the old one may not have arrived.
     sender_.rewind();
+    acknowledge_again();
     return send_input();
   }
   started_ = true;

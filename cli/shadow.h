@@ -71,6 +71,8 @@ class Shadow {
   Sink& sink_of(pb::Stream stream);
   void write_output(Sink& sink);
   void acknowledge(Sink& sink);
+  /// Tells the job's new place what has arrived, in case the old one took the news with it.
+  void acknowledge_again();
   bool output_written() const;
 
   // signals and terminal

@@ -103,6 +103,8 @@ void Shadow::on_data(const pb::Data& data, std::string_view bytes) {
   if (data.stream() != pb::STDOUT && data.stream() != pb::STDERR) return;
   if (bytes.empty() && !data.end()) return;
   Sink& sink = sink_of(data.stream());
+  // Bytes that came before: their sender has not heard that they did, and may wait for that.
+  if (data.offset() < sink.receiver.offset()) sink.acked = data.offset();
   if (auto taken = sink.receiver.receive(data.offset(), bytes, data.end()); !taken.ok())
     return fail(fmt::format("job {}: {}", job_, taken.error().text));
   write_output(sink);
@@ -140,6 +142,12 @@ void Shadow::acknowledge(Sink& sink) {
   };
   if (offset - sink.acked >= kAckAfter || sink.receiver.closed()) return now();
   if (offset > sink.acked && !sink.ack_timer) sink.ack_timer = loop_.after(kAckDelay, now);
+}
+
+void Shadow::acknowledge_again() {
+  for (std::optional<Sink>* sink : {&out_, &err_})
+    if (*sink)
+      send(ack_of(job_, (*sink)->stream, (*sink)->receiver.offset(), (*sink)->receiver.closed()));
 }
 
 bool Shadow::output_written() const {

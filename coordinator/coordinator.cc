@@ -101,8 +101,9 @@ void Coordinator::on_message(const std::string& peer, const wire::Server::Connec
   host.id = row->id;
   host.seen = Clock::now();
   if (envelope.has_hello()) return on_hello(peer, connection, envelope);
-  if (host.connection.empty() || host.down)
-    // It knows a coordinator that knew it: this one has been restarted, or has given it up.
+  if (host.connection != connection || host.down)
+    // It knows a coordinator that knew it: this one has been restarted, has given it up, or would speak to
+    // a connection that is gone.
     return server_->answer(connection, envelope,
                            wire::failure(pb::Failure::STALE, "the coordinator wants a Hello first"));
   switch (envelope.body_case()) {
@@ -118,7 +119,7 @@ void Coordinator::on_message(const std::string& peer, const wire::Server::Connec
       return apply(pool_.release(id, Clock::now()));
     }
     case pb::Envelope::kJobReport: return on_job_report(peer, envelope.job_report());
-    case pb::Envelope::kMoveReport: return on_move_report(envelope.move_report());
+    case pb::Envelope::kMoveReport: return on_move_report(peer, envelope.move_report());
     case pb::Envelope::kListHosts: return on_list_hosts(connection, envelope);
     case pb::Envelope::kListJobs:
       return server_->answer(connection, envelope, list_jobs(envelope.list_jobs()));
@@ -149,10 +150,29 @@ void Coordinator::on_hello(const std::string& peer, const wire::Server::Connecti
   const pb::Hello& hello = request.hello();
   Host& host = hosts_[peer];
   host.connection = connection;
+  // What it asked for before, it asks for again.
+  for (const auto& [id, asked] : std::map(asked_)) {
+    if (asked.home != peer) continue;
+    asked_.erase(id);
+    asked_by_.erase({peer, asked.number});
+    apply(pool_.cancel(id, Clock::now()));
+  }
+  const bool elsewhere = registry_->find(peer)->endpoint != hello.endpoint();
   if (Result<void> moved = registry_->move(peer, hello.endpoint()); !moved.ok())
     log::error("host {}: {}", peer, moved.error().text);
   if (host.grant_key.empty()) host.grant_key = wire::random_bytes(32);
   if (std::exchange(host.down, false)) log::info("host {} is here", peer);
+  pb::Envelope envelope;
+  pb::Welcome* welcome = envelope.mutable_welcome();
+  welcome->set_grant_key(host.grant_key);
+  welcome->set_heartbeat_ns(
+      static_cast<uint64_t>(duration_cast<nanoseconds>(config_.heartbeat_interval).count()));
+  *welcome->mutable_directory() = registry_->directory();
+  welcome->set_epoch(ledger_.epoch());
+  // Before anything follows from it: grants are sealed with this key.
+  server_->answer(connection, request, std::move(envelope));
+  if (elsewhere) broadcast_directory();
+
   on_report(peer, hello.report());
 
   std::vector<Lease> held;
@@ -162,15 +182,6 @@ void Coordinator::on_hello(const std::string& peer, const wire::Server::Connecti
     held.push_back({LeaseId{lease.lease()}, on->id, {host.id, user_number(lease.user()), 0}, {}, false});
   }
   apply(pool_.restore(host.id, held, Clock::now()));
-
-  pb::Envelope envelope;
-  pb::Welcome* welcome = envelope.mutable_welcome();
-  welcome->set_grant_key(host.grant_key);
-  welcome->set_heartbeat_ns(
-      static_cast<uint64_t>(duration_cast<nanoseconds>(config_.heartbeat_interval).count()));
-  *welcome->mutable_directory() = registry_->directory();
-  welcome->set_epoch(ledger_.epoch());
-  server_->answer(connection, request, std::move(envelope));
 }
 
 void Coordinator::on_report(const std::string& peer, const pb::HostReport& report) {

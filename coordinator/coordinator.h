@@ -66,7 +66,7 @@ class Coordinator {
   void on_select(const std::string& peer, const pb::Envelope& request);
   void on_withdraw(const std::string& peer, const pb::Withdraw& withdraw);
   void on_job_report(const std::string& peer, const pb::JobReport& report);
-  void on_move_report(const pb::MoveReport& report);
+  void on_move_report(const std::string& peer, const pb::MoveReport& report);
   void on_list_hosts(const wire::Server::Connection& connection, const pb::Envelope& request);
   void answer_hosts(HostQuery& query);
   pb::Envelope list_jobs(const pb::ListJobs& request);

@@ -15,6 +15,15 @@ namespace {
 constexpr auto kFreshReports = milliseconds(300);
 constexpr auto kInvitationValid = hours(24);
 
+/// Text of a host, for people: enough for a sentence, too little to fill the ledger.
+std::string shortened(const std::string& text) { return text.substr(0, 400); }
+
+/// Jobs are numbered by their homes: "h0.17".
+bool belongs_to(const std::string& job, const std::string& home) {
+  return job.size() <= 100 && job.starts_with(home + ".") &&
+         job.find_first_not_of("0123456789", home.size() + 1) == std::string::npos;
+}
+
 WallTime wall_time(uint64_t ns) {
   return WallTime(std::chrono::duration_cast<WallClock::duration>(
       nanoseconds(static_cast<int64_t>(std::min<uint64_t>(ns, 1ull << 62)))));
@@ -53,16 +62,18 @@ pb::JobReport::State to_wire(JobState state) {
 }  // namespace
 
 void Coordinator::on_job_report(const std::string& peer, const pb::JobReport& report) {
+  if (!belongs_to(report.job(), peer))
+    return log::warning("host {} reported on a job that is not its own", peer);
   JobRow row;
   row.id = report.job();
   row.home = hosts_[peer].id;
-  row.user = report.user();
+  row.user = shortened(report.user());
   row.uid = report.uid();
-  row.command = report.command();
+  row.command = shortened(report.command());
   row.state = state_of(report.state());
   if (const HostRow* host = registry_->find(report.host())) row.host = host->id;
   if (report.state() == pb::JobReport::DONE) row.exit_status = report.exit_status();
-  row.text = report.text();
+  row.text = shortened(report.text());
   const WallTime at = wall_time(report.wall_ns());
   row.submitted = at;
   if (report.state() == pb::JobReport::RUNNING) row.started = at;
@@ -70,7 +81,9 @@ void Coordinator::on_job_report(const std::string& peer, const pb::JobReport& re
   record(std::move(row));
 }
 
-void Coordinator::on_move_report(const pb::MoveReport& report) {
+void Coordinator::on_move_report(const std::string& peer, const pb::MoveReport& report) {
+  if (!belongs_to(report.job(), peer))
+    return log::warning("host {} reported on a job that is not its own", peer);
   const HostRow* from = registry_->find(report.from());
   const HostRow* to = registry_->find(report.to());
   if (from == nullptr || to == nullptr) return;  // a host was removed meanwhile
@@ -78,7 +91,7 @@ void Coordinator::on_move_report(const pb::MoveReport& report) {
   const auto duration = [](uint64_t ns) {
     return nanoseconds(static_cast<int64_t>(std::min<uint64_t>(ns, 1ull << 62)));
   };
-  record(MoveRow{report.job(), from->id, to->id, report.reason(), report.moved(), report.text(),
+  record(MoveRow{report.job(), from->id, to->id, shortened(report.reason()), report.moved(), shortened(report.text()),
                  duration(figures.freeze_ns()), duration(figures.push_ns()),
                  duration(figures.clean_ns()), figures.pages_moved(), figures.pages_demanded(),
                  figures.image_bytes(), figures.threads(), figures.processes(),
@@ -112,6 +125,8 @@ void Coordinator::answer_hosts(HostQuery& query) {
     status->set_name(name);
     status->set_endpoint(row.endpoint);
     *status->mutable_report() = host.report;
+    status->mutable_report()->set_reason(shortened(host.report.reason()));
+    status->mutable_report()->clear_cpu_features();
     status->set_granted(pool_.grants_on(row.id));
     if (host.seen != Time{}) status->set_seen_ns(count_ns(Clock::now() - host.seen));
     if (host.down) {

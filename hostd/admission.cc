@@ -23,11 +23,19 @@ std::optional<Admission::Refusal> Admission::refuse(const std::string& home,
   if (guests >= slots) return Refusal{pb::Failure::STALE, "all slots are taken"};
   if (!import_all && std::find(import.begin(), import.end(), home) == import.end())
     return Refusal{pb::Failure::STALE, fmt::format("this host takes no jobs of {}", home)};
-  if (identity.uid() == 0 || identity.gid() == 0 || identity.uid() < min_uid)
+  const uint32_t lowest = std::max(min_uid, 1u);
+  if (identity.uid() < lowest || identity.gid() < lowest)
     return Refusal{pb::Failure::NOT_PERMITTED,
-                   fmt::format("user id {} may not run here (owner.min_uid is {})", identity.uid(),
-                               min_uid)};
+                   fmt::format("user id {} with group id {} may not run here (owner.min_uid is {})",
+                               identity.uid(), identity.gid(), min_uid)};
   return std::nullopt;
+}
+
+void Admission::confine_groups(pb::Identity& identity) const {
+  std::vector<uint32_t> kept;
+  for (uint32_t group : identity.groups())
+    if (group >= min_uid) kept.push_back(group);
+  identity.mutable_groups()->Assign(kept.begin(), kept.end());
 }
 
 }  // namespace hob::hostd

@@ -18,6 +18,10 @@ struct Admission {
   bool import_all = true;
   std::vector<std::string> import;  ///< homes, when not all
 
+  /// Home vouches for its users, not for this host's groups: supplementary groups below min_uid (disk,
+  /// docker, ...) are left out.
+  void confine_groups(pb::Identity& identity) const;
+
   /// Why not, or nothing. STALE: the grant is not (or no longer) worth anything here; home asks for
   /// another one.
   struct Refusal {

@@ -86,23 +86,24 @@ void CoordinatorLink::lost(const std::string& text) {
     // A call-back may withdraw its own or other wishes.
     std::vector<uint64_t> numbers;
     for (const auto& [number, pending] : pending_) numbers.push_back(number);
-    for (uint64_t number : numbers) {
-      auto it = pending_.find(number);
-      if (it == pending_.end()) continue;
-      if (it->second.select.no_wait()) {
-        Wish wish = std::move(it->second.wish);
-        pending_.erase(it);
-        pb::Failure failure;
-        failure.set_kind(pb::Failure::UNREACHABLE);
-        failure.set_text(trouble());
-        wish.failed(failure);
-      } else {
-        const auto waiting = it->second.wish.waiting;
-        waiting(trouble());
-      }
-    }
+    for (uint64_t number : numbers) tell_trouble(number);
   }
   timer_ = loop_.after(kHelloAgain, [this] { greet(); });
+}
+
+void CoordinatorLink::tell_trouble(uint64_t number) {
+  auto it = pending_.find(number);
+  if (it == pending_.end()) return;
+  if (!it->second.select.no_wait()) {
+    const auto waiting = it->second.wish.waiting;
+    return waiting(trouble());
+  }
+  Wish wish = std::move(it->second.wish);
+  pending_.erase(it);
+  pb::Failure failure;
+  failure.set_kind(pb::Failure::UNREACHABLE);
+  failure.set_text(trouble());
+  wish.failed(failure);
 }
 
 void CoordinatorLink::heartbeat() {
@@ -137,8 +138,7 @@ uint64_t CoordinatorLink::select(pb::Select select, Wish wish) {
     send_select(number);
   } else {
     loop_.defer([this, number] {
-      if (connected_ || !pending_.contains(number)) return;
-      lost(trouble_);
+      if (!connected_) tell_trouble(number);
     });
   }
   return number;

@@ -84,6 +84,7 @@ class CoordinatorLink {
   void lost(const std::string& text);
   void release(uint64_t lease);
   void send_select(uint64_t number);
+  void tell_trouble(uint64_t number);
 
   struct Pending {
     pb::Select select;

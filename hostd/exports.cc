@@ -153,6 +153,8 @@ void Exports::on_attach(const Shadow& shadow, const wire::PeerIdentity& who,
   to_shadow(e, {std::move(started), {}});
   pb::Envelope attach;
   *attach.mutable_attach() = request.attach();
+  e->stdout_seen = request.attach().stdout_offset();
+  e->stderr_seen = request.attach().stderr_offset();
   post_.send(e->record.site(), std::move(attach));
 }
 
@@ -171,7 +173,29 @@ void Exports::on_shadow_message(const Shadow& shadow, wire::Message message) {
                    static_cast<int>(envelope.body_case()));
       return;
   }
+  const bool must_arrive = envelope.has_signal() || envelope.has_window_size();
+  // The source's starter does not listen any more, the target's does not yet.
+  if (e->record.moving() && must_arrive) return e->held.push_back(std::move(message));
   post_.send(e->record.site(), std::move(message));
+}
+
+void Exports::send_held(const ExportPtr& e) {
+  for (wire::Message& message : std::exchange(e->held, {}))
+    post_.send(e->record.site(), std::move(message));
+}
+
+bool Exports::speaks_for(const Export& e, const std::string& host) const {
+  // During a move the old and the new site may both still have something to say.
+  return host == e.record.site() || (e.last_move && host == e.last_move->from);
+}
+
+void Exports::note_output(Export& e, const pb::Data& data, size_t size) {
+  uint64_t& seen = data.stream() == pb::STDERR ? e.stderr_seen : e.stdout_seen;
+  if (data.offset() <= seen) seen = std::max(seen, data.offset() + size);
+}
+
+bool Exports::all_seen(const Export& e, const pb::Exited& exited) const {
+  return e.stdout_seen >= exited.stdout_end() && e.stderr_seen >= exited.stderr_end();
 }
 
 void Exports::on_shadow_gone(const wire::StreamChannel* shadow) {
@@ -205,6 +229,8 @@ void Exports::look_for_host(const ExportPtr& e) {
   select.set_user(e->record.state().identity().user());
   select.set_host(run.host());
   select.add_exclude(post_.own_name());
+  if (run.host().empty())
+    for (const std::string& host : e->refused_by) select.add_exclude(host);
   select.set_no_wait(run.no_wait() && !run.or_local());
   std::weak_ptr<Export> weak = e;
   e->phase = Export::Phase::waiting;
@@ -287,11 +313,13 @@ void Exports::on_started(const ExportPtr& e, const std::string& host) {
 void Exports::on_start_answer(const ExportPtr& e, const std::string& host,
                               const pb::Envelope& answer) {
   if (answer.has_started()) return on_started(e, host);
+  if (e->phase != Export::Phase::starting) return;  // it has spoken for itself meanwhile
   const pb::Failure& failure = answer.failure();
   e->grant.reset();
   switch (failure.kind()) {
     case pb::Failure::STALE:
-      // Its owner came back, or another job was quicker. The next host, please.
+      // Its owner came back, or another job was quicker. Another host, please.
+      e->refused_by.push_back(host);
       if (++e->tries < kMostTries) return look_for_host(e);
       return fail(e, pb::Failure::NO_HOST, failure.text());
     case pb::Failure::UNREACHABLE: {
@@ -327,17 +355,21 @@ bool Exports::on_message(const std::string& from, wire::Message& message,
     case pb::Envelope::kData:
     case pb::Envelope::kAck: {
       ExportPtr e = begun(envelope.has_data() ? envelope.data().job() : envelope.ack().job());
-      if (!e) return false;
-      // During a move the old and the new site may both still have something to say.
+      if (!e || !speaks_for(*e, from)) return false;
       if (from == e->record.site()) e->site_heard = Clock::now();
+      if (envelope.has_data()) note_output(*e, envelope.data(), message.bulk.size());
       to_shadow(e, std::move(message));
       return true;
     }
     case pb::Envelope::kExited: {
       ExportPtr e = begun(envelope.exited().job());
+      if (e && from == e->record.site()) {
+        // Not answered while the shadow is away or output is missing: the starter will say it again.
+        if (!e->shadow || !all_seen(*e, envelope.exited())) return true;
+        on_exited(e, envelope.exited());
+      }
       // Unknown: it was told to end, and now has. Either way its starter may go.
       reply(done());
-      if (e && from == e->record.site()) on_exited(e, envelope.exited());
       return true;
     }
     case pb::Envelope::kEvictRequest: {
@@ -361,6 +393,9 @@ bool Exports::on_message(const std::string& from, wire::Message& message,
       pb::Envelope settled;
       settled.mutable_settled()->set_job(envelope.settle().job());
       // A job that has ended here cannot live there either.
+      const bool source = e && (from == e->record.site() ||
+                                (e->last_move && from == e->last_move->from));
+      if (e && !source) return stale();
       settled.mutable_settled()->set_committed(!e || e->record.settle(envelope.settle().attempt()));
       if (e) save(e);
       reply(std::move(settled));
@@ -376,6 +411,7 @@ bool Exports::on_message(const std::string& from, wire::Message& message,
         e->last_move->arrived = true;
         if (auto on_end = std::exchange(e->last_move->on_end, nullptr)) on_end(done());
       }
+      send_held(e);
       pb::Envelope started;
       started.mutable_started()->set_job(e->job());
       started.mutable_started()->set_host(from);
@@ -399,7 +435,8 @@ bool Exports::on_message(const std::string& from, wire::Message& message,
     }
     case pb::Envelope::kDeparted: {
       ExportPtr e = find(envelope.departed().job());
-      if (e) on_departed(e, envelope.departed());
+      if (e && (from == e->record.site() || (e->last_move && from == e->last_move->from)))
+        on_departed(e, envelope.departed());
       return true;
     }
     case pb::Envelope::kSuspended: {
@@ -418,16 +455,17 @@ bool Exports::on_message(const std::string& from, wire::Message& message,
       if (!e) return true;
       if (lost.attempt() == 0) {
         if (from == e->record.site()) lose(e, lost.text());
-      } else if (e->record.settle(lost.attempt())) {
+      } else if (from == e->record.site() && e->record.state().committed() == lost.attempt()) {
         lose(e, lost.text());
-      } else if (e->move && e->move->attempt == lost.attempt()) {
+      } else if (e->move && from == e->move->target && e->move->attempt == lost.attempt()) {
         give_up_move(e, lost.text());
       }
       return true;
     }
     case pb::Envelope::kWhereIs: {
       ExportPtr e = find(envelope.where_is().job());
-      const bool there = e && (e->phase != Export::Phase::running || e->record.site() == from ||
+      // Asked by this host itself: only the executing side knows, and it has answered if it could.
+      const bool there = e && from != post_.own_name() && (e->phase != Export::Phase::running || e->record.site() == from ||
                                e->move != nullptr || e->last_move != nullptr);
       if (!there) return false;
       reply(done());
@@ -447,7 +485,7 @@ void Exports::on_exited(const ExportPtr& e, const pb::Exited& exited) {
 
 void Exports::look_for_sites() {
   for (const auto& [job, e] : std::map(exports_)) {
-    if (e->phase != Export::Phase::running || e->record.site() == post_.own_name()) continue;
+    if (e->phase != Export::Phase::running || e->record.moving()) continue;
     const std::string site = e->record.site();
     const Duration silence = Clock::now() - e->site_heard;
     if (silence > kSilence && !e->site_silent) {
@@ -624,8 +662,11 @@ void Exports::give_up_move(const ExportPtr& e, const std::string& why) {
   envelope.mutable_abandon()->set_attempt(move->attempt);
   post_.send(move->target, std::move(envelope));
   log::warning("job {}: not moved from {} to {}: {}", e->job(), e->record.site(), move->target, why);
-  note(e, fmt::format("could not be moved from {} to {}: {}", e->record.site(), move->target, why));
+  if (std::exchange(e->trouble, why) != why)
+    note(e,
+         fmt::format("could not be moved from {} to {}: {}", e->record.site(), move->target, why));
   report_move(e, *move, false, why);
+  send_held(e);
   report(e, pb::JobReport::RUNNING);
   if (move->on_end)
     move->on_end(wire::failure(pb::Failure::INTERNAL,
@@ -653,6 +694,7 @@ void Exports::lose(const ExportPtr& e, const std::string& why) {
   const std::string text = fmt::format("job {} is lost: {}", e->job(), why);
   log::error("{}", text);
   report(e, pb::JobReport::LOST, 0, why);
+  e->lost = true;
   to_shadow(e, {wire::failure(pb::Failure::LOST, text), {}});
   end_everywhere(e);
 }
@@ -676,14 +718,18 @@ void Exports::end_everywhere(const ExportPtr& e) {
     pb::Envelope kill;
     kill.mutable_kill()->set_job(e->job());
     post_.send(e->record.site(), std::move(kill));
-    report(e, pb::JobReport::DONE, SIGKILL);
   }
+  if (!e->lost) report(e, pb::JobReport::DONE, SIGKILL);
   forget(e);
 }
 
 void Exports::forget(const ExportPtr& e) {
   e->phase = Export::Phase::ended;
   store_.remove(e->job());
+  for (Move* move : {e->move.get(), e->last_move.get()})
+    if (move != nullptr && move->on_end)
+      std::exchange(move->on_end, nullptr)(
+          wire::failure(pb::Failure::NOT_FOUND, fmt::format("job {} has ended", e->job())));
   if (e->last_move) report_move(e, *e->last_move, true, "ended before its figures came");
   if (e->shadow) by_shadow_.erase(e->shadow.get());
   exports_.erase(e->job());

@@ -80,6 +80,11 @@ class Exports {
     std::unique_ptr<Move> move;
     std::unique_ptr<Move> last_move;  // committed; its figures are still coming
     std::string starting_on, waiting_reason, suspended;
+    std::vector<std::string> refused_by;  // hosts that did not honour a grant for it
+    std::vector<wire::Message> held;      // signals that came while it moved
+    std::string trouble;                  // why the last move failed, as told
+    uint64_t stdout_seen = 0, stderr_seen = 0;  // of its output, without a gap
+    bool lost = false;
     EventLoop::Handle shadow_limit;
     Time site_heard{};
     bool site_silent = false;
@@ -97,6 +102,10 @@ class Exports {
   void on_started(const ExportPtr& e, const std::string& host);
   void on_start_answer(const ExportPtr& e, const std::string& host, const pb::Envelope& answer);
   // While it runs.
+  bool speaks_for(const Export& e, const std::string& host) const;
+  void note_output(Export& e, const pb::Data& data, size_t size);
+  bool all_seen(const Export& e, const pb::Exited& exited) const;
+  void send_held(const ExportPtr& e);
   void on_exited(const ExportPtr& e, const pb::Exited& exited);
   void look_for_sites();
   // Moving.

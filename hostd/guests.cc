@@ -26,6 +26,18 @@ constexpr auto kStarterGrace = seconds(2);
 constexpr auto kLookForHomes = seconds(10);
 /// A starter that has served waits so long for the next job of its user and home.
 constexpr auto kUnusedSpare = seconds(10);
+/// A starter whose guest is being started when the owner returns has this long to say that it runs.
+constexpr auto kStartedLimit = milliseconds(100);
+/// What is left of a starter that died is removed within this; processes take a moment to end.
+constexpr auto kClearLimit = seconds(10);
+constexpr auto kClearAgain = milliseconds(5);
+
+/// "h0.17" is a number of h0: what keeps a host from giving its guests the names of another's jobs.
+bool belongs_to(const std::string& job, const std::string& home) {
+  const size_t dot = job.rfind('.');
+  return dot != std::string::npos && job.substr(0, dot) == home && dot + 1 < job.size() &&
+         job.find_first_not_of("0123456789", dot + 1) == std::string::npos;
+}
 
 uint64_t wall_ns() {
   return static_cast<uint64_t>(
@@ -96,9 +108,13 @@ Result<Guests::GuestPtr> Guests::spawn() {
   ::posix_spawnattr_destroy(&attributes);
   if (code != 0) return Error::sys("start", options_.starter, code);
   guests_.push_back(guest);
-  TRY(attach(guest, std::move(ours)));
-  TRY(watch_starter(guest));
-  return guest;
+  Result<void> ready = attach(guest, std::move(ours));
+  if (ready.ok()) ready = watch_starter(guest);
+  if (ready.ok()) return guest;
+  ::kill(guest->starter, SIGKILL);
+  ::waitpid(guest->starter, nullptr, 0);
+  std::erase(guests_, guest);
+  return std::move(ready).error();
 }
 
 Result<void> Guests::attach(const GuestPtr& guest, Fd channel) {
@@ -112,6 +128,7 @@ Result<void> Guests::attach(const GuestPtr& guest, Fd channel) {
          GuestPtr g = weak.lock();
          if (!g) return;
          if (g->starter == 0) return (void)std::erase(guests_, g);  // a stranger on our socket
+         if (g->phase == Phase::spare) g->phase = Phase::done;  // not to be taken any more
          g->channel_limit = loop_.after(kStarterGrace, [weak] {
            if (GuestPtr late = weak.lock()) ::kill(late->starter, SIGKILL);
          });
@@ -149,15 +166,25 @@ void Guests::on_starter_gone(const GuestPtr& guest) {
   }
   for (auto& [number, reply] : guest->replies)
     reply(wire::failure(pb::Failure::INTERNAL, "the starter ended; see the log of hostd there"));
-  // What a starter that ended well has already removed is not there; everything else goes now.
-  if (auto cgroup = migrate::Cgroup::open(guest->cgroup); cgroup.ok()) {
-    if (auto killed = cgroup->kill(); !killed.ok()) log::warning("{}", killed.error().text);
-    const Time limit = Clock::now() + seconds(2);
-    while (cgroup->populated() && Clock::now() < limit) ::usleep(500);
-    if (auto removed = cgroup->remove(); !removed.ok()) log::error("{}", removed.error().text);
-  }
-  keep_spares();
+  guest->group.reset();
+  clear_group(guest->cgroup, Clock::now() + kClearLimit);
+  // A starter that ends at once would be started again at once, for ever.
+  if (guest->phase != Phase::spare) keep_spares();
   changed_();
+}
+
+void Guests::clear_group(const std::string& path, Time limit) {
+  clearing_.erase(path);
+  // What a starter that ended well has removed itself is not there.
+  Result<migrate::Cgroup> cgroup = migrate::Cgroup::open(path);
+  if (!cgroup.ok()) return;
+  Result<void> cleared = cgroup->kill();
+  if (cleared.ok() && !cgroup->populated()) cleared = cgroup->remove();
+  if (cleared.ok() && !migrate::Cgroup::open(path).ok()) return;
+  if (Clock::now() > limit)
+    return log::error("group {} cannot be removed: {}", path,
+                      cleared.ok() ? "processes in it do not end" : cleared.error().text);
+  clearing_[path] = loop_.after(kClearAgain, [this, path, limit] { clear_group(path, limit); });
 }
 
 Result<Guests::GuestPtr> Guests::take_spare(const std::string& home,
@@ -178,10 +205,15 @@ void Guests::keep_spares() {
   for (const GuestPtr& guest : guests_) {
     if (guest->phase != Phase::spare || guest->starter == 0) continue;
     if (!guest->used) ++spares;
-    if (!spares_wanted_) ::kill(guest->starter, SIGKILL);
+    if (!spares_wanted_) drop_spare(*guest);
   }
   for (; spares_wanted_ && spares < options_.spares; ++spares)
     if (auto spare = spawn(); !spare.ok()) return log::error("{}", spare.error().text);
+}
+
+void Guests::drop_spare(Guest& spare) {
+  spare.phase = Phase::done;  // before it is dead: nobody may take it meanwhile
+  ::kill(spare.starter, SIGKILL);
 }
 
 void Guests::set_spares(bool wanted) {
@@ -241,6 +273,8 @@ void Guests::begin(const std::string& from, wire::Message& message, const Post::
   const std::string home = starts ? envelope.start().home() : envelope.receive().home();
   const pb::Identity& identity =
       starts ? envelope.start().identity() : envelope.receive().identity();
+  if (!belongs_to(job, home))
+    return reply(wire::failure(pb::Failure::USAGE, "the job's number is not one of its home"));
   if (home != from)
     return reply(wire::failure(pb::Failure::NOT_PERMITTED, "only its home may start a job"));
   if (find(job)) return reply(wire::failure(pb::Failure::STALE, "the job is here already"));
@@ -258,6 +292,9 @@ void Guests::begin(const std::string& from, wire::Message& message, const Post::
       return reply(wire::failure(refusal->kind,
                                  fmt::format("{}: {}", post_.own_name(), refusal->text)));
   }
+  if (home != post_.own_name())
+    admission_.confine_groups(starts ? *envelope.mutable_start()->mutable_identity()
+                                     : *envelope.mutable_receive()->mutable_identity());
   Result<GuestPtr> taken = take_spare(home, identity, !starts);
   if (!taken.ok()) return reply(wire::failure(pb::Failure::INTERNAL, taken.error().text));
   GuestPtr guest = *taken;
@@ -348,6 +385,12 @@ void Guests::on_starter_message(const GuestPtr& guest, wire::Message message) {
       }
       return ask_home(guest, std::move(envelope));
     case pb::Envelope::kCommit:
+      // The owner came back while it was arriving. It has not run here, and need not: its source still
+      // has it. Once home has been asked, home's answer decides.
+      if (foreign(*guest) && owner_present_ && !std::exchange(guest->commit_asked, true))
+        return (void)::kill(guest->starter, SIGKILL);
+      guest->commit_asked = true;
+      return ask_home(guest, std::move(envelope));
     case pb::Envelope::kSettle: return ask_home(guest, std::move(envelope));
     case pb::Envelope::kArrived:
       guest->phase = Phase::running;
@@ -386,12 +429,20 @@ void Guests::ask_home(const GuestPtr& guest, pb::Envelope envelope) {
 void Guests::on_hello(const GuestPtr& guest, const pb::StarterHello& hello) {
   if (hello.job().empty()) {
     // A new spare is ready, or one that has served is free again.
-    if (guest->phase != Phase::done) return;
+    if (guest->phase != Phase::done || guest->job.empty()) return;
+    // One whose last guest ended while it was being frozen would freeze the next.
+    if (guest->frozen) return drop_spare(*guest);
     guest->phase = Phase::spare;
     guest->job.clear();
     guest->command.clear();
-    guest->unused_limit = loop_.after(kUnusedSpare, [weak = std::weak_ptr<Guest>(guest)] {
-      if (GuestPtr idle = weak.lock()) ::kill(idle->starter, SIGKILL);
+    guest->evicting.clear();
+    guest->suspended.clear();
+    guest->again.reset();
+    guest->replies.clear();
+    guest->lead = {};
+    guest->attempt = guest->lease = 0;
+    guest->unused_limit = loop_.after(kUnusedSpare, [this, weak = std::weak_ptr<Guest>(guest)] {
+      if (GuestPtr idle = weak.lock(); idle && idle->phase == Phase::spare) drop_spare(*idle);
     });
     return keep_spares();
   }
@@ -439,7 +490,7 @@ void Guests::on_departed(const GuestPtr& guest, pb::Departed& departed) {
     guest->evicting.clear();
   }
   if (!(foreign(*guest) && owner_present_)) return thaw(*guest);
-  if (!guest->evicting.empty()) send_home(guest);
+  if (!guest->evicting.empty()) ask_again(guest);
 }
 
 // ---------------------------------------------------------------------------------- the owner
@@ -481,7 +532,8 @@ void Guests::hasten(const Guest& guest) {
 void Guests::thaw(Guest& guest) {
   Result<void> thawed;
   if (guest.group && foreign(guest)) thawed = migrate::lower_priority(*guest.group);
-  if (!thawed.ok()) log::warning("job {}: {}", guest.job, thawed.error().text);
+  // Never a guest ahead of everything else: it stays frozen.
+  if (!thawed.ok()) return log::error("job {}: {}; stays frozen", guest.job, thawed.error().text);
   thawed = guest.group ? guest.group->thaw() : Result<void>(Error{"its cgroup is not known"});
   if (!thawed.ok()) log::error("job {}: {}", guest.job, thawed.error().text);
   guest.frozen = false;
@@ -494,6 +546,8 @@ void Guests::owner_returned(const std::string& reason) {
     if (guest->phase == Phase::running && foreign(*guest)) freeze(*guest);
   for (const GuestPtr& guest : guests_)
     if (guest->phase == Phase::running && foreign(*guest)) hasten(*guest);
+  for (const GuestPtr& guest : guests_)
+    if (guest->phase == Phase::starting && foreign(*guest)) stop_start(guest);
   for (const GuestPtr& guest : std::vector(guests_)) {
     if (guest->phase != Phase::running && guest->phase != Phase::leaving) continue;
     if (!foreign(*guest)) continue;
@@ -501,6 +555,28 @@ void Guests::owner_returned(const std::string& reason) {
     if (guest->phase == Phase::running) send_home(guest);
   }
   set_spares(false);
+}
+
+void Guests::stop_start(const GuestPtr& guest) {
+  open_group(*guest);
+  freeze(*guest);
+  // If its program was executed before the freeze, its starter says so now, and it goes home as others
+  // do. If not, it never will be: home may start it elsewhere.
+  guest->again = loop_.after(kStartedLimit, [weak = std::weak_ptr<Guest>(guest)] {
+    GuestPtr g = weak.lock();
+    if (!g || g->phase != Phase::starting) return;
+    g->phase = Phase::done;
+    for (auto& [number, reply] : std::exchange(g->replies, {}))
+      reply(wire::failure(pb::Failure::STALE, "the owner is back"));
+    ::kill(g->starter, SIGKILL);
+  });
+}
+
+void Guests::ask_again(const GuestPtr& guest) {
+  guest->again = loop_.after(kEvictAgain, [this, weak = std::weak_ptr<Guest>(guest)] {
+    GuestPtr g = weak.lock();
+    if (g && g->phase == Phase::running && !g->evicting.empty()) send_home(g);
+  });
 }
 
 void Guests::owner_away() {
@@ -546,13 +622,11 @@ void Guests::send_home(const GuestPtr& guest) {
   envelope.mutable_evict_request()->set_frozen(guest->frozen);
   envelope.mutable_evict_request()->set_frozen_wall_ns(guest->frozen_wall_ns);
   std::weak_ptr<Guest> weak = guest;
-  guest->again = loop_.after(kEvictAgain, [this, weak] {
+  ask_again(guest);
+  post_.request(guest->home, std::move(envelope), kHomeAnswer,
+                [this, weak, job = guest->job](wire::Message answer) {
     GuestPtr g = weak.lock();
-    if (g && g->phase == Phase::running && !g->evicting.empty()) send_home(g);
-  });
-  post_.request(guest->home, std::move(envelope), kHomeAnswer, [this, weak](wire::Message answer) {
-    GuestPtr g = weak.lock();
-    if (!g || !answer.envelope.has_failure()) return;
+    if (!g || g->job != job || !answer.envelope.has_failure()) return;
     const pb::Failure& failure = answer.envelope.failure();
     if (failure.kind() == pb::Failure::STALE) {
       log::info("job {}: its home {} does not know it any more; killed", g->job, g->home);
@@ -566,19 +640,21 @@ void Guests::send_home(const GuestPtr& guest) {
 
 void Guests::look_for_homes() {
   for (const GuestPtr& guest : std::vector(guests_)) {
-    if (!foreign(*guest) || guest->phase != Phase::running) continue;
+    if (guest->phase == Phase::spare || !foreign(*guest)) continue;
     if (Clock::now() - guest->home_heard > options_.home_lost_after) {
       log::warning("job {}: its home {} has been silent for {} s; killed", guest->job, guest->home,
                    std::chrono::duration_cast<seconds>(options_.home_lost_after).count());
+      guest->phase = Phase::done;
       kill(guest);
       continue;
     }
+    if (guest->phase == Phase::starting) continue;
     pb::Envelope envelope;
     envelope.mutable_where_is()->set_job(guest->job);
     post_.request(guest->home, std::move(envelope), kHomeAnswer,
-                  [this, weak = std::weak_ptr<Guest>(guest)](wire::Message answer) {
+                  [this, weak = std::weak_ptr<Guest>(guest), job = guest->job](wire::Message answer) {
                     GuestPtr g = weak.lock();
-                    if (!g) return;
+                    if (!g || g->job != job) return;
                     const pb::Envelope& e = answer.envelope;
                     if (!e.has_failure()) {
                       g->home_heard = Clock::now();

@@ -70,7 +70,7 @@ class Guests {
     pb::Identity identity;
     std::string command;
     uint64_t lease = 0, attempt = 0;
-    bool keep = false;
+    bool keep = false, commit_asked = false;
     Phase phase = Phase::spare;
     bool used = false;  // a spare that has served this home and user; good for no other
     EventLoop::Handle unused_limit;
@@ -98,6 +98,8 @@ class Guests {
   Result<void> watch_starter(const GuestPtr& guest);
   Result<GuestPtr> take_spare(const std::string& home, const pb::Identity& identity, bool unused);
   void keep_spares();
+  void drop_spare(Guest& spare);
+  void clear_group(const std::string& path, Time limit);
   GuestPtr find(const std::string& job);
   void on_starter_message(const GuestPtr& guest, wire::Message message);
   void on_hello(const GuestPtr& guest, const pb::StarterHello& hello);
@@ -111,7 +113,9 @@ class Guests {
   void freeze(Guest& guest);
   void hasten(const Guest& guest);
   void thaw(Guest& guest);
+  void stop_start(const GuestPtr& guest);
   void send_home(const GuestPtr& guest);
+  void ask_again(const GuestPtr& guest);
   void kill(const GuestPtr& guest);
   void look_for_homes();
   bool foreign(const Guest& guest) const { return guest.home != post_.own_name(); }
@@ -127,6 +131,7 @@ class Guests {
   std::vector<GuestPtr> guests_;
   std::unique_ptr<wire::StreamListener> listener_;
   EventLoop::Handle home_timer_;
+  std::map<std::string, EventLoop::Handle> clearing_;  // groups of dead starters
 };
 
 }  // namespace hob::hostd

@@ -151,8 +151,8 @@ Result<std::unique_ptr<Hostd>> Hostd::create(EventLoop& loop, HostdConfig config
 }
 
 void Hostd::leave(Duration limit, std::function<void()> on_end) {
-  guests_->owner_returned("this host leaves the cell");
-  guests_allowed_ = false;
+  owner_->pause(std::nullopt);  // for this life of hostd alone: not saved
+  judge();
   const Time deadline = Clock::now() + limit;
   leave_timer_ = loop_.every(milliseconds(50), [this, deadline, on_end = std::move(on_end)] {
     if (guests_->foreign_count() > 0 && Clock::now() < deadline) return;

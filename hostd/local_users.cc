@@ -28,6 +28,12 @@ Result<void> Hostd::serve_local_users() {
 void Hostd::on_session(Fd socket) {
   Result<wire::PeerIdentity> who = wire::peer_identity(socket.get());
   if (!who.ok()) return log::warning("{}", who.error().text);
+  // A guest is a user of its home, not of this host: it could lift the owner's pause, or run what is
+  // never sent home. Who has gone already may have been one.
+  Result<std::string> group = read_file(fmt::format("/proc/{}/cgroup", who->pid), 65536);
+  if (!group.ok() || group->find("0::" + config_.cgroup + "/guests/") != std::string::npos)
+    return log::warning("refused a connection from process {} of user id {}: a job's, or gone",
+                        who->pid, who->uid);
   auto key = std::make_shared<const wire::StreamChannel*>(nullptr);
   Result<std::unique_ptr<wire::StreamChannel>> channel = wire::StreamChannel::create(
       loop_, std::move(socket),

@@ -10,6 +10,10 @@ namespace hob::hostd {
 
 using wire::Message;
 
+namespace {
+constexpr auto kLongestRequest = minutes(5);
+}  // namespace
+
 Post::Post(EventLoop& loop, std::string own_name, wire::KeyPair keys)
     : loop_(loop), own_name_(std::move(own_name)), keys_(keys) {}
 Post::~Post() = default;
@@ -21,6 +25,9 @@ Result<void> Post::listen(wire::Context& context, const std::string& endpoint,
   server_ = TRY(wire::Server::listen(
       context, endpoint, keys_.secret_key,
       [this](const std::string& peer, const wire::Server::Connection& connection, Message message) {
+        // A host that was removed keeps the connection it had.
+        if (!hosts_.contains(peer))
+          return log::info("dropped a message from {}, which is not in the cell any more", peer);
         Reply reply;
         if (message.envelope.request() != 0) {
           pb::Envelope asked;
@@ -51,9 +58,23 @@ void Post::set_directory(const pb::Directory& directory) {
     if (old != hosts_.end() && old->second.key == peer.key &&
         old->second.entry.endpoint() == entry.endpoint())
       peer.client = std::move(old->second.client);
+    else if (old != hosts_.end() && old->second.client)
+      retire(std::move(old->second.client));
     hosts.emplace(entry.name(), std::move(peer));
   }
+  for (auto& [name, peer] : hosts_)
+    if (peer.client && !hosts.contains(name)) retire(std::move(peer.client));
   hosts_ = std::move(hosts);
+}
+
+void Post::retire(std::unique_ptr<wire::Client> client) {
+  // Its requests still end by their time limits, as promised.
+  const uint64_t number = next_local_++;
+  Retired& retired = retired_[number];
+  retired.client = std::move(client);
+  retired.limit = loop_.after(kLongestRequest, [this, number] {
+    loop_.defer([this, number] { retired_.erase(number); });
+  });
 }
 
 std::string Post::name_of(const wire::Key& key) const {

@@ -55,6 +55,11 @@ class Post {
     OnAnswer on_answer;
     EventLoop::Handle limit;
   };
+  struct Retired {
+    std::unique_ptr<wire::Client> client;
+    EventLoop::Handle limit;
+  };
+  void retire(std::unique_ptr<wire::Client> client);
   Result<wire::Client*> client_of(const std::string& host);
   void deliver_locally(wire::Message message);
   void answer_locally(uint64_t number, pb::Envelope envelope);
@@ -65,6 +70,7 @@ class Post {
   wire::Context* context_ = nullptr;
   OnMessage on_message_;
   std::map<std::string, Peer> hosts_;
+  std::map<uint64_t, Retired> retired_;
   std::map<wire::Key, std::string> names_;
   std::map<uint64_t, LocalRequest> local_requests_;
   uint64_t next_local_ = 1;

@@ -274,6 +274,12 @@ void Starter::on_start(const pb::Envelope& request) {
 }
 
 Result<void> Starter::watch_root() {
+  // A connection on the way may have lost what it carried; its ends are back, but nobody else repeats.
+  resend_ = loop_.every(kRepeat, [this] {
+    const uint64_t now = relay_ ? relay_->acknowledged() : 0;
+    if (relay_ && relay_->waiting_for_acks() && now == acknowledged_before_) relay_->rewind();
+    acknowledged_before_ = now;
+  });
   root_watch_ = TRY(loop_.on_child_exit(guest_.root, [this](int status) { on_root_exit(status); }));
   return {};
 }
@@ -310,6 +316,8 @@ void Starter::report_exit() {
   envelope.set_request(exit_request_);
   envelope.mutable_exited()->set_job(job_);
   envelope.mutable_exited()->set_status(*exit_status_);
+  envelope.mutable_exited()->set_stdout_end(relay_->end_of(pb::STDOUT));
+  envelope.mutable_exited()->set_stderr_end(relay_->end_of(pb::STDERR));
   envelope.mutable_exited()->set_cpu_ns(cpu_of_children_ns() - cpu_before_ns_);
   send(std::move(envelope));
   report_exit();  // arms the repetition
@@ -328,6 +336,7 @@ void Starter::finish_exit() {
   relay_.reset();
   repeat_.reset();
   root_watch_.reset();
+  resend_.reset();
   exit_request_ = 0;
   exit_status_.reset();
   job_.clear();
@@ -337,6 +346,7 @@ void Starter::finish_exit() {
 }
 
 void Starter::leave() {
+  resend_.reset();
   relay_.reset();
   if (sandbox_) {
     if (auto gone = sandbox_->destroy(); !gone.ok()) log::error("job {}: {}", job_, gone.error().text);
@@ -388,6 +398,7 @@ void Starter::on_receive(const pb::Envelope& request) {
   channel_->answer(request, std::move(listening));
 
   guest_.externals = relay_->externals();
+  guest_.lowest_priority = foreign();
   Target hooks(*this);
   Result<migrate::Arrival> arrival =
       migrate::Arrival::receive(std::move(*listener), guest_, hooks, kPatience);
@@ -401,10 +412,6 @@ void Starter::on_receive(const pb::Envelope& request) {
     return leave();
   }
   running_ = true;
-  if (foreign()) {
-    if (auto lowered = migrate::lower_priority(sandbox_->cgroup()); !lowered.ok())
-      log::warning("job {}: {}", job_, lowered.error().text);
-  }
   pb::Envelope arrived;
   arrived.mutable_arrived()->set_job(job_);
   arrived.mutable_arrived()->set_attempt(attempt_);
@@ -454,6 +461,8 @@ void Starter::on_depart(const pb::Depart& depart) {
     departed->set_moved(sent->moved);
     for (const migrate::Obstacle& obstacle : sent->obstacles) departed->add_obstacles(obstacle.text);
     *departed->mutable_figures() = figures_of(sent->report);
+    // The target knows too, and tells home what was lost; here it only matters that nothing stays.
+    if (!sent->lost.empty()) departed->set_text(sent->lost);
   }
   if (departed->moved()) {
     // Gone before it is told: what home hears is that this host is clean.

@@ -68,7 +68,8 @@ class Starter {
   EventLoop& loop_;
   Options options_;
   std::unique_ptr<wire::StreamChannel> channel_;
-  EventLoop::Handle reconnect_, unwatched_, repeat_, arrival_watch_, root_watch_;
+  EventLoop::Handle reconnect_, unwatched_, repeat_, resend_, arrival_watch_, root_watch_;
+  uint64_t acknowledged_before_ = 0;
   std::optional<migrate::Sandbox> sandbox_;
   std::unique_ptr<StdioRelay> relay_;
   std::optional<migrate::Arrival> arrival_;

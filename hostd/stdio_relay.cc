@@ -7,6 +7,7 @@
 #include <termios.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstring>
 
 #include "base/log.h"
@@ -112,6 +113,7 @@ Result<void> StdioRelay::start(const pb::StdioState* state) {
     if (state->stdin_end() || state->stdin_closed()) close_input();
     if (terminal_) TRY(resize(state->window()));
   }
+  started_ = true;
   for (Output& output : outputs_) {
     send_pieces(output);
     watch_output(output);
@@ -163,12 +165,14 @@ void StdioRelay::send_pieces(Output& output) {
 }
 
 void StdioRelay::on_data(const pb::Data& data, std::string_view bytes) {
-  if (data.stream() != pb::STDIN) return;
+  if (data.stream() != pb::STDIN || !started_) return;
+  const bool again = data.offset() < input_.offset();
   if (auto taken = input_.receive(data.offset(), bytes, data.end()); !taken.ok()) {
     log::warning("job {}: input: {}", job_, taken.error().text);
     return;
   }
   write_input();
+  if (again) send_input_ack();  // its sender has not heard that it came
 }
 
 void StdioRelay::write_input() {
@@ -222,6 +226,7 @@ void StdioRelay::send_input_ack() {
 }
 
 void StdioRelay::on_ack(const pb::Ack& ack) {
+  if (!started_) return;
   for (Output& output : outputs_) {
     if (output.stream != ack.stream()) continue;
     if (auto taken = output.sender.acked(ack.offset(), ack.closed()); !taken.ok())
@@ -274,7 +279,19 @@ pb::StdioState StdioRelay::state() const {
   return state;
 }
 
+bool StdioRelay::waiting_for_acks() const {
+  return std::any_of(outputs_.begin(), outputs_.end(),
+                     [](const Output& output) { return !output.sender.all_acked(); });
+}
+
+uint64_t StdioRelay::acknowledged() const {
+  uint64_t sum = 0;
+  for (const Output& output : outputs_) sum += output.sender.acknowledged();
+  return sum;
+}
+
 void StdioRelay::rewind() {
+  if (!started_) return;
   send_input_ack();
   for (Output& output : outputs_) {
     output.sender.rewind();
@@ -286,6 +303,15 @@ bool StdioRelay::finished() const {
   for (const Output& output : outputs_)
     if (output.end && !(output.sender.ended() && output.sender.all_sent())) return false;
   return true;
+}
+
+uint64_t StdioRelay::end_of(pb::Stream stream) const {
+  for (const Output& output : outputs_) {
+    if (output.stream != stream || output.sender.closed()) continue;
+    const wire::StreamSender::State state = output.sender.state();
+    return state.offset + state.bytes.size();
+  }
+  return 0;
 }
 
 }  // namespace hob::hostd

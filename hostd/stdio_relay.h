@@ -46,10 +46,15 @@ class StdioRelay {
   /// Reads all that the guest, which must be frozen or dead, has written and not yet been read.
   void drain();
   pb::StdioState state() const;
+  /// Something was sent, or is to be, that the shadow has not acknowledged; and how much it has.
+  bool waiting_for_acks() const;
+  uint64_t acknowledged() const;
   /// Sends again what the shadow has not acknowledged (its connection was broken for a while).
   void rewind();
   /// The guest is gone: everything it wrote has been read and sent once.
   bool finished() const;
+  /// Offset at which an output ends; 0 if its reader reads no more.
+  uint64_t end_of(pb::Stream stream) const;
 
  private:
   struct Output {
@@ -75,6 +80,7 @@ class StdioRelay {
   std::string job_;
   Send send_;
   bool terminal_ = false;
+  bool started_ = false;  // before, where the streams stand is not known
   std::vector<Output> outputs_;
   wire::StreamReceiver input_;
   Fd input_end_;     // gone once the shadow's stdin has ended
