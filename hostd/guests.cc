@@ -640,7 +640,7 @@ void Guests::send_home(const GuestPtr& guest) {
 
 void Guests::look_for_homes() {
   for (const GuestPtr& guest : std::vector(guests_)) {
-    if (guest->phase == Phase::spare || !foreign(*guest)) continue;
+    if (guest->job.empty() || guest->phase == Phase::spare || !foreign(*guest)) continue;
     if (Clock::now() - guest->home_heard > options_.home_lost_after) {
       log::warning("job {}: its home {} has been silent for {} s; killed", guest->job, guest->home,
                    std::chrono::duration_cast<seconds>(options_.home_lost_after).count());

@@ -91,7 +91,10 @@ Result<std::unique_ptr<Hostd>> Hostd::create(EventLoop& loop, HostdConfig config
   hostd->keys_.public_key = TRY(wire::public_key_of(hostd->keys_.secret_key));
   const wire::Key coordinator_key = TRY(wire::key_from_text(c.cell_coordinator_key));
   // The parent of all guests' groups; also proves that this machine can freeze anything at all.
-  TRY(make_directories(TRY(migrate::Cgroup::root()) + c.cgroup + "/guests"));  // there after a restart
+  // They are there already after a restart.
+  const std::string group = TRY(migrate::Cgroup::root()) + c.cgroup;
+  TRY(make_directories(group + "/guests"));
+  TRY(make_directories(group + "/starters"));
 
   hostd->post_ = std::make_unique<Post>(loop, c.host_name, hostd->keys_);
   hostd->context_ = TRY(wire::Context::create(

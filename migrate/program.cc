@@ -360,10 +360,15 @@ Result<pid_t> start(Sandbox& sandbox, const Program& program, Stdio stdio) {
 }
 
 Result<void> hasten_stop(const Cgroup& cgroup) {
-  const sched_param lowest{1};
-  for (pid_t thread : TRY(cgroup.threads()))
-    if (::sched_setscheduler(thread, SCHED_FIFO, &lowest) < 0 && errno != ESRCH)
+  const sched_param first{1}, none{};
+  for (pid_t thread : TRY(cgroup.threads())) {
+    if (::sched_setscheduler(thread, SCHED_FIFO, &first) == 0) continue;
+    // EPERM: a v1 cpu group without real-time allowance (cpu.rt_runtime_us). An ordinary thread at least
+    // takes its turn.
+    if (errno == EPERM && ::sched_setscheduler(thread, SCHED_OTHER, &none) == 0) continue;
+    if (errno != ESRCH)
       return Error::sys("raise the priority of", "thread " + std::to_string(thread));
+  }
   return {};
 }
 
