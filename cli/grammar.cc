@@ -92,8 +92,6 @@ void define_run(CLI::App& app, RunOptions& o) {
                "Run on this machine if no host is idle or hob is not running");
   app.add_flag("--local", o.local, "Run on this machine from the start, as a job");
   app.add_flag("--keep", o.keep, "Never send home: wait suspended while the owner is there");
-  app.add_flag("--rerunnable", o.rerunnable,
-               "May be killed and run again at home if it cannot be moved");
   app.add_flag("-t,--tty", o.terminal,
                "Give the command a terminal of its own (default: no, also in a terminal)");
   app.add_flag("-n,--no-stdin", o.no_input, "Standard input is empty");

@@ -19,7 +19,6 @@ struct RunOptions {
   bool no_wait = false;
   bool or_local = false;
   bool keep = false;
-  bool rerunnable = false;
   bool local = false;
   bool terminal = false;
   bool no_input = false;

@@ -77,7 +77,6 @@ bool Shadow::connect() {
   run.set_no_wait(options_.no_wait);
   run.set_or_local(options_.or_local);
   run.set_keep(options_.keep);
-  run.set_rerunnable(options_.rerunnable);
   run.set_local(options_.local);
   send(std::move(envelope));
   return true;
