@@ -54,6 +54,7 @@ Ending Shadow::run() {
     while (!finished_) loop_.run_once(hours(1));
   raw_.reset();
   say_to_raw_terminal(false);
+  for (const std::string& text : held_notes_) say(text);
   return *ending_;
 }
 
@@ -254,7 +255,10 @@ void Shadow::fail(std::string_view text, int status) {
 }
 
 void Shadow::note(std::string_view text) {
-  if (!options_.quiet) say(text);
+  if (options_.quiet) return;
+  // The screen belongs to the program on it: what can wait is said when it has ended.
+  if (raw_) return held_notes_.emplace_back(text), void();
+  say(text);
 }
 
 int run(const RunOptions& options) {

@@ -3,6 +3,7 @@
 #include <deque>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "base/event_loop.h"
 #include "cli/options.h"
@@ -114,6 +115,7 @@ class Shadow {
   EventLoop::Handle signals_;
   Fd terminal_of_session_;  // "/dev/tty", to notice a hang-up
   std::optional<RawTerminal> raw_;
+  std::vector<std::string> held_notes_;
   Time last_interrupt_{};
   int interrupts_ = 0;
   EventLoop::Handle time_limit_;

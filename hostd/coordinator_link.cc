@@ -11,6 +11,8 @@ namespace {
 
 constexpr auto kHelloLimit = seconds(3);
 constexpr auto kHelloAgain = milliseconds(500);
+/// History that is kept while the coordinator is away.
+constexpr size_t kBacklog = 10'000;
 /// Numbers of Selects: apart from those that wire::Client gives to its requests.
 constexpr uint64_t kFirstSelect = 1ull << 62;
 
@@ -75,6 +77,7 @@ void CoordinatorLink::on_welcome(const pb::Welcome& welcome) {
   events_.welcome(welcome);
   timer_ = loop_.every(heartbeat_period_, [this] { heartbeat(); });
   for (const auto& [number, pending] : pending_) send_select(number);
+  for (pb::Envelope& envelope : std::exchange(backlog_, {})) tell(std::move(envelope));
 }
 
 void CoordinatorLink::lost(const std::string& text) {
@@ -119,7 +122,11 @@ void CoordinatorLink::heartbeat() {
 }
 
 void CoordinatorLink::tell(pb::Envelope envelope) {
-  if (!connected_) return;
+  if (!connected_) {
+    const bool history = envelope.has_job_report() || envelope.has_move_report();
+    if (history && backlog_.size() < kBacklog) backlog_.push_back(std::move(envelope));
+    return;
+  }
   if (auto sent = client_->send({std::move(envelope), {}}); !sent.ok())
     log::warning("coordinator: {}", sent.error().text);
 }
@@ -193,6 +200,8 @@ void CoordinatorLink::on_message(wire::Message message) {
     case pb::Envelope::kGranted:
     case pb::Envelope::kQueued:
     case pb::Envelope::kFailure: break;
+    case pb::Envelope::kWelcome:
+    case pb::Envelope::kDone: return;  // to a greeting or heartbeat that was given up
     default:
       log::warning("coordinator: unexpected message of kind {}",
                    static_cast<int>(envelope.body_case()));

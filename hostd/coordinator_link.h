@@ -53,7 +53,8 @@ class CoordinatorLink {
   /// What is wrong when not connected: one sentence for people.
   std::string trouble() const;
 
-  /// Reports and ledger entries; dropped while the coordinator is away (Hello repeats what matters).
+  /// Reports and ledger entries. While the coordinator is away, history is kept for it (up to a limit)
+  /// and the rest dropped: Hello says it anew.
   void tell(pb::Envelope envelope);
   /// Something local users asked for. Calls back once.
   void ask(pb::Envelope envelope, Duration limit, wire::Client::OnAnswer on_answer);
@@ -98,6 +99,7 @@ class CoordinatorLink {
   Duration heartbeat_period_ = seconds(5);
   std::map<uint64_t, Pending> pending_;
   std::map<uint64_t, pb::HeldLease> held_;
+  std::vector<pb::Envelope> backlog_;
   uint64_t next_select_;
   uint64_t session_ = 0;  // answers to heartbeats of an earlier one mean nothing
   EventLoop::Handle timer_;

@@ -694,19 +694,27 @@ void Exports::lose(const ExportPtr& e, const std::string& why) {
   const std::string text = fmt::format("job {} is lost: {}", e->job(), why);
   log::error("{}", text);
   report(e, pb::JobReport::LOST, 0, why);
-  e->lost = true;
+  e->told_end = true;
   to_shadow(e, {wire::failure(pb::Failure::LOST, text), {}});
   end_everywhere(e);
 }
 
 void Exports::fail(const ExportPtr& e, pb::Failure::Kind kind, const std::string& text) {
-  report(e, pb::JobReport::LOST, 0, text);
+  // It never began. What its shadow ends with (`remote help run`) is its end, as waitpid(2) would tell it.
+  const int status = kind == pb::Failure::NO_PROGRAM       ? 127
+                     : kind == pb::Failure::NOT_EXECUTABLE ? 126
+                                                           : 125;
+  report(e, kind == pb::Failure::LOST ? pb::JobReport::LOST : pb::JobReport::DONE, status << 8, text);
   to_shadow(e, {wire::failure(kind, text), {}});
   forget(e);
 }
 
 void Exports::end_everywhere(const ExportPtr& e) {
-  if (e->phase == Export::Phase::waiting) coordinator_->withdraw(e->select);
+  if (e->phase == Export::Phase::waiting) {
+    coordinator_->withdraw(e->select);
+    // Only one that waited visibly is in the ledger.
+    if (e->waiting_reason.empty()) e->told_end = true;
+  }
   if (e->move) {
     e->record.abandon(e->move->attempt);
     pb::Envelope abandon;
@@ -719,7 +727,7 @@ void Exports::end_everywhere(const ExportPtr& e) {
     kill.mutable_kill()->set_job(e->job());
     post_.send(e->record.site(), std::move(kill));
   }
-  if (!e->lost) report(e, pb::JobReport::DONE, SIGKILL);
+  if (!e->told_end) report(e, pb::JobReport::DONE, SIGKILL);
   forget(e);
 }
 

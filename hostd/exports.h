@@ -84,7 +84,7 @@ class Exports {
     std::vector<wire::Message> held;      // signals that came while it moved
     std::string trouble;                  // why the last move failed, as told
     uint64_t stdout_seen = 0, stderr_seen = 0;  // of its output, without a gap
-    bool lost = false;
+    bool told_end = false;  // the ledger knows how it ended, or never heard of it
     EventLoop::Handle shadow_limit;
     Time site_heard{};
     bool site_silent = false;

@@ -230,7 +230,7 @@ void Starter::on_message(wire::Message message) {
 // ---------------------------------------------------------------------------------- start
 
 Result<void> Starter::make_relay(const pb::Program& program) {
-  relay_ = TRY(StdioRelay::create(loop_, job_, program, *sandbox_, [this](wire::Message message) {
+  relay_ = TRY(StdioRelay::create(loop_, job_, program, identity_, *sandbox_, [this](wire::Message message) {
     if (channel_) channel_->send(std::move(message));
   }));
   return {};

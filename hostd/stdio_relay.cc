@@ -44,6 +44,7 @@ void store(const wire::StreamSender& sender, pb::OutputState& state) {
 
 Result<std::unique_ptr<StdioRelay>> StdioRelay::create(EventLoop& loop, std::string job,
                                                        const pb::Program& program,
+                                                       const pb::Identity& identity,
                                                        const migrate::Sandbox& sandbox, Send send) {
   std::unique_ptr<StdioRelay> relay(new StdioRelay(loop, std::move(job), std::move(send)));
   relay->terminal_ = program.terminal();
@@ -52,6 +53,7 @@ Result<std::unique_ptr<StdioRelay>> StdioRelay::create(EventLoop& loop, std::str
   } else {
     TRY(relay->make_pipes());
   }
+  TRY(relay->give_to(identity));
   return relay;
 }
 
@@ -66,6 +68,15 @@ Result<void> StdioRelay::make_pipes() {
   TRY(set_nonblocking(input_end_.get()));
   for (Output& output : outputs_) TRY(set_nonblocking(output.end.get()));
   guest_ = {std::move(in.read_end), std::move(out.write_end), std::move(err.write_end)};
+  return {};
+}
+
+Result<void> StdioRelay::give_to(const pb::Identity& identity) {
+  // A terminal keeps its group, tty, which may write to it.
+  const gid_t group = terminal_ ? static_cast<gid_t>(-1) : identity.gid();
+  for (const Fd* end : {&guest_.in, &guest_.out, &guest_.err})
+    if (::fchown(end->get(), identity.uid(), group) < 0)
+      return Error::sys("give to the job's user", "its standard streams");
   return {};
 }
 

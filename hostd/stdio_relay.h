@@ -22,9 +22,11 @@ class StdioRelay {
  public:
   using Send = std::function<void(wire::Message)>;
 
-  /// New pipes, or a new pty of the sandbox with `program`'s window and settings.
+  /// New pipes, or a new pty of the sandbox with `program`'s window and settings. They belong to the
+  /// guest's user, who can open /dev/stderr and the like.
   static Result<std::unique_ptr<StdioRelay>> create(EventLoop& loop, std::string job,
                                                     const pb::Program& program,
+                                                    const pb::Identity& identity,
                                                     const migrate::Sandbox& sandbox, Send send);
   ~StdioRelay();
 
@@ -66,6 +68,7 @@ class StdioRelay {
   StdioRelay(EventLoop& loop, std::string job, Send send)
       : loop_(loop), job_(std::move(job)), send_(std::move(send)) {}
   Result<void> make_pipes();
+  Result<void> give_to(const pb::Identity& identity);
   Result<void> make_terminal(const pb::Program& program, Fd master);
   void watch_output(Output& output);
   /// False at the end of the stream or when nothing is there.
