@@ -23,6 +23,12 @@ using Time = Clock::time_point;
 using WallClock = std::chrono::system_clock;
 using WallTime = WallClock::time_point;
 
+/// Now, in nanoseconds since 1970: how messages and ledgers carry wall time.
+inline uint64_t wall_ns() {
+  return static_cast<uint64_t>(
+      std::chrono::duration_cast<nanoseconds>(WallClock::now().time_since_epoch()).count());
+}
+
 inline double to_milliseconds(Duration d) {
   return std::chrono::duration<double, std::milli>(d).count();
 }

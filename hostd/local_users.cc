@@ -9,12 +9,6 @@ namespace {
 
 constexpr auto kCoordinatorAnswer = seconds(5);
 
-pb::Envelope done() {
-  pb::Envelope envelope;
-  envelope.mutable_done();
-  return envelope;
-}
-
 }  // namespace
 
 Result<void> Hostd::serve_local_users() {
@@ -88,7 +82,7 @@ void Hostd::on_local_message(const wire::StreamChannel* channel, wire::Message m
     case pb::Envelope::kEvictAll: {
       const std::string& job = request.evict_all().job();
       if (guests_->evict(job, "asked by a user of " + config_.host_name))
-        return session.channel->answer(request, done());
+        return session.channel->answer(request, wire::done());
       return session.channel->answer(
           request, wire::failure(pb::Failure::NOT_FOUND,
                                  fmt::format("evict: no guest {} runs on {}", job,
@@ -109,7 +103,7 @@ pb::Envelope Hostd::pause(const pb::Pause& pause) {
                                    nanoseconds(std::min<uint64_t>(pause.for_ns(), 1ull << 60)));
   set_pause(pause.on(), until);
   judge();
-  return done();
+  return wire::done();
 }
 
 pb::JobList Hostd::list_jobs() const {
@@ -143,7 +137,7 @@ void Hostd::kill_job(const Session& session, const pb::Envelope& request) {
   if (session.who.uid != 0 && session.who.uid != exports_->uid_of(job))
     return refuse(pb::Failure::NOT_PERMITTED, "it is another user's");
   exports_->signal(job, request.kill_job().signal());
-  session.channel->answer(request, done());
+  session.channel->answer(request, wire::done());
 }
 
 void Hostd::migrate_job(const Session& session, const pb::Envelope& request) {

@@ -30,6 +30,12 @@ Result<pb::Envelope> decode(std::span<const char> bytes) {
   return envelope;
 }
 
+pb::Envelope done() {
+  pb::Envelope envelope;
+  envelope.mutable_done();
+  return envelope;
+}
+
 pb::Envelope failure(pb::Failure::Kind kind, std::string_view text) {
   pb::Envelope envelope;
   envelope.mutable_failure()->set_kind(kind);

@@ -42,6 +42,8 @@ std::string encode(pb::Envelope& envelope);
 /// memory in proportion to its size (protobuf's own guarantee, fuzzed in tests/fuzz).
 Result<pb::Envelope> decode(std::span<const char> bytes);
 
+/// The answer of a request that has nothing to tell but success.
+pb::Envelope done();
 pb::Envelope failure(pb::Failure::Kind kind, std::string_view text);
 
 /// What is wrong with `kind` for people and scripts: "not_found", "no_host", ...

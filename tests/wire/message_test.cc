@@ -160,10 +160,10 @@ const Golden kGolden[] = {
      [](pb::Envelope& e) {
        auto* run = e.mutable_run();
        run->mutable_program()->add_arguments("true"), run->set_host("h"), run->set_no_wait(true);
-       run->set_or_local(true), run->set_keep(true), run->set_rerunnable(true);
+       run->set_or_local(true), run->set_keep(true);
        run->set_local(true);
      },
-     "0801d205150a060a047472756512016818012001280130013801"},
+     "0801d205130a060a04747275651201681801200128013801"},
 };
 
 TEST_CASE("the bytes of the messages are what they always were") {
