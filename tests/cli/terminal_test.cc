@@ -188,7 +188,7 @@ TEST_CASE("run -t: the terminal is given back while stopped, and raw again after
   CHECK(same(rig.pty.settings(), rig.before));
 }
 
-TEST_CASE("run -t: messages of ours return the carriage in a raw terminal") {
+TEST_CASE("run -t: our messages wait until the program has left the screen") {
   Rig rig;
   Process remote = rig.start({"-t", "cmd"});
   Connection connection = rig.begin();
@@ -196,8 +196,11 @@ TEST_CASE("run -t: messages of ours return the carriage in a raw terminal") {
   pb::Envelope note;
   note.mutable_note()->set_text("moved home");
   connection.send(note);
-  rig.pty.shown("remote: moved home\r\n");
+  connection.data(pb::STDOUT, 0, "the program's screen");
+  const std::string before = rig.pty.shown("the program's screen");
+  CHECK(before.find("moved home") == std::string::npos);
   connection.exited(0);
+  rig.pty.shown("remote: moved home");
   remote.finish();
 }
 
