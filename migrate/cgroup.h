@@ -54,6 +54,7 @@ class Cgroup {
   /// Has a process that has not exited. A group that was removed has none.
   bool populated() const;
   /// SIGKILL to all processes, frozen ones too, and to those they are just forking.
+  /// SIGKILL to all, who end at ordinary priority.
   Result<void> kill();
   /// Lowest share of the processors against everything else on the host.
   ///
