@@ -147,7 +147,6 @@ void Starter::on_channel_lost() {
     unwatched_ = loop_.after(kUnwatched, [this] {
       if (auto frozen = sandbox_->cgroup().freeze(); !frozen.ok())
         log::error("job {}: {}", job_, frozen.error().text);
-      frozen_by_us_ = true;
       log::warning("job {}: frozen, because nobody watches for this host's owner", job_);
     });
   try_reconnect();
@@ -158,7 +157,7 @@ void Starter::try_reconnect() {
   if (Result<Fd> socket = wire::connect_stream(options_.socket); socket.ok()) {
     if (Result<void> connected = connect(std::move(*socket)); connected.ok()) {
       unwatched_.reset();
-      frozen_by_us_ = false;  // hostd knows the owner; it thaws, or sends the guest home
+      // If the guest was frozen: hostd knows the owner, and thaws it or sends it home.
       say_hello();
       if (relay_ && running_) relay_->rewind();
       if (exit_status_) report_exit();

@@ -79,7 +79,6 @@ class Starter {
   uint64_t attempt_ = 0, lease_ = 0;
   bool keep_ = false;
   bool running_ = false;
-  bool frozen_by_us_ = false;
   migrate::Guest guest_;
   std::optional<int> exit_status_;
   std::string furnished_for_;  // the home whose name and clocks the sandbox shows

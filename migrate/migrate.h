@@ -105,15 +105,18 @@ class TargetHooks {
 
 /// How a send() ended; an Error means "failed, and the source is as it was found".
 struct Sent {
-  bool moved = false;  ///< true: the target is live and has every page; destroy the source
+  /// True: the target is the live copy, with every page unless `lost` says otherwise; destroy the
+  /// source.
+  bool moved = false;
   std::vector<Obstacle> obstacles;  ///< not moved because of these; the source is as it was found
   std::string lost;  ///< moved, but the link broke before the last page: why; the guest is lost
   Report report;
 };
 
 /// Moves the guest to the Listener at address:port. Blocks until every page has been delivered
-/// (swap-out strategy). If the link breaks after the commit, waits for the target to connect again
-/// through `settle`'s verdict; never lets the guest run here again.
+/// (swap-out strategy). If the link breaks once the image is on its way, `settle` decides; a link that
+/// breaks after the commit is not made again: pages that had not travelled are lost, and the guest
+/// with them (Sent::lost). It never runs here again.
 Result<Sent> send(Guest& guest, const std::string& address, uint16_t port, const LinkKey& key,
                   SourceHooks& hooks);
 
