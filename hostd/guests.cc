@@ -2,7 +2,6 @@
 
 #include <fcntl.h>
 #include <fmt/core.h>
-#include <spawn.h>
 #include <sys/epoll.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -12,6 +11,7 @@
 #include <csignal>
 
 #include "base/log.h"
+#include "hostd/child.h"
 #include "hostd/convert.h"
 
 namespace hob::hostd {
@@ -62,6 +62,10 @@ Guests::Guests(EventLoop& loop, Post& post, Options options, std::function<void(
 Guests::~Guests() = default;
 
 Result<void> Guests::start() {
+  // Beside the guests' groups, not in hostd's own: a service manager that stops or restarts hostd with all of its
+  // group must not take starters along, and their work is not the owner's load.
+  const std::string parent = options_.cgroup.substr(0, options_.cgroup.rfind('/'));
+  starters_.emplace(TRY(migrate::Cgroup::open(parent + "/starters")));
   listener_ = TRY(wire::StreamListener::create(
       loop_, options_.starter_socket, 0600, [this](Fd socket) {
         auto guest = std::make_shared<Guest>();
@@ -80,25 +84,10 @@ Result<Guests::GuestPtr> Guests::spawn() {
   auto guest = std::make_shared<Guest>();
   guest->cgroup = fmt::format("{}/{}-{}", options_.cgroup, ::getpid(), next_cgroup_++);
 
-  posix_spawn_file_actions_t actions;
-  posix_spawnattr_t attributes;
-  ::posix_spawn_file_actions_init(&actions);
-  ::posix_spawnattr_init(&attributes);
-  ::posix_spawn_file_actions_adddup2(&actions, theirs.get(), 3);
-  ::posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSID | POSIX_SPAWN_SETSIGMASK);
-  sigset_t none;
-  sigemptyset(&none);
-  ::posix_spawnattr_setsigmask(&attributes, &none);
-  const std::string name = post_.own_name();
-  const char* arguments[] = {options_.starter.c_str(), guest->cgroup.c_str(),
-                             options_.starter_socket.c_str(), name.c_str(),
-                             options_.address.c_str(), nullptr};
-  char* no_environment[] = {nullptr};
-  const int code = ::posix_spawn(&guest->starter, options_.starter.c_str(), &actions, &attributes,
-                                 const_cast<char**>(arguments), no_environment);
-  ::posix_spawn_file_actions_destroy(&actions);
-  ::posix_spawnattr_destroy(&attributes);
-  if (code != 0) return Error::sys("start", options_.starter, code);
+  Child child = TRY(start_child(*starters_, {options_.starter, guest->cgroup, options_.starter_socket,
+                                            post_.own_name(), options_.address}, std::move(theirs)));
+  guest->starter = child.pid;
+  guest->pidfd = std::move(child.pidfd);
   guests_.push_back(guest);
   Result<void> ready = attach(guest, std::move(ours));
   if (ready.ok()) ready = watch_starter(guest);
@@ -129,8 +118,6 @@ Result<void> Guests::attach(const GuestPtr& guest, Fd channel) {
 }
 
 Result<void> Guests::watch_starter(const GuestPtr& guest) {
-  guest->pidfd.reset(static_cast<int>(::syscall(SYS_pidfd_open, guest->starter, 0)));
-  if (!guest->pidfd) return Error::sys("watch", fmt::format("starter {}", guest->starter));
   guest->exit_watch = TRY(loop_.watch(
       guest->pidfd.get(), EPOLLIN, [this, weak = std::weak_ptr<Guest>(guest)](uint32_t) {
         if (GuestPtr g = weak.lock()) on_starter_gone(g);
@@ -444,7 +431,11 @@ void Guests::on_hello(const GuestPtr& guest, const pb::StarterHello& hello) {
   guest->phase = hello.running() ? Phase::running : Phase::arriving;
   guest->home_heard = Clock::now();
   guest->started_wall_ns = wall_ns();
-  if (auto watched = watch_starter(guest); !watched.ok()) {
+  guest->pidfd.reset(static_cast<int>(::syscall(SYS_pidfd_open, guest->starter, 0)));
+  const Result<void> watched = guest->pidfd
+                                   ? watch_starter(guest)
+                                   : Error::sys("watch", fmt::format("starter {}", guest->starter));
+  if (!watched.ok()) {
     log::error("job {}: {}", guest->job, watched.error().text);
     return (void)std::erase(guests_, guest);
   }

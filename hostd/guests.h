@@ -27,7 +27,7 @@ class Guests {
   struct Options {
     std::string starter;         ///< path of hob-starter
     std::string starter_socket;  ///< where starters come back after a restart of hostd
-    std::string cgroup;          ///< v2 path below which each guest has its own
+    std::string cgroup;          ///< v2 path below which each guest has its own; `starters` beside it
     std::string address;         ///< where starters of this host receive migrations
     uint64_t memory_limit = 0;   ///< per guest, bytes; 0: none
     Duration home_lost_after = minutes(10);
@@ -128,6 +128,7 @@ class Guests {
   bool owner_present_ = true;  // fail closed: until the state machine says otherwise
   bool spares_wanted_ = false;
   uint64_t next_cgroup_ = 1, next_request_ = 1;
+  std::optional<migrate::Cgroup> starters_;  // the group they are born in
   std::vector<GuestPtr> guests_;
   std::unique_ptr<wire::StreamListener> listener_;
   EventLoop::Handle home_timer_;

@@ -216,6 +216,13 @@ void Hostd::sample_load() {
   judge();
 }
 
+/// While other people's jobs run here, the owner's key must not wait for anything. He is away: it is only they
+/// who wait for hostd.
+void Hostd::rank(bool guests_run) {
+  if (!guests_run) return first_of_all_.reset();
+  if (!first_of_all_) first_of_all_.emplace();
+}
+
 void Hostd::judge() {
   const Time now = Clock::now();
   const WallTime wall = WallClock::now();
@@ -227,6 +234,7 @@ void Hostd::judge() {
     if (!guests_allowed_) guests_->owner_returned("the owner is back");
     if (guests_allowed_) guests_->owner_away();
   }
+  rank(guests_allowed_ && guests_->foreign_count() > 0);
   Admission admission;
   admission.grant_key = grant_key_;
   admission.earlier_key = earlier_grant_key_;

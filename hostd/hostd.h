@@ -14,6 +14,7 @@
 #include "hostd/load.h"
 #include "hostd/owner.h"
 #include "hostd/post.h"
+#include "hostd/priority.h"
 #include "wire/stream.h"
 
 namespace hob::hostd {
@@ -42,6 +43,7 @@ class Hostd {
   void on_input(Owner::Source source, Time when, std::string_view what);
   void sample_load();
   void judge();
+  void rank(bool guests_run);
   void restore_pause();
   void set_pause(bool on, std::optional<WallTime> until);
 
@@ -83,6 +85,7 @@ class Hostd {
   std::vector<std::unique_ptr<InputSource>> sources_;
   unsigned slots_ = 1;
   bool guests_allowed_ = false;
+  std::optional<FirstOfAll> first_of_all_;  // while guests run
   std::string last_report_;
   bool reported_accepting_ = false;
 

@@ -1,6 +1,5 @@
 // hob-hostd: one workstation's daemon. See hostd/hostd.h.
 #include <fmt/core.h>
-#include <sys/resource.h>
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
@@ -11,14 +10,12 @@
 #include "base/log_spdlog.h"
 #include "config/config.h"
 #include "hostd/hostd.h"
+#include "hostd/priority.h"
 
 namespace {
 
 /// How long guests have to go home when hostd is asked to end; systemd's own patience is 90 s.
 constexpr auto kLeaveLimit = hob::seconds(20);
-
-/// As for other programs that people wait for with their fingers on the keys: sound servers have -11.
-constexpr int kNice = -11;
 
 int fail(const hob::Error& error) {
   std::fprintf(stderr, "hob-hostd: %s\n", error.text.c_str());
@@ -44,10 +41,9 @@ int run(const std::string& config_path, bool check_only) {
   log::use_spdlog("hostd");
   log::set_level(config->log_level);
   std::signal(SIGPIPE, SIG_IGN);
-  // The owner does not wait for his machine because other programs are busy; what hostd does is short.
   // Before ZeroMQ's thread starts, so that it has the same.
-  if (::setpriority(PRIO_PROCESS, 0, kNice) < 0)
-    log::warning("{}", Error::sys("raise the priority of", "hostd").text);
+  if (auto preferred = hostd::prefer_this_thread(); !preferred.ok())
+    log::warning("{}; guests may be frozen late", preferred.error().text);
   auto loop = EventLoop::create();
   if (!loop.ok()) return fail(loop.error());
   // Before ZeroMQ's thread starts, so that signals come to the loop.
