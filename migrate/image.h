@@ -62,6 +62,7 @@ enum class MappingKind : uint8_t {
   anonymous = 0,
   stack,
   file,
+  object,
   vdso,
   vvar,
   vvar_clock,
@@ -73,7 +74,7 @@ struct MappingImage {
   MappingKind kind = MappingKind::anonymous;
   uint8_t protection = 0;  ///< PROT_*
   uint8_t shared = 0;
-  uint32_t file = 0;  ///< index into ProcessImage::files, for MappingKind::file
+  uint32_t file = 0;  ///< index into ProcessImage::files, or for MappingKind::object Image::objects
   uint64_t offset = 0;
 };
 
@@ -106,7 +107,8 @@ struct ProcessImage {
   kernel::MemoryMap memory_map = {};  ///< auxv and exe_fd unused
   Bytes auxv;
   std::vector<FileImage> files;
-  uint32_t executable = 0;             ///< index into files
+  uint32_t executable = 0;  ///< index into files, or into Image::objects
+  uint8_t executable_is_object = 0;
   std::vector<MappingImage> mappings;  ///< ascending, disjoint
   /// Pages that must be there before the process runs: changed pages of private file mappings, and
   /// what the first instructions and the kernel touch. The bytes lie in the buffer that was
@@ -138,6 +140,7 @@ enum class DescriptionKind : uint8_t {
   pipe_write,
   external,
   terminal,
+  object,
   eventfd,
   timerfd,
   signalfd,
@@ -158,6 +161,7 @@ struct Description {
   uint64_t position = 0;   ///< regular, directory
   std::string path;        ///< regular, directory, device
   uint32_t pipe = 0;       ///< index into Image::pipes
+  uint32_t object = 0;     ///< index into Image::objects
   uint8_t external = 0;    ///< External::Kind
   uint64_t value = 0;      ///< eventfd: counter; signalfd: mask; timerfd: expirations not yet read
   uint32_t mode = 0;       ///< eventfd: EFD_SEMAPHORE; timerfd: clock
@@ -165,6 +169,24 @@ struct Description {
   int64_t interval_s = 0, interval_ns = 0, left_s = 0, left_ns = 0;  ///< timerfd
   std::vector<EpollEntry> watched;
   pid_t owner = 0;  ///< epoll: the process in whose numbers `watched` is told
+};
+
+enum class ObjectKind : uint8_t { memory = 0, file, last = file };
+
+struct ObjectPiece {
+  uint64_t offset = 0;
+  Bytes content;
+};
+
+/// An inode that no path leads to; see objects.h.
+struct ObjectImage {
+  ObjectKind kind = ObjectKind::memory;
+  std::string path;  ///< memory: its name; file: where it was before it was deleted
+  uint64_t size = 0;
+  uint32_t mode = 0;
+  uint32_t seals = 0;               ///< F_SEAL_*, of memory
+  uint8_t streamed = 0;             ///< its pages come with the page stream
+  std::vector<ObjectPiece> pieces;  ///< else: everything in it that is not zero
 };
 
 struct PipeImage {
@@ -198,6 +220,7 @@ struct Image {
   std::vector<ProcessImage> processes;  ///< the living of `tree`, in its order
   std::vector<Description> descriptions;
   std::vector<PipeImage> pipes;
+  std::vector<ObjectImage> objects;
   TerminalImage terminal;
   Bytes input;  ///< bytes in the stdin pipe, not yet read by the guest
   /// What SourceHooks::frozen returned.

@@ -55,10 +55,15 @@ Result<void> check_process(const Image& image, const ProcessImage& p, std::set<p
     last = m.range.end;
     if (m.protection > 7 || m.shared > 1 || m.offset % kPage)
       return invalid("a mapping is malformed");
-    if (m.kind == MappingKind::file ? m.file >= p.files.size() : m.shared)
+    if (m.kind == MappingKind::file     ? m.file >= p.files.size()
+        : m.kind == MappingKind::object ? m.file >= image.objects.size()
+                                        : m.shared)
       return invalid("a mapping has no file");
+    if (m.kind == MappingKind::object && !m.shared && image.objects[m.file].streamed)
+      return invalid("private pages of an object that is streamed");
   }
-  if (p.executable >= p.files.size()) return invalid("a process has no executable");
+  if (p.executable >= (p.executable_is_object ? image.objects.size() : p.files.size()))
+    return invalid("a process has no executable");
   for (const FileImage& f : p.files)
     if (f.path.empty() || f.path[0] != '/' || f.path.find('\0') != std::string::npos)
       return invalid("a file's path is not absolute");
@@ -87,6 +92,24 @@ Result<void> check_process(const Image& image, const ProcessImage& p, std::set<p
   return {};
 }
 
+constexpr size_t kMaxObjects = 4096;
+constexpr uint64_t kMaxObject = uint64_t{1} << 43;  // page_stream.h numbers their pages in 44 bits
+
+Result<void> check_objects(const Image& image) {
+  if (image.objects.size() > kMaxObjects) return invalid("it has too many objects");
+  for (const ObjectImage& o : image.objects) {
+    if (o.size > kMaxObject || o.mode > 0777 || o.path.find('\0') != std::string::npos)
+      return invalid("an object is malformed");
+    if (o.kind == ObjectKind::file ? o.streamed || o.path.empty() || o.path[0] != '/'
+                                   : o.streamed > 1)
+      return invalid("an object is malformed");
+    for (const ObjectPiece& piece : o.pieces)
+      if (o.streamed || piece.offset > o.size || piece.content.size() > o.size - piece.offset)
+        return invalid("an object's content lies outside it");
+  }
+  return {};
+}
+
 }  // namespace
 
 Result<void> check_form(const Image& image) {
@@ -103,10 +126,14 @@ Result<void> check_form(const Image& image) {
   for (const Description& d : image.descriptions) {
     const bool pipe = d.kind == DescriptionKind::pipe_read || d.kind == DescriptionKind::pipe_write;
     if (pipe && d.pipe >= image.pipes.size()) return invalid("a descriptor has no pipe");
+    if (d.kind == DescriptionKind::object &&
+        (d.object >= image.objects.size() || image.objects[d.object].streamed))
+      return invalid("a descriptor has no object");
     if (d.kind == DescriptionKind::external && d.external > 3)
       return invalid("an external is unknown");
     if (d.path.find('\0') != std::string::npos) return invalid("a path has a zero byte");
   }
+  TRY(check_objects(image));
   for (const PipeImage& p : image.pipes)
     if (p.content.size() > (64u << 20) || p.capacity > (64u << 20))
       return invalid("a pipe is too big");

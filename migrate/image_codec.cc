@@ -19,7 +19,7 @@
 namespace hob::migrate {
 namespace {
 
-constexpr uint32_t kVersion = 1;
+constexpr uint32_t kVersion = 2;
 constexpr char kImageMagic[8] = {'H', 'O', 'B', 'I', 'M', 'A', 'G', 'E'};
 constexpr char kAnnouncementMagic[8] = {'H', 'O', 'B', 'A', 'N', 'N', 'C', 'E'};
 
@@ -208,7 +208,8 @@ void fields(A& a, kernel::SignalAction& x) {
 }
 template <class A>
 void fields(A& a, ProcessImage& x) {
-  a(x.pid), a(x.threads), a(x.memory_map), a(x.auxv), a(x.files), a(x.executable), a(x.mappings);
+  a(x.pid), a(x.threads), a(x.memory_map), a(x.auxv), a(x.files), a(x.executable);
+  a(x.executable_is_object), a(x.mappings);
   a(x.descriptors), a(x.directory), a(x.umask), a(x.actions), a(x.pending), a(x.interval_timers);
   a(x.timers), a(x.limits), a(x.personality), a(x.dumpable), a(x.subreaper);
   a(x.parent_death_signal), a(x.stopped), a(x.pages), a.view(x.page_bytes);
@@ -219,7 +220,8 @@ void fields(A& a, EpollEntry& x) {
 }
 template <class A>
 void fields(A& a, Description& x) {
-  a(x.kind), a(x.flags), a(x.position), a(x.path), a(x.pipe), a(x.external), a(x.value), a(x.mode);
+  a(x.kind), a(x.flags), a(x.position), a(x.path), a(x.pipe), a(x.object), a(x.external),
+      a(x.value), a(x.mode);
   a(x.arm_flags), a(x.interval_s), a(x.interval_ns), a(x.left_s), a(x.left_ns), a(x.watched);
   a(x.owner);
 }
@@ -228,12 +230,21 @@ void fields(A& a, PipeImage& x) {
   a(x.capacity), a(x.content);
 }
 template <class A>
+void fields(A& a, ObjectPiece& x) {
+  a(x.offset), a(x.content);
+}
+template <class A>
+void fields(A& a, ObjectImage& x) {
+  a(x.kind), a(x.path), a(x.size), a(x.mode), a(x.seals), a(x.streamed), a(x.pieces);
+}
+template <class A>
 void fields(A& a, TerminalImage& x) {
   a(x.present), a(x.session), a(x.foreground), a(x.settings), a(x.rows), a(x.columns);
 }
 template <class A>
 void fields(A& a, Image& x) {
-  a(x.tree), a(x.descriptions), a(x.pipes), a(x.terminal), a(x.input), a(x.hook_bytes);
+  a(x.tree), a(x.descriptions), a(x.pipes), a(x.objects), a(x.terminal), a(x.input),
+      a(x.hook_bytes);
   a(x.monotonic), a(x.processes);
 }
 

@@ -74,7 +74,7 @@ Result<PipeImage> peek_pipe(Tid process, int fd) {
 }  // namespace
 
 Result<void> capture_descriptions(const Guest& guest, std::vector<CaptiveProcess>& processes,
-                                  Image& image) {
+                                  Objects& objects, Image& image) {
   struct Seen {
     Tid process;
     int fd;
@@ -115,6 +115,11 @@ Result<void> capture_descriptions(const Guest& guest, std::vector<CaptiveProcess
               TRY(open_file(proc::path(pid, "fd/" + std::to_string(fd)), O_RDONLY | O_NONBLOCK));
           TRY(flush_if_remote(file.get(), d.path));
         }
+        if (d.kind == DescriptionKind::object) {
+          d.object = TRY(objects.add({proc::path(pid, "fd/" + std::to_string(fd)), d.path,
+                                      "fd " + std::to_string(fd) + " of " + processes[p].name()}));
+          objects.in_image(d.object);
+        }
         d.owner = processes[p].node.pid;
         alike.push_back({pid, fd, static_cast<uint32_t>(image.descriptions.size())});
         image.descriptions.push_back(std::move(d));
@@ -135,6 +140,11 @@ class Opener {
 
   Result<void> open_all() {
     for (const PipeImage& p : a_.image.pipes) TRY(make(p));
+    for (size_t i = 0; i < a_.image.objects.size(); i++) {
+      Fd fd = TRY(make_object(a_.image.objects[i], a_.guest.user));
+      if (::dup3(fd.get(), a_.objects + static_cast<int>(i), O_CLOEXEC) < 0)
+        return Error::sys("place", "an object");
+    }
     for (size_t i = 0; i < a_.image.descriptions.size(); i++) {
       const Description& d = a_.image.descriptions[i];
       Fd fd = TRY(open(d));
@@ -228,8 +238,20 @@ class Opener {
     return fd;
   }
 
+  // A description of its own, with the rights it had.
+  Result<Fd> object(const Description& d) {
+    Fd fd =
+        TRY(open_file("/proc/self/fd/" + std::to_string(a_.objects + static_cast<int>(d.object)),
+                      static_cast<int>(d.flags & (O_ACCMODE | O_NONBLOCK | O_APPEND))));
+    if (::lseek(fd.get(), static_cast<off_t>(d.position), SEEK_SET) < 0)
+      return Error::sys("seek in", "an object");
+    return fd;
+  }
+
   Result<Fd> open(const Description& d) {
     switch (d.kind) {
+      case DescriptionKind::object:
+        return object(d);
       case DescriptionKind::regular:
       case DescriptionKind::directory:
       case DescriptionKind::device:
@@ -272,15 +294,14 @@ class Opener {
 
 // From what process 0 has opened, or from oneself if one is it; out of the way of the guest's
 // numbers.
-Result<Fd> fetch(const Adoption& a, uint32_t description) {
-  int place = a.opened + static_cast<int>(description);
+Result<Fd> fetch(const Adoption& a, int place) {
   Fd taken;
   if (a.index != 0) {
     taken.reset(static_cast<int>(::syscall(SYS_pidfd_getfd, a.opener, place, 0)));
     place = taken.get();
   }
   Fd fd(place < 0 ? -1 : ::fcntl(place, F_DUPFD_CLOEXEC, a.first_free));
-  if (!fd) return Error::sys("take over", "description " + std::to_string(description));
+  if (!fd) return Error::sys("take over", "a shared description");
   return fd;
 }
 
@@ -302,6 +323,20 @@ Result<void> watch(const Adoption& a) {
   return {};
 }
 
+Result<void> fetch_mapped_objects(const Adoption& a) {
+  if (a.index == 0) return {};  // they are there
+  std::set<uint32_t> wanted;
+  for (const MappingImage& m : a.process.mappings)
+    if (m.kind == MappingKind::object) wanted.insert(m.file);
+  if (a.process.executable_is_object) wanted.insert(a.process.executable);
+  for (uint32_t object : wanted) {
+    const int place = a.objects + static_cast<int>(object);
+    Fd fd = TRY(fetch(a, place));
+    if (::dup3(fd.get(), place, O_CLOEXEC) < 0) return Error::sys("place", "an object");
+  }
+  return {};
+}
+
 Result<void> adopt(Adoption& a) {
   ::umask(0);
   if (a.index == 0) {
@@ -311,12 +346,13 @@ Result<void> adopt(Adoption& a) {
   } else if (!a.await_shared_files()) {
     return Error{"open the shared files: the first process of the tree failed", ECANCELED};
   }
+  TRY(fetch_mapped_objects(a));
   // What the copy of the engine has open must not be there when the guest's descriptors come.
   int next = 0;
   for (const DescriptorImage& d : a.process.descriptors) {
     if (d.number > next)
       ::close_range(static_cast<unsigned>(next), static_cast<unsigned>(d.number - 1), 0);
-    Fd fd = TRY(fetch(a, d.description));
+    Fd fd = TRY(fetch(a, a.opened + static_cast<int>(d.description)));
     if (::dup3(fd.get(), d.number, d.close_on_exec ? O_CLOEXEC : 0) < 0)
       return Error::sys("place", "descriptor " + std::to_string(d.number));
     next = d.number + 1;

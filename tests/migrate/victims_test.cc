@@ -32,6 +32,7 @@ VICTIM("tree")
 VICTIM("postcopy")
 VICTIM("descriptors")
 VICTIM("identity")
+VICTIM("objects")
 
 TEST_CASE("AVX registers move") {
   moves({victim("vectors"), "avx"});
