@@ -14,6 +14,7 @@
 
 #include "migrate/parts.h"
 #include "migrate/proc.h"
+#include "migrate/sockets.h"
 
 namespace hob::migrate {
 namespace {
@@ -104,7 +105,6 @@ Result<void> describe_nameless(const std::string& link, const proc::FdInfo& info
     return {};
   }
   if (link == "anon_inode:[eventpoll]") return describe_epoll(info, d);
-  if (link.compare(0, 7, "socket:") == 0) return obstacle(subject, "a socket");
   constexpr std::string_view kNameless = "anon_inode:";  // of "[eventpoll]", but also of "inotify"
   if (link.compare(0, kNameless.size(), kNameless) == 0) {
     std::string kind = link.substr(kNameless.size());
@@ -203,6 +203,11 @@ Result<Described> describe(const Guest& guest, Tid process, int fd) {
     const auto access = d.flags & O_ACCMODE;
     if (access == O_RDWR) return obstacle(subject, "a pipe opened for both directions");
     d.kind = access == O_RDONLY ? DescriptionKind::pipe_read : DescriptionKind::pipe_write;
+    return described;
+  }
+  if (link.compare(0, 7, "socket:") == 0) {
+    TRY(look_at_socket(process, fd, st.st_ino, subject));
+    d.kind = DescriptionKind::socket;
     return described;
   }
   if (link.empty() || link[0] != '/')

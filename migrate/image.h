@@ -141,6 +141,7 @@ enum class DescriptionKind : uint8_t {
   external,
   terminal,
   object,
+  socket,
   eventfd,
   timerfd,
   signalfd,
@@ -162,6 +163,7 @@ struct Description {
   std::string path;        ///< regular, directory, device
   uint32_t pipe = 0;       ///< index into Image::pipes
   uint32_t object = 0;     ///< index into Image::objects
+  uint32_t socket = 0;     ///< index into Image::sockets
   uint8_t external = 0;    ///< External::Kind
   uint64_t value = 0;      ///< eventfd: counter; signalfd: mask; timerfd: expirations not yet read
   uint32_t mode = 0;       ///< eventfd: EFD_SEMAPHORE; timerfd: clock
@@ -194,6 +196,16 @@ struct PipeImage {
   Bytes content;
 };
 
+/// One end of a connected pair of unix sockets.
+struct SocketImage {
+  uint8_t type = 0;      ///< SOCK_STREAM, SOCK_DGRAM or SOCK_SEQPACKET
+  int32_t peer = -1;     ///< index into Image::sockets; -1: closed
+  uint8_t shutdown = 0;  ///< 1: no more is read, 2: no more is written
+  uint8_t pass_credentials = 0;
+  uint32_t send_buffer = 0, receive_buffer = 0;  ///< as getsockopt(2) tells
+  std::vector<Bytes> queue;                      ///< messages that wait to be read
+};
+
 /// The controlling terminal, when the tree has one: the starter's pty.
 struct TerminalImage {
   uint8_t present = 0;
@@ -221,6 +233,7 @@ struct Image {
   std::vector<Description> descriptions;
   std::vector<PipeImage> pipes;
   std::vector<ObjectImage> objects;
+  std::vector<SocketImage> sockets;
   TerminalImage terminal;
   Bytes input;  ///< bytes in the stdin pipe, not yet read by the guest
   /// What SourceHooks::frozen returned.

@@ -1,5 +1,7 @@
 #include "migrate/image_check.h"
 
+#include <sys/socket.h>
+
 #include <set>
 
 namespace hob::migrate {
@@ -92,6 +94,21 @@ Result<void> check_process(const Image& image, const ProcessImage& p, std::set<p
   return {};
 }
 
+Result<void> check_sockets(const Image& image) {
+  for (size_t i = 0; i < image.sockets.size(); i++) {
+    const SocketImage& s = image.sockets[i];
+    if ((s.type != SOCK_STREAM && s.type != SOCK_DGRAM && s.type != SOCK_SEQPACKET) ||
+        s.shutdown > 3 || s.pass_credentials > 1)
+      return invalid("a socket is malformed");
+    if (s.peer == -1) continue;
+    const auto peer = static_cast<size_t>(s.peer);
+    if (s.peer < 0 || peer >= image.sockets.size() || peer == i ||
+        image.sockets[peer].peer != static_cast<int32_t>(i) || image.sockets[peer].type != s.type)
+      return invalid("a socket's other end is not its own");
+  }
+  return {};
+}
+
 constexpr size_t kMaxObjects = 4096;
 constexpr uint64_t kMaxObject = uint64_t{1} << 43;  // page_stream.h numbers their pages in 44 bits
 
@@ -129,11 +146,14 @@ Result<void> check_form(const Image& image) {
     if (d.kind == DescriptionKind::object &&
         (d.object >= image.objects.size() || image.objects[d.object].streamed))
       return invalid("a descriptor has no object");
+    if (d.kind == DescriptionKind::socket && d.socket >= image.sockets.size())
+      return invalid("a descriptor has no socket");
     if (d.kind == DescriptionKind::external && d.external > 3)
       return invalid("an external is unknown");
     if (d.path.find('\0') != std::string::npos) return invalid("a path has a zero byte");
   }
   TRY(check_objects(image));
+  TRY(check_sockets(image));
   for (const PipeImage& p : image.pipes)
     if (p.content.size() > (64u << 20) || p.capacity > (64u << 20))
       return invalid("a pipe is too big");

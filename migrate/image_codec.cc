@@ -220,8 +220,8 @@ void fields(A& a, EpollEntry& x) {
 }
 template <class A>
 void fields(A& a, Description& x) {
-  a(x.kind), a(x.flags), a(x.position), a(x.path), a(x.pipe), a(x.object), a(x.external),
-      a(x.value), a(x.mode);
+  a(x.kind), a(x.flags), a(x.position), a(x.path), a(x.pipe), a(x.object), a(x.socket),
+      a(x.external), a(x.value), a(x.mode);
   a(x.arm_flags), a(x.interval_s), a(x.interval_ns), a(x.left_s), a(x.left_ns), a(x.watched);
   a(x.owner);
 }
@@ -238,12 +238,17 @@ void fields(A& a, ObjectImage& x) {
   a(x.kind), a(x.path), a(x.size), a(x.mode), a(x.seals), a(x.streamed), a(x.pieces);
 }
 template <class A>
+void fields(A& a, SocketImage& x) {
+  a(x.type), a(x.peer), a(x.shutdown), a(x.pass_credentials), a(x.send_buffer), a(x.receive_buffer);
+  a(x.queue);
+}
+template <class A>
 void fields(A& a, TerminalImage& x) {
   a(x.present), a(x.session), a(x.foreground), a(x.settings), a(x.rows), a(x.columns);
 }
 template <class A>
 void fields(A& a, Image& x) {
-  a(x.tree), a(x.descriptions), a(x.pipes), a(x.objects), a(x.terminal), a(x.input),
+  a(x.tree), a(x.descriptions), a(x.pipes), a(x.objects), a(x.sockets), a(x.terminal), a(x.input),
       a(x.hook_bytes);
   a(x.monotonic), a(x.processes);
 }

@@ -33,6 +33,7 @@ VICTIM("postcopy")
 VICTIM("descriptors")
 VICTIM("identity")
 VICTIM("objects")
+VICTIM("sockets")
 
 TEST_CASE("AVX registers move") {
   moves({victim("vectors"), "avx"});
