@@ -29,6 +29,8 @@ class CaptiveThread {
   /// processor on which the engine is.
   Result<void> borrow(const Pinned& here);
 
+  const cpu_set_t& processors() const { return affinity_; }
+
   Tracee tracee;
   pid_t inside;
   /// As found, except that an interrupted system call is in a form in which the kernel restarts it.

@@ -50,6 +50,8 @@ struct ThreadImage {
   uint64_t stack_pointer = 0, stack_size = 0;  ///< sigaltstack(2)
   uint32_t stack_flags = 0;
   std::vector<siginfo_t> pending;
+  int8_t nice = 0;
+  Bytes processors;  ///< a cpu_set_t, as a wish; empty: all
 };
 
 struct FileImage {

@@ -1,5 +1,6 @@
 #include "migrate/image_check.h"
 
+#include <sched.h>
 #include <sys/socket.h>
 
 #include <set>
@@ -46,6 +47,8 @@ Result<void> check_process(const Image& image, const ProcessImage& p, std::set<p
   if (p.threads.empty() || p.threads[0].tid != p.pid) return invalid("a process has no leader");
   for (const ThreadImage& t : p.threads) {
     if (!good_pid(t.tid) || !tids.insert(t.tid).second) return invalid("a thread has a bad id");
+    if (t.nice < -20 || t.nice > 19 || t.processors.size() > sizeof(cpu_set_t))
+      return invalid("a thread's scheduling is malformed");
     if (t.name.size() > 15) return invalid("a thread's name is too long");
     if (t.extended_state.size() < 576 || t.extended_state.size() > 65536)
       return invalid("a thread's extended state has an impossible size");

@@ -170,6 +170,7 @@ void fields(A& a, ThreadImage& x) {
   a(x.tid), a(x.name), a(x.registers), a(x.extended_state), a(x.signal_mask), a(x.rseq);
   a(x.robust_list), a(x.robust_size), a(x.tid_address);
   a(x.stack_pointer), a(x.stack_size), a(x.stack_flags), a(x.pending);
+  a(x.nice), a(x.processors);
 }
 template <class A>
 void fields(A& a, FileImage& x) {

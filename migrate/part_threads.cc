@@ -1,5 +1,6 @@
 #include <sched.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 
 #include <cstring>
@@ -35,6 +36,18 @@ Result<Bytes> capture_extended_state(const Tracee& tracee) {
   return state;
 }
 
+/// What the thread has asked for. Its policy is the host's doing: guests yield to everybody.
+void capture_scheduling(const Guest& guest, const CaptiveThread& captive, ThreadImage& out) {
+  out.nice = static_cast<int8_t>(
+      ::getpriority(PRIO_PROCESS, static_cast<id_t>(captive.tracee.tid().value)));
+  cpu_set_t all;  // as the sandbox's init has them, which has never asked for any
+  if (::sched_getaffinity(guest.sandbox->init(), sizeof all, &all) == 0 &&
+      !CPU_EQUAL(&all, &captive.processors())) {
+    const auto* bytes = reinterpret_cast<const std::byte*>(&captive.processors());
+    out.processors.assign(bytes, bytes + sizeof(cpu_set_t));
+  }
+}
+
 Result<void> capture(ProcessCapture& c) {
   c.out.threads.resize(c.process.threads.size());
   for (size_t i = 0; i < c.process.threads.size(); i++) {
@@ -55,6 +68,8 @@ Result<void> capture(ProcessCapture& c) {
       out.robust_list = reinterpret_cast<uint64_t>(head);
       out.robust_size = size;
     }
+
+    capture_scheduling(c.guest, captive, out);
 
     Batch& batch = c.of(i);
     const RemoteAddress stack = c.workspace.reserve(sizeof(stack_t));

@@ -342,6 +342,29 @@ void yield_to_others(const Making& m) {
 
 }  // namespace
 
+namespace {
+
+/// Nice values and processors that the threads had asked for. Wishes: a host with other processors
+/// serves them as it can.
+void grant_wishes(const Making& m) {
+  for (size_t i = 0; i < m.threads.size(); i++) {
+    const ThreadImage& thread = m.program->process.threads[i];
+    const pid_t tid = m.threads[i].tid().value;
+    // Never ahead of others, whatever the image says.
+    bool done =
+        thread.nice <= 0 || ::setpriority(PRIO_PROCESS, static_cast<id_t>(tid), thread.nice) == 0;
+    if (thread.processors.size() == sizeof(cpu_set_t)) {
+      cpu_set_t wished;
+      std::memcpy(&wished, thread.processors.data(), sizeof wished);
+      // EINVAL: none of them is here.
+      done = (::sched_setaffinity(tid, sizeof wished, &wished) == 0 || errno == EINVAL) && done;
+    }
+    if (!done) log::warning("schedule process {} as before: {}", m.pid.value, ::strerror(errno));
+  }
+}
+
+}  // namespace
+
 void Restoration::resume() {
   if (state_->guest.lowest_priority)
     for (const Making& m : state_->makings) yield_to_others(m);
@@ -349,6 +372,7 @@ void Restoration::resume() {
   for (Making& m : state_->makings)
     for (const Tracee& thread : m.threads) state_->pinned->free(thread.tid());
   state_->pinned.reset();
+  for (const Making& m : state_->makings) grant_wishes(m);
   for (Making& m : state_->makings) m.threads.clear();  // detaches
   state_->stubs.release();
 }

@@ -34,6 +34,7 @@ VICTIM("descriptors")
 VICTIM("identity")
 VICTIM("objects")
 VICTIM("sockets")
+VICTIM("scheduling")
 
 TEST_CASE("AVX registers move") {
   moves({victim("vectors"), "avx"});
