@@ -221,27 +221,35 @@ void PageSink::retry_zeros() {
 // ---- installing pages
 
 PageSink::Installed PageSink::copy(Space& space, Range target, const std::byte* from) {
+  uint64_t size = target.size();
   while (!target.empty() && !space.dead) {
     uffdio_copy copy = {};
     copy.dst = target.start;
     copy.src = reinterpret_cast<uint64_t>(from);
-    copy.len = target.size();
-    if (::ioctl(space.uffd.get(), UFFDIO_COPY, &copy) == 0) return Installed::done;
-    uint64_t skip = copy.copy > 0 ? static_cast<uint64_t>(copy.copy) : 0;
-    if (skip == 0) {
-      switch (errno) {
-        case EAGAIN:
-          return Installed::again;
-        case ESRCH:
+    copy.len = size;
+    uint64_t done = size;
+    if (::ioctl(space.uffd.get(), UFFDIO_COPY, &copy) < 0) {
+      done = copy.copy > 0 ? static_cast<uint64_t>(copy.copy) : 0;
+      if (done == 0) {
+        if (errno == EAGAIN) return Installed::again;
+        if (errno == ESRCH) {
           space.dead = true;
           return Installed::done;
-        default:  // EEXIST: touched already. ENOENT and others: no longer memory of this kind
-          wake(space.uffd.get(), target.start);
-          skip = kPage;
+        }
+        // A copy must lie in one mapping of the kernel's, and neighbours that differ in protection or advice are
+        // two: ENOENT. What is in front of their border comes in smaller steps.
+        if (errno == ENOENT && size > kPage) {
+          size = (size / 2 + kPage - 1) & ~(kPage - 1);
+          continue;
+        }
+        // EEXIST: touched already. ENOENT and others: no longer memory of this kind.
+        wake(space.uffd.get(), target.start);
+        done = kPage;
       }
     }
-    target.start += skip;
-    from += skip;
+    target.start += done;
+    from += done;
+    size = target.size();
   }
   return Installed::done;
 }

@@ -19,6 +19,12 @@ int main(int argc, char** argv) {
   char* locked = mmap(NULL, 8192, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   strcpy(locked, "read only");
   EXPECT(mprotect(locked, 8192, PROT_READ) == 0);
+  /* full pages side by side that the kernel keeps in mappings of their own */
+  enum { ODD = 301 };
+  uint64_t* striped = mmap(NULL, ODD * 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  EXPECT(striped != MAP_FAILED);
+  for (size_t i = 0; i < ODD * 512; i++) striped[i] = value(i);
+  for (size_t i = 0; i < ODD; i += i % 7 + 1) EXPECT(!mprotect(striped + i * 512, 4096, PROT_READ));
   void* reserved = mmap(NULL, 1ull << 40, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   EXPECT(reserved != MAP_FAILED);
   ready();
@@ -27,6 +33,7 @@ int main(int argc, char** argv) {
   for (size_t i = 0; i < 64; i++) EXPECT(*heap[i] == value(i));
   for (size_t i = 0; i < 4096; i++) EXPECT(statics[i] == value(i));
   for (size_t i = 0; i < 1 << 20; i++) EXPECT(empty[i] == 0);
+  for (size_t i = 0; i < ODD * 512; i++) EXPECT(striped[i] == value(i));
   EXPECT(strcmp(locked, "read only") == 0);
   for (size_t i = 0; i < 64; i++) free(heap[i]);
   void* more = malloc(50 << 20);
