@@ -93,7 +93,8 @@ Result<void> ask(CaptiveProcess& process, Scratch& scratch, std::vector<Batch>& 
 }
 
 Result<void> capture_process(const Guest& guest, CaptiveProcess& process, const Platform& platform,
-                             Image& image, Objects& objects, ProcessImage& out, Bytes& pages) {
+                             Image& image, Objects& objects, const Advices& advices,
+                             ProcessImage& out, Bytes& pages) {
   out.pid = process.node.pid;
   const RemoteAddress instruction = TRY(syscall_instruction(process, platform));
   // Rows and answers: some 80 of the process, 3 per thread, one per POSIX timer (RLIMIT_SIGPENDING
@@ -101,7 +102,7 @@ Result<void> capture_process(const Guest& guest, CaptiveProcess& process, const 
   const size_t size = (((96u << 10) + process.threads.size() * 512) | (kPage - 1)) + 1;
   Scratch scratch = TRY(Scratch::borrow(process, instruction, size));
   std::vector<Batch> batches(process.threads.size());
-  ProcessCapture context{guest,      process, image, objects, out, scratch.workspace(),
+  ProcessCapture context{guest,      process, image, objects, advices, out, scratch.workspace(),
                          batches[0], batches, pages};
   for (const Part* part : parts())
     if (part->capture) TRY(part->capture(context));
@@ -121,7 +122,8 @@ Result<int64_t> guest_monotonic(Tid process) {
   return (now.tv_sec + seconds) * 1'000'000'000 + now.tv_nsec + nanoseconds;
 }
 
-Result<Captured> capture(const Guest& guest, Captives& captives, const Platform& platform) {
+Result<Captured> capture(const Guest& guest, Captives& captives, const Advices& advices,
+                         const Platform& platform) {
   Captured captured;
   Objects objects;
   Image& image = captured.image;
@@ -131,8 +133,8 @@ Result<Captured> capture(const Guest& guest, Captives& captives, const Platform&
   image.processes.resize(count);  // never again: the parts keep references
   captured.pages.resize(count);
   for (size_t i = 0; i < count; i++)
-    TRY(capture_process(guest, captives.processes[i], platform, image, objects, image.processes[i],
-                        captured.pages[i]));
+    TRY(capture_process(guest, captives.processes[i], platform, image, objects, advices,
+                        image.processes[i], captured.pages[i]));
   TRY(capture_descriptions(guest, captives.processes, objects, image));
   TRY(objects.finish(image));
   captured.objects = objects.take_files();

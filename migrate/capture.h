@@ -3,6 +3,7 @@
 #include <vector>
 
 #include "base/result.h"
+#include "migrate/advice.h"
 #include "migrate/captive.h"
 #include "migrate/image.h"
 #include "migrate/restore.h"
@@ -16,9 +17,11 @@ struct Captured {
   std::vector<Fd> objects;   ///< those of image.objects, open for reading
 };
 
-/// Walks the table of parts over the stopped processes. An Error with code kObstacle names what
-/// cannot be carried. Whatever it borrows of the processes it has given back when it returns.
-Result<Captured> capture(const Guest& guest, Captives& captives, const Platform& platform);
+/// Walks the table of parts over the stopped processes. `advices` were read before they were. An
+/// Error with code kObstacle names what cannot be carried. Whatever it borrows of the processes it
+/// has given back when it returns.
+Result<Captured> capture(const Guest& guest, Captives& captives, const Advices& advices,
+                         const Platform& platform);
 
 /// The guest's CLOCK_MONOTONIC now, in ns: ours plus its time namespace's offset.
 Result<int64_t> guest_monotonic(Tid process);

@@ -22,4 +22,10 @@ Result<std::vector<Obstacle>> check(const Guest& guest) {
   return obstacles;
 }
 
+Result<std::vector<Obstacle>> look_ahead(Guest& guest) {
+  guest.advices.clear();
+  for (const Tid process : TRY(view_tree(guest)).pids) guest.advices.read(process);
+  return check(guest);
+}
+
 }  // namespace hob::migrate

@@ -76,6 +76,7 @@ struct MappingImage {
   MappingKind kind = MappingKind::anonymous;
   uint8_t protection = 0;  ///< PROT_*
   uint8_t shared = 0;
+  uint8_t advice = 0;  ///< set of Advice
   uint32_t file = 0;  ///< index into ProcessImage::files, or for MappingKind::object Image::objects
   uint64_t offset = 0;
 };

@@ -178,7 +178,8 @@ void fields(A& a, FileImage& x) {
 }
 template <class A>
 void fields(A& a, MappingImage& x) {
-  a(x.range.start), a(x.range.end), a(x.kind), a(x.protection), a(x.shared), a(x.file), a(x.offset);
+  a(x.range.start), a(x.range.end), a(x.kind), a(x.protection), a(x.shared), a(x.advice), a(x.file),
+      a(x.offset);
 }
 template <class A>
 void fields(A& a, DescriptorImage& x) {

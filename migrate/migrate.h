@@ -11,6 +11,7 @@
 #include "base/fd.h"
 #include "base/result.h"
 #include "base/time.h"
+#include "migrate/advice.h"
 #include "migrate/program.h"
 #include "migrate/sandbox.h"
 
@@ -45,6 +46,8 @@ struct Guest {
   /// Target: true where the guest is a guest, false at home. It then yields to everything else on
   /// the host, as programs started by start() do.
   bool lowest_priority = false;
+  /// Of processes that look_ahead() has seen; send() reads those of the others.
+  Advices advices;
 };
 
 /// Something in the tree that cannot be moved: "fd 7 of process 12 (python3): io_uring instance".
@@ -53,6 +56,9 @@ struct Obstacle {
 };
 /// Looks without stopping anything. Empty: nothing known stands in the way.
 Result<std::vector<Obstacle>> check(const Guest& guest);
+/// check(), and reads beforehand what takes long to read (advice.h): to be called now and then
+/// while the guest runs, so that a move later need not.
+Result<std::vector<Obstacle>> look_ahead(Guest& guest);
 
 /// What one migration cost; both ends fill in what they see.
 struct Report {

@@ -164,6 +164,7 @@ Result<void> capture_mappings(ProcessCapture& c) {
     out.range = m.range;
     out.kind = *kind;
     out.protection = static_cast<uint8_t>(m.protection);
+    out.advice = c.advices.of(c.process.pid, m.range);
     if (*kind != MappingKind::file && *kind != MappingKind::object) continue;
     out.shared = m.shared;
     out.offset = m.offset;
@@ -325,6 +326,17 @@ Result<void> place_vdso(Rebuild& r, const MappingImage& m) {
   return {};
 }
 
+void advise(Rebuild& r, const MappingImage& m) {
+  for (uint8_t flag = 1; flag <= static_cast<uint8_t>(Advice::mergeable); flag <<= 1)
+    // Whether a kernel knows huge pages is its own affair.
+    if (m.advice & flag)
+      r.space.may(SYS_madvise,
+                  {m.range.start, m.range.size(), static_cast<uint64_t>(madvise_of(Advice{flag}))});
+  // Pages are locked as they come: at once, it would wait for all of them.
+  if (m.advice & static_cast<uint8_t>(Advice::locked))
+    r.space.may(SYS_mlock2, {m.range.start, m.range.size(), MLOCK_ONFAULT});
+}
+
 Result<void> rebuild(Rebuild& r) {
   clear_address_space(r);
   for (const MappingImage& m : r.process.mappings) {
@@ -343,6 +355,7 @@ Result<void> rebuild(Rebuild& r) {
     if (m.kind == MappingKind::stack) flags |= MAP_GROWSDOWN;
     r.space.must("map", SYS_mmap,
                  {m.range.start, m.range.size(), m.protection, flags, fd, m.offset});
+    advise(r, m);
   }
   kernel::MemoryMap map = r.process.memory_map;
   map.auxv = r.workspace.put_bytes(r.process.auxv).value;

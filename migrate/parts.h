@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "base/result.h"
+#include "migrate/advice.h"
 #include "migrate/captive.h"
 #include "migrate/image.h"
 #include "migrate/injector.h"
@@ -46,6 +47,7 @@ struct ProcessCapture {
   CaptiveProcess& process;
   Image& image;
   Objects& objects;
+  const Advices& advices;
   ProcessImage& out;
   Workspace& workspace;
   Batch& leader;  ///< runs in the leader

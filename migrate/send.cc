@@ -67,6 +67,8 @@ Result<Sent> send(Guest& guest, const std::string& address, uint16_t port, const
   // Nothing known is in the way. The guest is untouched.
 
   const Platform platform = TRY(this_platform());
+  for (const Tid process : TRY(view_tree(guest)).pids)
+    if (!guest.advices.knows(process)) guest.advices.read(process);
   Link link = TRY(connect_link(address, port, key, kConnectLimit));
   if (auto ready = announce(guest, platform, link); !ready) {
     if (ready.error().code == control::kRefused) return not_moved(std::move(ready).error());
@@ -80,7 +82,7 @@ Result<Sent> send(Guest& guest, const std::string& address, uint16_t port, const
   const std::string hook_bytes = hooks.frozen();
   // Nothing of the guest runs. Leaving this function gives all back.
 
-  auto captured = capture(guest, captives, platform);
+  auto captured = capture(guest, captives, guest.advices, platform);
   if (!captured && captured.error().code == kObstacle)
     return not_moved(std::move(captured).error());
   TRY(captured.ok() ? Result<void>() : Result<void>(captured.error()));

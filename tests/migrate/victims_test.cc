@@ -35,6 +35,7 @@ VICTIM("identity")
 VICTIM("objects")
 VICTIM("sockets")
 VICTIM("scheduling")
+VICTIM("advice")
 
 TEST_CASE("AVX registers move") {
   moves({victim("vectors"), "avx"});
