@@ -98,6 +98,8 @@ void Shadow::send(wire::Message message) {
 
 void Shadow::on_message(wire::Message message) {
   const pb::Envelope& envelope = message.envelope;
+  if (signal_request_ != 0 && envelope.answers() == signal_request_)
+    return on_signal_answer(envelope);
   switch (envelope.body_case()) {
     case pb::Envelope::kAccepted:
       if (phase_ == Phase::lost) return on_attached();
@@ -216,7 +218,7 @@ void Shadow::try_attach() {
   }
   open_channel(std::move(socket).value());
   pb::Envelope envelope;
-  envelope.set_request(++attach_request_);
+  envelope.set_request(++last_request_);
   pb::Attach& attach = *envelope.mutable_attach();
   attach.set_job(job_);
   attach.set_stdout_offset(out_ ? out_->receiver.offset() : 0);
@@ -226,6 +228,7 @@ void Shadow::try_attach() {
 
 void Shadow::on_attached() {
   attach_limit_.reset();
+  unreachable_ = false;
   phase_ = started_ ? Phase::running : Phase::waiting;
   note(fmt::format("job {}: connected to hostd again", job_));
   sender_.rewind();

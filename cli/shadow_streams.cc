@@ -18,6 +18,8 @@ constexpr uint64_t kAckAfter = wire::kStreamWindow / 4;
 constexpr Duration kAckDelay = milliseconds(20);
 /// How late input typed in the background may be noticed after `fg`.
 constexpr Duration kForegroundCheck = milliseconds(200);
+/// Ctrl-C, as a raw terminal gives it.
+constexpr char kInterruptKey = '\x03';
 
 pb::Envelope ack_of(const std::string& job, pb::Stream stream, uint64_t offset, bool closed) {
   pb::Envelope envelope;
@@ -59,6 +61,9 @@ void Shadow::read_input() {
       return;
     case StandardStream::Outcome::Kind::moved:
       sender_.append({buffer, outcome.count});
+      if (raw_ &&
+          std::string_view(buffer, outcome.count).find(kInterruptKey) != std::string_view::npos)
+        interrupt_key();
       return send_input();
     case StandardStream::Outcome::Kind::end:
     case StandardStream::Outcome::Kind::failed:

@@ -156,6 +156,11 @@ void Exports::on_shadow_message(const Shadow& shadow, wire::Message message) {
                    static_cast<int>(envelope.body_case()));
       return;
   }
+  if (envelope.has_signal()) {
+    answer_signal(e, envelope);
+    if (envelope.signal().number() == 0) return;
+  }
+  envelope.set_request(0);
   const bool must_arrive = envelope.has_signal() || envelope.has_window_size();
   // The source's starter does not listen any more, the target's does not yet.
   if (e->record.moving() && must_arrive) return e->held.push_back(std::move(message));

@@ -106,6 +106,7 @@ class Exports {
   void note_output(Export& e, const pb::Data& data, size_t size);
   bool all_seen(const Export& e, const pb::Exited& exited) const;
   void send_held(const ExportPtr& e);
+  void answer_signal(const ExportPtr& e, const pb::Envelope& request);
   void on_exited(const ExportPtr& e, const pb::Exited& exited);
   void look_for_sites();
   // Moving.

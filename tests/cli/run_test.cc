@@ -150,6 +150,91 @@ TEST_CASE("run: a second interrupt kills, a third ends the shadow") {
   CHECK(WTERMSIG(status) == SIGINT);
 }
 
+TEST_CASE("run: a job that cannot be reached is not waited for") {
+  RunRig rig;
+  Process remote = rig.start({"-n", "cmd"});
+  Connection connection = rig.begin();
+  REQUIRE(connection.receive_but_acks().envelope.data().end());
+  const auto refuse = [&](int number) {
+    const pb::Envelope asked = connection.receive_but_acks().envelope;
+    CHECK(asked.signal().number() == number);
+    REQUIRE(asked.request() != 0);
+    connection.answer(asked, wire::failure(pb::Failure::UNREACHABLE, "h2 does not answer"));
+  };
+  SECTION("Ctrl-C says so, and the next one ends the shadow, however late") {
+    remote.signal(SIGINT);
+    refuse(SIGINT);
+    CHECK(remote.read_error_line() ==
+          "remote: job j1: h2 does not answer; Ctrl-C again ends `remote run`, and the job is "
+          "killed as soon "
+          "as it can be\n");
+    remote.signal(SIGINT);
+    connection.expect_end();
+    const int status = remote.finish();
+    CHECK((WIFSIGNALED(status) && WTERMSIG(status) == SIGINT));
+    CHECK(remote.error().empty());
+  }
+  SECTION("when it answers again, Ctrl-C is the job's again") {
+    remote.signal(SIGINT);
+    refuse(SIGINT);
+    CHECK(remote.read_error_line().find("Ctrl-C again") != std::string::npos);
+    remote.signal(SIGTERM);
+    const pb::Envelope asked = connection.receive_but_acks().envelope;
+    connection.answer(asked, wire::done());
+    // Messages come in order: what the shadow prints after it has read that answer.
+    connection.data(pb::STDOUT, 0, "x");
+    CHECK(remote.read_output() == "x");
+    remote.signal(SIGINT);
+    CHECK(connection.receive_but_acks().envelope.has_signal());
+    connection.exited(0);
+    CHECK(exited_with(remote.finish(), 0));
+  }
+  for (int number : {SIGTERM, SIGHUP, SIGQUIT}) {
+    DYNAMIC_SECTION("signal " << number << " ends the shadow at once") {
+      remote.signal(number);
+      refuse(number);
+      connection.expect_end();
+      const int status = remote.finish();
+      CHECK((WIFSIGNALED(status) && WTERMSIG(status) == number));
+      CHECK(remote.error() ==
+            "remote: job j1: h2 does not answer; not waiting for it: it is killed as soon as it "
+            "can be\n");
+    }
+  }
+}
+
+TEST_CASE("run: --timeout does not wait for a job that cannot be reached") {
+  RunRig rig;
+  Process remote = rig.start({"-n", "--timeout", "10ms", "cmd"});
+  Connection connection = rig.begin();
+  REQUIRE(connection.receive_but_acks().envelope.data().end());
+  const pb::Envelope asked = connection.receive_but_acks().envelope;
+  CHECK(asked.signal().number() == SIGTERM);
+  connection.answer(asked, wire::failure(pb::Failure::UNREACHABLE, "h2 does not answer"));
+  CHECK(exited_with(remote.finish(), 124));
+}
+
+TEST_CASE("run: without hostd nobody waits for a signal to arrive") {
+  RunRig rig;
+  Process remote = rig.start({"-n", "cmd"});
+  Connection connection = rig.begin();
+  rig.hostd.stop();
+  connection.close();
+  CHECK(remote.read_error_line().find("lost the connection") != std::string::npos);
+  SECTION("SIGTERM") {
+    remote.signal(SIGTERM);
+    const int status = remote.finish();
+    CHECK((WIFSIGNALED(status) && WTERMSIG(status) == SIGTERM));
+  }
+  SECTION("Ctrl-C twice") {
+    remote.signal(SIGINT);
+    CHECK(remote.read_error_line().find("Ctrl-C again") != std::string::npos);
+    remote.signal(SIGINT);
+    const int status = remote.finish();
+    CHECK((WIFSIGNALED(status) && WTERMSIG(status) == SIGINT));
+  }
+}
+
 TEST_CASE("run: what was ignored from the start stays ignored") {
   RunRig rig;
   Process::Setup setup;
