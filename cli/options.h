@@ -1,5 +1,6 @@
 #pragma once
 
+#include <array>
 #include <optional>
 #include <string>
 #include <variant>
@@ -24,6 +25,7 @@ struct RunOptions {
   bool no_input = false;
   bool quiet = false;
   bool verbose = false;
+  std::array<bool, 3> closed{};  // standard streams that were closed when `remote` was started
 };
 
 /// How a verb that tells something writes it.

@@ -69,6 +69,7 @@ bool Shadow::connect() {
     end_now({execute_here(options_)});
     return false;
   }
+  if (auto readable = check_input(); !readable.ok()) return fail(readable.error().text), false;
   open_channel(std::move(socket).value());
   pb::Envelope envelope;
   envelope.set_request(1);
@@ -239,7 +240,8 @@ void Shadow::on_attached() {
 void Shadow::end(Ending ending) {
   ending_ = ending;
   if (!output_written()) return;
-  if (output_lost_ && ending.signal == 0 && ending.status == 0) ending.status = kRunFailed;
+  if ((output_lost_ || input_lost_) && ending.signal == 0 && ending.status == 0)
+    ending.status = kRunFailed;
   end_now(ending);
 }
 

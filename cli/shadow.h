@@ -64,6 +64,7 @@ class Shadow {
     uint64_t acked = 0;
     EventLoop::Handle ack_timer;
   };
+  Result<void> check_input() const;
   void start_input();
   void read_input();
   void input_closed();
@@ -106,6 +107,7 @@ class Shadow {
   std::optional<Ending> ending_;  // decided; output may still be on its way
   bool finished_ = false;
   bool output_lost_ = false;
+  bool input_lost_ = false;
 
   std::string waiting_reason_, waiting_said_;
   EventLoop::Handle waiting_timer_;

@@ -265,6 +265,17 @@ TEST_CASE("no hostd, a hostd that hangs up, one that answers something else") {
   }
 }
 
+TEST_CASE("a closed stdout is an error") {
+  Rig rig;
+  Process::Setup setup;
+  setup.environment = {"REMOTE_SOCKET=" + rig.hostd.path()};
+  setup.in_child = [] { ::close(1); };
+  Process remote(remote_program(), {"hosts"}, setup);
+  rig.answer(hosts());
+  CHECK(exited_with(remote.finish(), 1));
+  CHECK(remote.error() == "remote: write stdout: Bad file descriptor\n");
+}
+
 TEST_CASE("a full disk under stdout is an error") {
   Rig rig;
   const Fd full = open_file("/dev/full", O_WRONLY).value();
