@@ -27,6 +27,8 @@ std::string_view word_of(pb::JobReport::State state) {
       return "done";
     case pb::JobReport::LOST:
       return "lost";
+    case pb::JobReport::STOPPED:
+      return "stopped";
     default:
       return "unknown";
   }
