@@ -84,8 +84,11 @@ struct CellJoin {
   std::string directory = "/etc/hob";
   unsigned port = 7718;
 };
+struct CellInvitations {
+  Output output;
+};
 struct CellRemove {
-  std::string host;
+  std::string host;  // or the number of an invitation
 };
 
 /// Text to print and a status to exit with: help, version, a wrong command line.
@@ -96,7 +99,7 @@ struct Say {
 
 using Command = std::variant<Say, RunOptions, HostsOptions, PsOptions, HistoryOptions, EvictOptions,
                              MigrateOptions, KillOptions, PauseOptions, CompletionOptions, CellInit,
-                             CellInvite, CellJoin, CellRemove>;
+                             CellInvite, CellInvitations, CellJoin, CellRemove>;
 
 /// Exit statuses (docs/remote.1). `run` keeps to those of env(1) and timeout(1), so that they
 /// cannot be taken for the command's own small ones.

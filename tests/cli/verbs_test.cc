@@ -265,6 +265,15 @@ TEST_CASE("no hostd, a hostd that hangs up, one that answers something else") {
   }
 }
 
+TEST_CASE("a socket's path that is too long, or not ours, is explained") {
+  Process long_path(remote_program(), {"ps"},
+                    {{"REMOTE_SOCKET=/" + std::string(200, 'x')}, [] {}, {}, {}, {}});
+  CHECK(exited_with(long_path.finish(), 3));
+  CHECK(long_path.error() ==
+        "remote: connect to hob-hostd: the path in $REMOTE_SOCKET is too long for a socket; 107 "
+        "bytes fit\n");
+}
+
 TEST_CASE("a closed stdout is an error") {
   Rig rig;
   Process::Setup setup;
