@@ -178,8 +178,15 @@ Result<std::string> join(const CellJoin& options) {
                      cell.empty() ? "the cell" : "cell " + printable(cell), joining.config_path);
 }
 
-std::variant<pb::Envelope, Refusal> ask_coordinator(pb::Envelope request) {
-  return ask(coordinator_socket(), "hob-coordinator", std::move(request), kAnswerWithin);
+/// Asks the coordinator of this machine; what it refuses is said, else `use` makes the exit status
+/// of its answer.
+template <class Use>
+int ask_coordinator(pb::Envelope request, Use use) {
+  const auto answer =
+      ask(coordinator_socket(), "hob-coordinator", std::move(request), kAnswerWithin);
+  if (const auto* refusal = std::get_if<Refusal>(&answer))
+    return fail({refusal->text}, refusal->status);
+  return use(std::get<pb::Envelope>(answer));
 }
 
 }  // namespace
@@ -222,21 +229,18 @@ int cell_init(const CellInit& options) {
 int cell_invite(const CellInvite& options) {
   pb::Envelope request;
   request.mutable_invite()->set_name(options.host);
-  const auto answer = ask_coordinator(std::move(request));
-  if (const auto* refusal = std::get_if<Refusal>(&answer))
-    return fail({refusal->text}, refusal->status);
-  const std::string& text = std::get<pb::Envelope>(answer).invitation().text();
-  const auto invitation = wire::invitation_from_text(text);
-  return invitation.ok() ? done(text + "\n") : fail(invitation.error());
+  return ask_coordinator(std::move(request), [](const pb::Envelope& answer) {
+    const auto invitation = wire::invitation_from_text(answer.invitation().text());
+    return invitation.ok() ? done(answer.invitation().text() + "\n") : fail(invitation.error());
+  });
 }
 
 int cell_invitations(const CellInvitations& options) {
   pb::Envelope request;
   request.mutable_list_invitations();
-  const auto answer = ask_coordinator(std::move(request));
-  if (const auto* refusal = std::get_if<Refusal>(&answer))
-    return fail({refusal->text}, refusal->status);
-  return done(view(std::get<pb::Envelope>(answer).invitation_list(), options));
+  return ask_coordinator(std::move(request), [&](const pb::Envelope& answer) {
+    return done(view(answer.invitation_list(), options));
+  });
 }
 
 int cell_join(const CellJoin& options) {
@@ -247,10 +251,7 @@ int cell_join(const CellJoin& options) {
 int cell_remove(const CellRemove& options) {
   pb::Envelope request;
   request.mutable_remove_host()->set_name(options.host);
-  const auto answer = ask_coordinator(std::move(request));
-  if (const auto* refusal = std::get_if<Refusal>(&answer))
-    return fail({refusal->text}, refusal->status);
-  return kDone;
+  return ask_coordinator(std::move(request), [](const pb::Envelope&) { return int{kDone}; });
 }
 
 }  // namespace hob::cli

@@ -25,10 +25,6 @@ Process cell(std::vector<std::string> arguments, const std::string& socket = "/n
                  {{"REMOTE_COORDINATOR_SOCKET=" + socket}, [] {}, {}, {}, {}});
 }
 
-bool exited_with(int status, int code) {
-  return WIFEXITED(status) && WEXITSTATUS(status) == code;
-}
-
 unsigned mode_of(const std::string& path) {
   struct stat status {};
   REQUIRE(::stat(path.c_str(), &status) == 0);
@@ -194,8 +190,7 @@ TEST_CASE("cell join that is interrupted leaves nothing, whatever the signal") {
       return std::distance(std::filesystem::directory_iterator(tasks, none), {}) > 1;
     }));
     process.signal(number);
-    const int status = process.finish();
-    CHECK((WIFSIGNALED(status) && WTERMSIG(status) == number));
+    CHECK(died_of(process.finish(), number));
     CHECK(files_in(directory.path() + "/etc") == 0);
   }
 }

@@ -214,9 +214,7 @@ TEST_CASE("run: closing the terminal kills the job") {
     rig.pty.slave.reset();
     rig.pty.master.reset();
     connection.expect_end();
-    const int status = remote.finish();
-    CHECK(WIFSIGNALED(status));
-    CHECK(WTERMSIG(status) == SIGHUP);
+    CHECK(died_of(remote.finish(), SIGHUP));
   }
 }
 
@@ -296,7 +294,6 @@ TEST_CASE("tty: Ctrl-C is the job's; twice it ends the shadow if the job cannot 
   rig.pty.shown("Ctrl-C again");
   rig.pty.type("\x03");
   connection.expect_end();
-  const int status = remote.finish();
-  CHECK((WIFSIGNALED(status) && WTERMSIG(status) == SIGINT));
+  CHECK(died_of(remote.finish(), SIGINT));
   CHECK(same(rig.pty.settings(), rig.before));
 }

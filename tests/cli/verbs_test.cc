@@ -29,10 +29,6 @@ struct Rig {
   }
 };
 
-bool exited_with(int status, int code) {
-  return WIFEXITED(status) && WEXITSTATUS(status) == code;
-}
-
 pb::Envelope hosts() {
   pb::Envelope envelope;
   pb::HostStatus& idle = *envelope.mutable_host_list()->add_hosts();

@@ -6,6 +6,7 @@
 
 #include <cstdio>
 #include <cstdlib>
+#include <iostream>
 #include <vector>
 
 #include "base/fd.h"
@@ -25,6 +26,7 @@ struct Said {
 Said daemon(std::vector<const char*> words) {
   Pipe out = make_pipe().value(), err = make_pipe().value();
   words.insert(words.begin(), "/usr/sbin/hob-test");
+  std::cout.flush();  // or the child prints again what Catch has not written yet
   const pid_t pid = ::fork();
   REQUIRE(pid >= 0);
   if (pid == 0) {
