@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <cstdio>
 #include <random>
+#include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/check.h"
@@ -14,11 +16,16 @@
 /// memory per host, with 10,000 and with 100,000 hosts. One host in 100 is a home with its owner
 /// present; the others have one to four slots and one of four sets of processor features. Medians
 /// of several rounds; the last line is JSON for the larger cell.
+///
+/// `bench_pool changes|pairs HOSTS`: only counted_operations of them, in the function `counted`,
+/// for callgrind to count its instructions: time also tells how much of the books fits into the
+/// caches.
 namespace hob::coordinator {
 namespace {
 
 constexpr int rounds = 7;
 constexpr size_t operations = 200'000;  // per round
+constexpr size_t counted_operations = 50'000;
 
 struct Figures {
   uint32_t hosts = 0;
@@ -57,18 +64,45 @@ class Bench {
  public:
   explicit Bench(uint32_t hosts) : hosts_(hosts) {}
 
+  void enter_hosts() {
+    for (uint32_t n = 0; n < hosts_; ++n) pool_.update(facts(n), now_);
+  }
+
   Figures run() {
     Figures figures;
     figures.hosts = hosts_;
     const size_t before = heap_bytes();
-    for (uint32_t n = 0; n < hosts_; ++n) pool_.update(facts(n), now_);
+    enter_hosts();
     figures.bytes_per_host = static_cast<double>(heap_bytes() - before) / hosts_;
-    figures.state_changes_per_s = per_second([this] { change_states(); });
-    figures.pairs_per_s = per_second([this] { pairs(); });
+    figures.state_changes_per_s = per_second([this] { change_states(operations); });
+    figures.pairs_per_s = per_second([this] { pairs(operations); });
     fill();
     figures.bytes_per_host_granted = static_cast<double>(heap_bytes() - before) / hosts_;
     figures.busy_pairs_per_s = per_second([this] { busy_pairs(); });
     return figures;
+  }
+
+  /// Owners come and go on hosts at random.
+  void change_states(size_t count) {
+    for (size_t i = 0; i < count; ++i) {
+      tick();
+      const HostId id{static_cast<uint32_t>(random_()) % hosts_};
+      if (is_home(static_cast<uint32_t>(id))) continue;
+      const bool idle = pool_.host(id)->state == HostState::idle;
+      pool_.set_state(id, idle ? HostState::active : HostState::idle, now_, now_);
+    }
+  }
+
+  /// One grant and its return, by clients of random homes.
+  void pairs(size_t count) {
+    Request request;
+    for (size_t i = 0; i < count; ++i) {
+      tick();
+      request.client = {HostId{random_home()}, UserId{static_cast<uint32_t>(i % 1000)}, i};
+      const auto asked = pool_.ask(request, now_);
+      CHECK(asked.decisions.size() == 1);
+      pool_.release(std::get<Granted>(asked.decisions[0]).lease.id, now_);
+    }
   }
 
  private:
@@ -86,29 +120,6 @@ class Bench {
   }
 
   void tick() { now_ += microseconds(1); }
-
-  /// Owners come and go on hosts at random.
-  void change_states() {
-    for (size_t i = 0; i < operations; ++i) {
-      tick();
-      const HostId id{static_cast<uint32_t>(random_()) % hosts_};
-      if (is_home(static_cast<uint32_t>(id))) continue;
-      const bool idle = pool_.host(id)->state == HostState::idle;
-      pool_.set_state(id, idle ? HostState::active : HostState::idle, now_, now_);
-    }
-  }
-
-  /// One grant and its return, by clients of random homes.
-  void pairs() {
-    Request request;
-    for (size_t i = 0; i < operations; ++i) {
-      tick();
-      request.client = {HostId{random_home()}, UserId{static_cast<uint32_t>(i % 1000)}, i};
-      const auto asked = pool_.ask(request, now_);
-      CHECK(asked.decisions.size() == 1);
-      pool_.release(std::get<Granted>(asked.decisions[0]).lease.id, now_);
-    }
-  }
 
   /// Every slot is granted, each home with a client of its own, and a request of each waits.
   void fill() {
@@ -152,6 +163,20 @@ class Bench {
   std::vector<LeaseId> held_;
 };
 
+/// Whose instructions callgrind counts.
+__attribute__((noinline)) void counted(Bench& bench, bool changes) {
+  changes ? bench.change_states(counted_operations) : bench.pairs(counted_operations);
+}
+
+/// The caches and the shape of the sets as after a while, and then the operations to count.
+void count(bool changes, uint32_t hosts) {
+  Bench bench(hosts);
+  bench.enter_hosts();
+  bench.change_states(hosts);
+  counted(bench, changes);
+  fmt::print("{}\n", counted_operations);
+}
+
 std::string json(const Figures& f) {
   return fmt::format(
       "\"hosts\": {}, \"state_changes_per_s\": {:.0f}, \"pairs_per_s\": {:.0f}, "
@@ -164,8 +189,12 @@ std::string json(const Figures& f) {
 }  // namespace
 }  // namespace hob::coordinator
 
-int main() {
+int main(int argc, char** argv) {
   using namespace hob::coordinator;
+  if (argc == 3) {
+    count(argv[1] == std::string_view("changes"), static_cast<uint32_t>(std::stoul(argv[2])));
+    return 0;
+  }
   fmt::print("{:>8} {:>16} {:>12} {:>14} {:>12} {:>18}\n", "hosts", "state changes/s", "pairs/s",
              "busy pairs/s", "bytes/host", "... all granted");
   Figures figures[2];

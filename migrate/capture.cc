@@ -93,7 +93,7 @@ Result<void> ask(CaptiveProcess& process, Scratch& scratch, std::vector<Batch>& 
 }
 
 Result<void> capture_process(const Guest& guest, CaptiveProcess& process, const Platform& platform,
-                             Image& image, ProcessImage& out, Bytes& pages) {
+                             Image& image, Objects& objects, ProcessImage& out, Bytes& pages) {
   out.pid = process.node.pid;
   const RemoteAddress instruction = TRY(syscall_instruction(process, platform));
   // Rows and answers: some 80 of the process, 3 per thread, one per POSIX timer (RLIMIT_SIGPENDING
@@ -101,7 +101,7 @@ Result<void> capture_process(const Guest& guest, CaptiveProcess& process, const 
   const size_t size = (((96u << 10) + process.threads.size() * 512) | (kPage - 1)) + 1;
   Scratch scratch = TRY(Scratch::borrow(process, instruction, size));
   std::vector<Batch> batches(process.threads.size());
-  ProcessCapture context{guest,      process, image, out, scratch.workspace(),
+  ProcessCapture context{guest,      process, image, objects, out, scratch.workspace(),
                          batches[0], batches, pages};
   for (const Part* part : parts())
     if (part->capture) TRY(part->capture(context));
@@ -123,6 +123,7 @@ Result<int64_t> guest_monotonic(Tid process) {
 
 Result<Captured> capture(const Guest& guest, Captives& captives, const Platform& platform) {
   Captured captured;
+  Objects objects;
   Image& image = captured.image;
   image.tree = captives.tree;
   image.monotonic = TRY(guest_monotonic(captives.processes.front().pid));
@@ -130,9 +131,11 @@ Result<Captured> capture(const Guest& guest, Captives& captives, const Platform&
   image.processes.resize(count);  // never again: the parts keep references
   captured.pages.resize(count);
   for (size_t i = 0; i < count; i++)
-    TRY(capture_process(guest, captives.processes[i], platform, image, image.processes[i],
+    TRY(capture_process(guest, captives.processes[i], platform, image, objects, image.processes[i],
                         captured.pages[i]));
-  TRY(capture_descriptions(guest, captives.processes, image));
+  TRY(capture_descriptions(guest, captives.processes, objects, image));
+  TRY(objects.finish(image));
+  captured.objects = objects.take_files();
   TRY(capture_terminal(guest, captives.processes, image));
   return captured;
 }

@@ -13,6 +13,7 @@ namespace hob::migrate {
 struct Captured {
   Image image;
   std::vector<Bytes> pages;  ///< one per process; image.processes[i].page_bytes points into it
+  std::vector<Fd> objects;   ///< those of image.objects, open for reading
 };
 
 /// Walks the table of parts over the stopped processes. An Error with code kObstacle names what

@@ -171,8 +171,12 @@ Result<std::vector<pid_t>> Cgroup::ids_in(const char* file) const {
   return ids;
 }
 
-Result<std::vector<pid_t>> Cgroup::processes() const { return ids_in("cgroup.procs"); }
-Result<std::vector<pid_t>> Cgroup::threads() const { return ids_in("cgroup.threads"); }
+Result<std::vector<pid_t>> Cgroup::processes() const {
+  return ids_in("cgroup.procs");
+}
+Result<std::vector<pid_t>> Cgroup::threads() const {
+  return ids_in("cgroup.threads");
+}
 
 bool Cgroup::populated() const {
   // A group that is gone has no processes either.
@@ -181,8 +185,8 @@ bool Cgroup::populated() const {
 }
 
 Result<void> Cgroup::kill() {
-  // To end takes a processor, too, to give memory back above all: foreign guests (SCHED_IDLE) beside a busy
-  // owner would be seconds about it.
+  // To end takes a processor, too, to give memory back above all: foreign guests (SCHED_IDLE)
+  // beside a busy owner would be seconds about it.
   if (Result<std::vector<pid_t>> ids = threads(); ids.ok()) {
     const sched_param none{};
     for (pid_t thread : *ids) ::sched_setscheduler(thread, SCHED_OTHER, &none);

@@ -14,6 +14,7 @@
 
 #include "migrate/parts.h"
 #include "migrate/proc.h"
+#include "migrate/sockets.h"
 
 namespace hob::migrate {
 namespace {
@@ -37,10 +38,6 @@ bool plain_device(dev_t device) {
 
 uint64_t number(std::string_view text, int base) {
   return std::strtoull(std::string(text).c_str(), nullptr, base);
-}
-
-bool ends(std::string_view text, std::string_view end) {
-  return text.size() >= end.size() && text.substr(text.size() - end.size()) == end;
 }
 
 // Is it one of the streams that the starter holds the other end of?
@@ -108,7 +105,6 @@ Result<void> describe_nameless(const std::string& link, const proc::FdInfo& info
     return {};
   }
   if (link == "anon_inode:[eventpoll]") return describe_epoll(info, d);
-  if (link.compare(0, 7, "socket:") == 0) return obstacle(subject, "a socket");
   constexpr std::string_view kNameless = "anon_inode:";  // of "[eventpoll]", but also of "inotify"
   if (link.compare(0, kNameless.size(), kNameless) == 0) {
     std::string kind = link.substr(kNameless.size());
@@ -130,15 +126,18 @@ Result<void> describe_named(const std::string& link, const struct stat& st, Tid 
     d.kind = DescriptionKind::device;
     return {};
   }
-  if (link.compare(0, 7, "/memfd:") == 0) return obstacle(subject, "a memfd");
   if (S_ISFIFO(st.st_mode)) return obstacle(subject, "the named pipe " + link);
   if (!S_ISREG(st.st_mode) && !S_ISDIR(st.st_mode)) return obstacle(subject, "the device " + link);
-  if (st.st_nlink == 0 || ends(link, " (deleted)"))
-    return obstacle(subject, "the deleted file " + link);
-  auto now = stat_for(process, link);
-  if (!now || now->st_ino != st.st_ino)
-    return obstacle(subject, "the file " + link + ", which has been replaced or moved");
-  d.kind = S_ISDIR(st.st_mode) ? DescriptionKind::directory : DescriptionKind::regular;
+  const auto now = stat_for(process, link);
+  const bool has_path = now.ok() && now->st_ino == st.st_ino;
+  if (!has_path && S_ISDIR(st.st_mode)) return obstacle(subject, "the deleted directory " + link);
+  // Moved elsewhere or with a second name: what is written there must reach the file that others
+  // see.
+  if (!has_path && st.st_nlink > 0)
+    return obstacle(subject, "the file " + link + ", which has been moved");
+  d.kind = !has_path             ? DescriptionKind::object
+           : S_ISDIR(st.st_mode) ? DescriptionKind::directory
+                                 : DescriptionKind::regular;
   return {};
 }
 
@@ -204,6 +203,11 @@ Result<Described> describe(const Guest& guest, Tid process, int fd) {
     const auto access = d.flags & O_ACCMODE;
     if (access == O_RDWR) return obstacle(subject, "a pipe opened for both directions");
     d.kind = access == O_RDONLY ? DescriptionKind::pipe_read : DescriptionKind::pipe_write;
+    return described;
+  }
+  if (link.compare(0, 7, "socket:") == 0) {
+    TRY(look_at_socket(process, fd, st.st_ino, subject));
+    d.kind = DescriptionKind::socket;
     return described;
   }
   if (link.empty() || link[0] != '/')

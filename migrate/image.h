@@ -62,6 +62,7 @@ enum class MappingKind : uint8_t {
   anonymous = 0,
   stack,
   file,
+  object,
   vdso,
   vvar,
   vvar_clock,
@@ -73,7 +74,7 @@ struct MappingImage {
   MappingKind kind = MappingKind::anonymous;
   uint8_t protection = 0;  ///< PROT_*
   uint8_t shared = 0;
-  uint32_t file = 0;  ///< index into ProcessImage::files, for MappingKind::file
+  uint32_t file = 0;  ///< index into ProcessImage::files, or for MappingKind::object Image::objects
   uint64_t offset = 0;
 };
 
@@ -106,7 +107,8 @@ struct ProcessImage {
   kernel::MemoryMap memory_map = {};  ///< auxv and exe_fd unused
   Bytes auxv;
   std::vector<FileImage> files;
-  uint32_t executable = 0;             ///< index into files
+  uint32_t executable = 0;  ///< index into files, or into Image::objects
+  uint8_t executable_is_object = 0;
   std::vector<MappingImage> mappings;  ///< ascending, disjoint
   /// Pages that must be there before the process runs: changed pages of private file mappings, and
   /// what the first instructions and the kernel touch. The bytes lie in the buffer that was
@@ -138,6 +140,8 @@ enum class DescriptionKind : uint8_t {
   pipe_write,
   external,
   terminal,
+  object,
+  socket,
   eventfd,
   timerfd,
   signalfd,
@@ -158,6 +162,8 @@ struct Description {
   uint64_t position = 0;   ///< regular, directory
   std::string path;        ///< regular, directory, device
   uint32_t pipe = 0;       ///< index into Image::pipes
+  uint32_t object = 0;     ///< index into Image::objects
+  uint32_t socket = 0;     ///< index into Image::sockets
   uint8_t external = 0;    ///< External::Kind
   uint64_t value = 0;      ///< eventfd: counter; signalfd: mask; timerfd: expirations not yet read
   uint32_t mode = 0;       ///< eventfd: EFD_SEMAPHORE; timerfd: clock
@@ -167,9 +173,37 @@ struct Description {
   pid_t owner = 0;  ///< epoll: the process in whose numbers `watched` is told
 };
 
+enum class ObjectKind : uint8_t { memory = 0, file, last = file };
+
+struct ObjectPiece {
+  uint64_t offset = 0;
+  Bytes content;
+};
+
+/// An inode that no path leads to; see objects.h.
+struct ObjectImage {
+  ObjectKind kind = ObjectKind::memory;
+  std::string path;  ///< memory: its name; file: where it was before it was deleted
+  uint64_t size = 0;
+  uint32_t mode = 0;
+  uint32_t seals = 0;               ///< F_SEAL_*, of memory
+  uint8_t streamed = 0;             ///< its pages come with the page stream
+  std::vector<ObjectPiece> pieces;  ///< else: everything in it that is not zero
+};
+
 struct PipeImage {
   uint32_t capacity = 0;
   Bytes content;
+};
+
+/// One end of a connected pair of unix sockets.
+struct SocketImage {
+  uint8_t type = 0;      ///< SOCK_STREAM, SOCK_DGRAM or SOCK_SEQPACKET
+  int32_t peer = -1;     ///< index into Image::sockets; -1: closed
+  uint8_t shutdown = 0;  ///< 1: no more is read, 2: no more is written
+  uint8_t pass_credentials = 0;
+  uint32_t send_buffer = 0, receive_buffer = 0;  ///< as getsockopt(2) tells
+  std::vector<Bytes> queue;                      ///< messages that wait to be read
 };
 
 /// The controlling terminal, when the tree has one: the starter's pty.
@@ -198,6 +232,8 @@ struct Image {
   std::vector<ProcessImage> processes;  ///< the living of `tree`, in its order
   std::vector<Description> descriptions;
   std::vector<PipeImage> pipes;
+  std::vector<ObjectImage> objects;
+  std::vector<SocketImage> sockets;
   TerminalImage terminal;
   Bytes input;  ///< bytes in the stdin pipe, not yet read by the guest
   /// What SourceHooks::frozen returned.

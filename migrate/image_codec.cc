@@ -1,9 +1,9 @@
 #include <algorithm>
 #include <cstring>
-#include <set>
 #include <type_traits>
 
 #include "migrate/image.h"
+#include "migrate/image_check.h"
 
 /// The format of images and announcements.
 ///
@@ -19,7 +19,7 @@
 namespace hob::migrate {
 namespace {
 
-constexpr uint32_t kVersion = 1;
+constexpr uint32_t kVersion = 2;
 constexpr char kImageMagic[8] = {'H', 'O', 'B', 'I', 'M', 'A', 'G', 'E'};
 constexpr char kAnnouncementMagic[8] = {'H', 'O', 'B', 'A', 'N', 'N', 'C', 'E'};
 
@@ -208,7 +208,8 @@ void fields(A& a, kernel::SignalAction& x) {
 }
 template <class A>
 void fields(A& a, ProcessImage& x) {
-  a(x.pid), a(x.threads), a(x.memory_map), a(x.auxv), a(x.files), a(x.executable), a(x.mappings);
+  a(x.pid), a(x.threads), a(x.memory_map), a(x.auxv), a(x.files), a(x.executable);
+  a(x.executable_is_object), a(x.mappings);
   a(x.descriptors), a(x.directory), a(x.umask), a(x.actions), a(x.pending), a(x.interval_timers);
   a(x.timers), a(x.limits), a(x.personality), a(x.dumpable), a(x.subreaper);
   a(x.parent_death_signal), a(x.stopped), a(x.pages), a.view(x.page_bytes);
@@ -219,7 +220,8 @@ void fields(A& a, EpollEntry& x) {
 }
 template <class A>
 void fields(A& a, Description& x) {
-  a(x.kind), a(x.flags), a(x.position), a(x.path), a(x.pipe), a(x.external), a(x.value), a(x.mode);
+  a(x.kind), a(x.flags), a(x.position), a(x.path), a(x.pipe), a(x.object), a(x.socket),
+      a(x.external), a(x.value), a(x.mode);
   a(x.arm_flags), a(x.interval_s), a(x.interval_ns), a(x.left_s), a(x.left_ns), a(x.watched);
   a(x.owner);
 }
@@ -228,12 +230,26 @@ void fields(A& a, PipeImage& x) {
   a(x.capacity), a(x.content);
 }
 template <class A>
+void fields(A& a, ObjectPiece& x) {
+  a(x.offset), a(x.content);
+}
+template <class A>
+void fields(A& a, ObjectImage& x) {
+  a(x.kind), a(x.path), a(x.size), a(x.mode), a(x.seals), a(x.streamed), a(x.pieces);
+}
+template <class A>
+void fields(A& a, SocketImage& x) {
+  a(x.type), a(x.peer), a(x.shutdown), a(x.pass_credentials), a(x.send_buffer), a(x.receive_buffer);
+  a(x.queue);
+}
+template <class A>
 void fields(A& a, TerminalImage& x) {
   a(x.present), a(x.session), a(x.foreground), a(x.settings), a(x.rows), a(x.columns);
 }
 template <class A>
 void fields(A& a, Image& x) {
-  a(x.tree), a(x.descriptions), a(x.pipes), a(x.terminal), a(x.input), a(x.hook_bytes);
+  a(x.tree), a(x.descriptions), a(x.pipes), a(x.objects), a(x.sockets), a(x.terminal), a(x.input),
+      a(x.hook_bytes);
   a(x.monotonic), a(x.processes);
 }
 
@@ -253,11 +269,6 @@ Header header(const char (&magic)[8]) {
   return h;
 }
 
-Error invalid(const char* what) {
-  return Error{std::string("read the image: ") + what + "; the peer is damaged or hostile",
-               EBADMSG};
-}
-
 template <class T>
 Result<T> decode(std::span<const std::byte> bytes, const char (&magic)[8]) {
   Reader reader(bytes);
@@ -271,102 +282,6 @@ Result<T> decode(std::span<const std::byte> bytes, const char (&magic)[8]) {
   if (reader.bad()) return invalid("it ends early or has a value out of range");
   if (!reader.at_end()) return invalid("bytes are left over");
   return value;
-}
-
-bool within_user_space(const Range& r) {
-  return r.start < r.end && r.end <= kUserEnd && r.start % kPage == 0 && r.end % kPage == 0;
-}
-
-// Highest pid the kernel can ever give (PID_MAX_LIMIT).
-constexpr pid_t kMaxPid = 4 << 20;
-bool good_pid(pid_t pid) {
-  return pid > 1 && pid <= kMaxPid;
-}
-
-Result<void> check_tree(const Tree& tree) {
-  if (tree.empty() || tree[0].parent != 0 || tree[0].zombie) return invalid("its tree has no root");
-  std::set<pid_t> seen;
-  for (size_t i = 0; i < tree.size(); i++) {
-    const TreeNode& node = tree[i];
-    if (!good_pid(node.pid) || !seen.insert(node.pid).second)
-      return invalid("its tree has a bad pid");
-    if (node.group < 0 || node.group > kMaxPid || node.session < 0 || node.session > kMaxPid)
-      return invalid("its tree has a bad group");
-    if (i > 0 && node.parent != 1 && (node.parent == node.pid || !seen.count(node.parent)))
-      return invalid("its tree has a process without parent");
-  }
-  return {};
-}
-
-Result<void> check_process(const Image& image, const ProcessImage& p, std::set<pid_t>& tids) {
-  if (p.threads.empty() || p.threads[0].tid != p.pid) return invalid("a process has no leader");
-  for (const ThreadImage& t : p.threads) {
-    if (!good_pid(t.tid) || !tids.insert(t.tid).second) return invalid("a thread has a bad id");
-    if (t.name.size() > 15) return invalid("a thread's name is too long");
-    if (t.extended_state.size() < 576 || t.extended_state.size() > 65536)
-      return invalid("a thread's extended state has an impossible size");
-  }
-  uint64_t last = 0;
-  for (const MappingImage& m : p.mappings) {
-    if (!within_user_space(m.range) || m.range.start < last)
-      return invalid("a mapping is misplaced");
-    last = m.range.end;
-    if (m.protection > 7 || m.shared > 1 || m.offset % kPage)
-      return invalid("a mapping is malformed");
-    if (m.kind == MappingKind::file ? m.file >= p.files.size() : m.shared)
-      return invalid("a mapping has no file");
-  }
-  if (p.executable >= p.files.size()) return invalid("a process has no executable");
-  for (const FileImage& f : p.files)
-    if (f.path.empty() || f.path[0] != '/' || f.path.find('\0') != std::string::npos)
-      return invalid("a file's path is not absolute");
-  if (p.directory.empty() || p.directory[0] != '/') return invalid("a directory is not absolute");
-  if (p.page_bytes.size() != p.pages.size() * kPage) return invalid("its pages do not add up");
-  size_t m = 0;
-  for (size_t i = 0; i < p.pages.size(); i++) {
-    if (i > 0 && p.pages[i] <= p.pages[i - 1]) return invalid("its pages are not ascending");
-    while (m < p.mappings.size() && p.mappings[m].range.end <= p.pages[i]) m++;
-    if (p.pages[i] % kPage || m == p.mappings.size() || !p.mappings[m].range.contains(p.pages[i]) ||
-        p.mappings[m].shared || p.mappings[m].kind >= MappingKind::vdso)
-      return invalid("a page lies outside private memory");
-  }
-  int32_t last_number = -1;
-  for (const DescriptorImage& d : p.descriptors) {
-    if (d.number <= last_number || d.number > (1 << 20) ||
-        d.description >= image.descriptions.size())
-      return invalid("a descriptor is malformed");
-    last_number = d.number;
-  }
-  if (p.limits.size() > 16) return invalid("it has too many limits");
-  if (p.auxv.size() % 16 || p.auxv.size() > 8192)
-    return invalid("the auxiliary vector is malformed");
-  for (const TimerImage& t : p.timers)
-    if (t.id < 0 || t.signal < 0 || t.signal > 64) return invalid("a timer is malformed");
-  return {};
-}
-
-Result<void> check_image(const Image& image) {
-  TRY(check_tree(image.tree));
-  size_t next = 0;
-  std::set<pid_t> tids;
-  for (const TreeNode& node : image.tree) {
-    if (node.zombie) continue;
-    if (next == image.processes.size() || image.processes[next].pid != node.pid)
-      return invalid("its processes are not those of its tree");
-    TRY(check_process(image, image.processes[next++], tids));
-  }
-  if (next != image.processes.size()) return invalid("its processes are not those of its tree");
-  for (const Description& d : image.descriptions) {
-    const bool pipe = d.kind == DescriptionKind::pipe_read || d.kind == DescriptionKind::pipe_write;
-    if (pipe && d.pipe >= image.pipes.size()) return invalid("a descriptor has no pipe");
-    if (d.kind == DescriptionKind::external && d.external > 3)
-      return invalid("an external is unknown");
-    if (d.path.find('\0') != std::string::npos) return invalid("a path has a zero byte");
-  }
-  for (const PipeImage& p : image.pipes)
-    if (p.content.size() > (64u << 20) || p.capacity > (64u << 20))
-      return invalid("a pipe is too big");
-  return {};
 }
 
 }  // namespace
@@ -383,7 +298,7 @@ Bytes encode(const Announcement& announcement) {
 
 Result<Announcement> decode_announcement(std::span<const std::byte> bytes) {
   auto announcement = TRY(decode<Announcement>(bytes, kAnnouncementMagic));
-  TRY(check_tree(announcement.tree));
+  TRY(check_form(announcement.tree));
   return announcement;
 }
 
@@ -412,7 +327,7 @@ Bytes encode_whole(const Image& image) {
 
 Result<Image> decode_image(std::span<const std::byte> bytes) {
   auto image = TRY(decode<Image>(bytes, kImageMagic));
-  TRY(check_image(image));
+  TRY(check_form(image));
   return image;
 }
 

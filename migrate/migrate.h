@@ -42,8 +42,8 @@ struct Guest {
   Sandbox* sandbox = nullptr;
   Credentials user;
   std::vector<External> externals;
-  /// Target: true where the guest is a guest, false at home. It then yields to everything else on the
-  /// host, as programs started by start() do.
+  /// Target: true where the guest is a guest, false at home. It then yields to everything else on
+  /// the host, as programs started by start() do.
   bool lowest_priority = false;
 };
 
@@ -114,9 +114,9 @@ struct Sent {
 };
 
 /// Moves the guest to the Listener at address:port. Blocks until every page has been delivered
-/// (swap-out strategy). If the link breaks once the image is on its way, `settle` decides; a link that
-/// breaks after the commit is not made again: pages that had not travelled are lost, and the guest
-/// with them (Sent::lost). It never runs here again.
+/// (swap-out strategy). If the link breaks once the image is on its way, `settle` decides; a link
+/// that breaks after the commit is not made again: pages that had not travelled are lost, and the
+/// guest with them (Sent::lost). It never runs here again.
 Result<Sent> send(Guest& guest, const std::string& address, uint16_t port, const LinkKey& key,
                   SourceHooks& hooks);
 

@@ -26,6 +26,11 @@ T head_of(std::span<const std::byte> record) {
   return head;
 }
 
+/// Shared memory belongs to no process: whoever waits for a page of it waits for the same one.
+uint32_t process_of(uint32_t process, uint64_t source) {
+  return stream::is_object(source) ? stream::kObjects : process;
+}
+
 void wake(int uffd, uint64_t address) {
   uffdio_range range = {address, kPage};
   ::ioctl(uffd, UFFDIO_WAKE, &range);
@@ -59,12 +64,13 @@ PageSink::~PageSink() {
   stop();
 }
 
-void PageSink::add(uint32_t index, Fd uffd, const std::vector<Range>& registered) {
+void PageSink::add(uint32_t index, Fd uffd, const std::vector<HeldBack>& registered) {
   std::lock_guard guard(lock_);
   auto space = std::make_unique<Space>();
   space->process = index;
   space->uffd = std::move(uffd);
-  for (const Range& range : registered) space->territory.add(range, range.start);
+  for (const HeldBack& held : registered)
+    (stream::is_object(held.source) ? space->shared : space->own).add(held.target, held.source);
   spaces_.push_back(std::move(space));
   const uint64_t one = 1;  // the thread that serves faults looks at it from now on
   CHECK(::write(wake_.get(), &one, sizeof one) == sizeof one);
@@ -145,16 +151,24 @@ void PageSink::read_events(size_t index, std::vector<std::pair<uint32_t, uint64_
         child->uffd.reset(static_cast<int>(m.arg.fork.ufd));
         ::fcntl(child->uffd.get(), F_SETFL, O_NONBLOCK);
         ::fcntl(child->uffd.get(), F_SETFD, FD_CLOEXEC);
-        child->territory = space->territory;
+        child->own = space->own;
+        child->shared = space->shared;
         spaces_.push_back(std::move(child));
         break;
       }
       case UFFD_EVENT_REMAP:
-        space->territory.move(m.arg.remap.from, m.arg.remap.to, m.arg.remap.len);
+        space->own.move(m.arg.remap.from, m.arg.remap.to, m.arg.remap.len);
+        space->shared.move(m.arg.remap.from, m.arg.remap.to, m.arg.remap.len);
         break;
       case UFFD_EVENT_REMOVE:
+        // MADV_DONTNEED takes nothing away of memory that is shared. (MADV_REMOVE does, and looks
+        // the same here: until the last page is in, holes made by it may show what was there
+        // before.)
+        space->own.remove({m.arg.remove.start, m.arg.remove.end});
+        break;
       case UFFD_EVENT_UNMAP:
-        space->territory.remove({m.arg.remove.start, m.arg.remove.end});
+        space->own.remove({m.arg.remove.start, m.arg.remove.end});
+        space->shared.remove({m.arg.remove.start, m.arg.remove.end});
         break;
       default:
         break;
@@ -173,9 +187,10 @@ bool PageSink::populated(uint32_t process, uint64_t source) const {
 void PageSink::on_fault(size_t index, uint64_t address,
                         std::vector<std::pair<uint32_t, uint64_t>>& requests) {
   Space& space = *spaces_[index];
-  const auto source = space.territory.source_of(address);
-  if (!source || !populated(space.process, *source)) return fill_zero(index, address);
-  const std::pair key{space.process, *source};
+  const auto source = space.source_of(address);
+  if (!source || !populated(process_of(space.process, *source), *source))
+    return fill_zero(index, address);
+  const std::pair key{process_of(space.process, *source), *source};
   // Who waits for a page that is under way already is woken with the others.
   const bool first = waiting_.find(key) == waiting_.end();
   waiting_.emplace(key, Waiting{index, address});
@@ -241,8 +256,9 @@ void PageSink::install(uint32_t process, uint64_t source, std::span<const std::b
     {
       std::lock_guard guard(lock_);
       for (auto& space : spaces_) {
-        if (space->process != process || space->dead) continue;
-        space->territory.each_target_of(part, [&](Range target, uint64_t from) {
+        if ((process != stream::kObjects && space->process != process) || space->dead) continue;
+        const Territory& territory = process == stream::kObjects ? space->shared : space->own;
+        territory.each_target_of(part, [&](Range target, uint64_t from) {
           if (copy(*space, target, bytes.data() + (from - source)) == Installed::again)
             again = true;
         });
@@ -265,7 +281,7 @@ void PageSink::resolve_waiting(uint32_t process, uint64_t source, bool zero) {
     Space& space = *spaces_[w.space];
     // Given back or moved while its page was under way: it reads as zero, or the program looks
     // again.
-    if (zero || space.territory.source_of(w.target) != source)
+    if (zero || space.source_of(w.target) != source)
       fill_zero(w.space, w.target);
     else if (!space.dead)
       wake(space.uffd.get(), w.target);
@@ -314,7 +330,9 @@ Result<void> PageSink::receive_record() {
       return {};
     }
     case stream::Kind::pages:
-      if (rest.size() % kPage || head.address % kPage || head.address >= kUserEnd)
+      if (rest.size() % kPage || head.address % kPage ||
+          (head.process == stream::kObjects) != stream::is_object(head.address) ||
+          head.address >= stream::kFirstObject << 1)
         return Error{"the page stream: a record is malformed", EBADMSG};
       install(head.process, head.address, rest);
       pages_ += rest.size() / kPage;

@@ -4,6 +4,7 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <set>
 #include <thread>
 #include <vector>
@@ -35,8 +36,9 @@ class PageSink {
                                                   Events events);
   ~PageSink();
 
-  /// The memory of process `index`: registered ranges of its userfaultfd. Before it may run.
-  void add(uint32_t index, Fd uffd, const std::vector<Range>& registered);
+  /// The memory of process `index`: registered ranges of its userfaultfd, and the addresses in the
+  /// page stream that they stand for. Before it may run.
+  void add(uint32_t index, Fd uffd, const std::vector<HeldBack>& registered);
   void start();
   /// Ends the threads, whatever they are doing.
   void stop();
@@ -51,8 +53,13 @@ class PageSink {
   struct Space {
     uint32_t process;
     Fd uffd;
-    Territory territory;
+    Territory own;     // private memory
+    Territory shared;  // of Image::objects
     bool dead = false;
+    std::optional<uint64_t> source_of(uint64_t target) const {
+      const auto source = own.source_of(target);
+      return source ? source : shared.source_of(target);
+    }
   };
   struct Waiting {
     size_t space;

@@ -6,12 +6,14 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cstring>
 #include <thread>
 
 #include "migrate/control.h"
 #include "migrate/fault.h"
+#include "migrate/objects.h"
 #include "migrate/page_stream.h"
 #include "migrate/pagemap.h"
 
@@ -38,10 +40,82 @@ bool streamed(const MappingImage& m) {
   return m.kind == MappingKind::anonymous || m.kind == MappingKind::stack;
 }
 
+/// What may be asked for, and where it lies.
+class Memory {
+ public:
+  Memory(const std::vector<CaptiveProcess>& processes, const Image& image,
+         const std::vector<Fd>& objects)
+      : processes_(processes), image_(image), objects_(objects) {}
+
+  uint32_t processes() const { return static_cast<uint32_t>(processes_.size()); }
+
+  /// The target gets the memory that it was told of and no other.
+  bool may_be_asked_for(const stream::Request& request) const {
+    if (request.address % kPage) return false;
+    if (request.process == stream::kObjects) {
+      if (!stream::is_object(request.address)) return false;
+      const uint64_t index = stream::object_index(request.address);
+      return index < objects_.size() && image_.objects[index].streamed &&
+             stream::object_offset(request.address) < image_.objects[index].size;
+    }
+    if (request.process >= processes_.size()) return false;
+    for (const MappingImage& m : image_.processes[request.process].mappings)
+      if (streamed(m) && m.range.contains(request.address)) return true;
+    return false;
+  }
+
+  Result<void> read(uint32_t process, uint64_t address, std::span<std::byte> to) const {
+    if (process != stream::kObjects)
+      return proc::read_memory(processes_[process].pid, {address}, to.data(), to.size());
+    const Fd& file = objects_[stream::object_index(address)];
+    const auto offset = static_cast<off_t>(stream::object_offset(address));
+    const ssize_t n = ::pread(file.get(), to.data(), to.size(), offset);
+    if (n < 0) return Error::sys("read", "shared memory");
+    std::fill(to.begin() + n, to.end(), std::byte{});  // its last page may be a part of one
+    return {};
+  }
+
+  /// Ascending ranges that hold something.
+  Result<std::vector<Range>> populated(uint32_t process) const {
+    return process == stream::kObjects ? populated_objects() : populated_pages(process);
+  }
+
+ private:
+  Result<std::vector<Range>> populated_objects() const {
+    std::vector<Range> found;
+    for (uint32_t i = 0; i < objects_.size(); i++) {
+      if (!image_.objects[i].streamed) continue;
+      for (const Range& r : TRY(migrate::populated(objects_[i], image_.objects[i].size)))
+        found.push_back({stream::object_address(i, r.start), stream::object_address(i, r.end)});
+    }
+    return found;
+  }
+
+  Result<std::vector<Range>> populated_pages(uint32_t p) const {
+    PageMap map = TRY(PageMap::open(processes_[p].pid));
+    std::vector<Range> found;
+    Range span;
+    for (const MappingImage& m : image_.processes[p].mappings) {
+      if (!streamed(m)) continue;
+      if (m.range.start != span.end) {
+        TRY(map.scan(span, found));
+        span.start = m.range.start;
+      }
+      span.end = m.range.end;
+    }
+    TRY(map.scan(span, found));
+    return found;
+  }
+
+  const std::vector<CaptiveProcess>& processes_;
+  const Image& image_;
+  const std::vector<Fd>& objects_;
+};
+
 class DemandServer {
  public:
-  DemandServer(const std::vector<CaptiveProcess>& processes, const Image& image, Connection& link)
-      : processes_(processes), image_(image), link_(link), thread_([this] { run(); }) {}
+  DemandServer(const Memory& memory, Connection& link)
+      : memory_(memory), link_(link), thread_([this] { run(); }) {}
   ~DemandServer() { stop(); }
 
   void stop() {
@@ -64,11 +138,10 @@ class DemandServer {
     if (!record || record->size() != sizeof(stream::Request)) return false;
     stream::Request request;
     std::memcpy(&request, record->data(), sizeof request);
-    if (request.process >= processes_.size() || !may_have(request)) return false;
+    if (!memory_.may_be_asked_for(request)) return false;
     std::byte page[kPage];
     stream::Reply reply = {request.address, request.process, 0};
-    if (!proc::read_memory(processes_[request.process].pid, {request.address}, page, kPage))
-      return false;
+    if (!memory_.read(request.process, request.address, page)) return false;
     link_.set_patience(seconds(30));
     if (all_zero(page)) {
       reply.zero = 1;
@@ -77,16 +150,7 @@ class DemandServer {
     return link_.send({bytes_of(reply), page}).ok();
   }
 
-  // The target gets the memory that it was told of and no other.
-  bool may_have(const stream::Request& request) const {
-    if (request.address % kPage) return false;
-    for (const MappingImage& m : image_.processes[request.process].mappings)
-      if (streamed(m) && m.range.contains(request.address)) return true;
-    return false;
-  }
-
-  const std::vector<CaptiveProcess>& processes_;
-  const Image& image_;
+  const Memory& memory_;
   Connection& link_;
   std::atomic<uint64_t> served_{0};
   std::thread thread_;
@@ -94,40 +158,24 @@ class DemandServer {
 
 class Pusher {
  public:
-  Pusher(const std::vector<CaptiveProcess>& processes, const Image& image, Connection& link)
-      : processes_(processes), image_(image), link_(link), buffer_(stream::kBatchBytes) {}
+  Pusher(const Memory& memory, Connection& link)
+      : memory_(memory), link_(link), buffer_(stream::kBatchBytes) {}
 
   Result<uint64_t> push_all() {
-    std::vector<std::vector<Range>> maps(processes_.size());
-    for (uint32_t p = 0; p < processes_.size(); p++) {
-      maps[p] = TRY(populated(p));
-      TRY(tell_populated(p, maps[p]));
-    }
-    for (uint32_t p = 0; p < processes_.size(); p++)
+    std::vector<std::pair<uint32_t, std::vector<Range>>> maps;
+    for (uint32_t p = 0; p < memory_.processes(); p++)
+      maps.emplace_back(p, TRY(memory_.populated(p)));
+    maps.emplace_back(stream::kObjects, TRY(memory_.populated(stream::kObjects)));
+    for (const auto& [process, ranges] : maps) TRY(tell_populated(process, ranges));
+    for (const auto& [process, ranges] : maps)
       // From the top: stacks and young mappings, which are the likeliest to be needed, lie there.
-      for (size_t i = maps[p].size(); i-- > 0;) TRY(push_range(p, maps[p][i]));
+      for (size_t i = ranges.size(); i-- > 0;) TRY(push_range(process, ranges[i]));
     TRY(fault::point(Fault::push));
     TRY(link_.send({bytes_of(stream::Head{stream::Kind::end, 0, 0})}));
     return pages_;
   }
 
  private:
-  Result<std::vector<Range>> populated(uint32_t p) {
-    PageMap map = TRY(PageMap::open(processes_[p].pid));
-    std::vector<Range> found;
-    Range span;
-    for (const MappingImage& m : image_.processes[p].mappings) {
-      if (!streamed(m)) continue;
-      if (m.range.start != span.end) {
-        TRY(map.scan(span, found));
-        span.start = m.range.start;
-      }
-      span.end = m.range.end;
-    }
-    TRY(map.scan(span, found));
-    return found;
-  }
-
   Result<void> tell_populated(uint32_t p, const std::vector<Range>& ranges) {
     constexpr size_t kPerRecord = 8192;
     for (size_t at = 0; at < ranges.size(); at += kPerRecord) {
@@ -140,7 +188,7 @@ class Pusher {
   Result<void> push_range(uint32_t p, Range range) {
     while (!range.empty()) {
       const size_t size = std::min(range.size(), stream::kBatchBytes);
-      TRY(proc::read_memory(processes_[p].pid, {range.start}, buffer_.data(), size));
+      TRY(memory_.read(p, range.start, std::span(buffer_).first(size)));
       TRY(send_nonzero(p, range.start, size));
       range.start += size;
     }
@@ -163,8 +211,7 @@ class Pusher {
     return {};
   }
 
-  const std::vector<CaptiveProcess>& processes_;
-  const Image& image_;
+  const Memory& memory_;
   Connection& link_;
   Bytes buffer_;
   uint64_t pages_ = 0;
@@ -173,11 +220,12 @@ class Pusher {
 }  // namespace
 
 Result<Pushed> push_pages(const std::vector<CaptiveProcess>& processes, const Image& image,
-                          Link& link) {
-  DemandServer server(processes, image, link.demand);
+                          const std::vector<Fd>& objects, Link& link) {
+  const Memory memory(processes, image, objects);
+  DemandServer server(memory, link.demand);
   // Below the demand server and below what the owner does. It is this thread's own nice value.
   ::setpriority(PRIO_PROCESS, static_cast<id_t>(::syscall(SYS_gettid)), 5);
-  auto pages = Pusher(processes, image, link.bulk).push_all();
+  auto pages = Pusher(memory, link.bulk).push_all();
   ::setpriority(PRIO_PROCESS, static_cast<id_t>(::syscall(SYS_gettid)), 0);
   if (!pages) return std::move(pages).error().in("push the pages");
   TRY(control::expect(link.control, control::Word::complete));

@@ -15,8 +15,9 @@ struct Pushed {
   uint64_t pages = 0, demanded = 0;
 };
 /// Blocks until everything is pushed and the target has acknowledged it on `control`. The processes
-/// must stay stopped; uses a thread of its own for the demands.
+/// must stay stopped; `objects` are the files behind image.objects. Uses a thread of its own for
+/// the demands.
 Result<Pushed> push_pages(const std::vector<CaptiveProcess>& processes, const Image& image,
-                          Link& link);
+                          const std::vector<Fd>& objects, Link& link);
 
 }  // namespace hob::migrate

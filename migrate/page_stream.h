@@ -2,12 +2,33 @@
 
 #include <cstdint>
 
+#include "migrate/types.h"
+
 /// What the two ends say to each other after the resume, on the connections `demand` and `bulk`.
 ///
 /// Constraints: a page that somebody waits for must not queue behind others, so it has a connection
 /// of its own; little-endian; the records of the link give framing and authenticity. Addresses are
-/// the source's. Processes are named by their index in the image.
+/// the source's. Processes are named by their index in the image. Memory that processes share is
+/// named by itself: the process is kObjects, and the address object_address().
 namespace hob::migrate::stream {
+
+inline constexpr uint32_t kObjects = ~0u;
+/// Page addresses of Image::objects: above all of user space, 2^44 bytes for each.
+inline constexpr int kObjectBits = 44;
+inline constexpr uint64_t kFirstObject = uint64_t{1} << 62;
+static_assert(kFirstObject > kUserEnd);
+constexpr uint64_t object_address(uint32_t index, uint64_t offset) {
+  return kFirstObject + (uint64_t{index} << kObjectBits) + offset;
+}
+constexpr bool is_object(uint64_t address) {
+  return address >= kFirstObject;
+}
+constexpr uint64_t object_index(uint64_t address) {
+  return (address - kFirstObject) >> kObjectBits;
+}
+constexpr uint64_t object_offset(uint64_t address) {
+  return address & ((uint64_t{1} << kObjectBits) - 1);
+}
 
 /// Target to source on `demand`: send me this page.
 struct Request {

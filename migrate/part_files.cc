@@ -1,13 +1,9 @@
 #include <fcntl.h>
 #include <linux/kcmp.h>
-#include <linux/magic.h>
 #include <sys/epoll.h>
-#include <sys/eventfd.h>
 #include <sys/ioctl.h>
-#include <sys/signalfd.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
-#include <sys/timerfd.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -16,7 +12,9 @@
 #include <tuple>
 
 #include "migrate/files.h"
+#include "migrate/opener.h"
 #include "migrate/parts.h"
+#include "migrate/sockets.h"
 
 /// Files: descriptors, the open file descriptions behind them (shared after dup and fork), pipes
 /// with their bytes, working directory, umask.
@@ -48,6 +46,40 @@ bool same_description(Tid a, int fd_a, Tid b, int fd_b) {
   return ::syscall(SYS_kcmp, a.value, b.value, KCMP_FILE, fd_a, fd_b) == 0;
 }
 
+/// Finds out which ends belong together while descriptors are looked at one by one.
+class SocketPairs {
+ public:
+  explicit SocketPairs(Image& image) : image_(image) {}
+
+  Result<uint32_t> add(Tid process, int fd, ino_t inode) {
+    const auto [at, fresh] = known_.emplace(inode, static_cast<uint32_t>(image_.sockets.size()));
+    if (!fresh) return at->second;
+    const std::string subject = "fd " + std::to_string(fd);
+    SocketEnd end = TRY(look_at_socket(process, fd, inode, subject));
+    end.image.queue = TRY(peek_queue(process, fd, end.image));
+    image_.sockets.push_back(std::move(end.image));
+    peers_.push_back({end.peer, subject});
+    return at->second;
+  }
+
+  Result<void> finish() {
+    for (size_t i = 0; i < peers_.size(); i++) {
+      const auto& [peer, subject] = peers_[i];
+      if (peer == 0) continue;
+      const auto at = known_.find(peer);
+      if (at == known_.end())
+        return obstacle(subject, "a unix socket whose other end is outside the job");
+      image_.sockets[i].peer = static_cast<int32_t>(at->second);
+    }
+    return {};
+  }
+
+ private:
+  Image& image_;
+  std::map<ino_t, uint32_t> known_;
+  std::vector<std::pair<ino_t, std::string>> peers_;
+};
+
 // Reads what is in a pipe and leaves it there.
 Result<PipeImage> peek_pipe(Tid process, int fd) {
   const std::string path = proc::path(process, "fd/" + std::to_string(fd));
@@ -74,7 +106,7 @@ Result<PipeImage> peek_pipe(Tid process, int fd) {
 }  // namespace
 
 Result<void> capture_descriptions(const Guest& guest, std::vector<CaptiveProcess>& processes,
-                                  Image& image) {
+                                  Objects& objects, Image& image) {
   struct Seen {
     Tid process;
     int fd;
@@ -84,6 +116,7 @@ Result<void> capture_descriptions(const Guest& guest, std::vector<CaptiveProcess
   std::map<Key, std::vector<Seen>> seen;  // only descriptors that look alike are compared
   std::map<std::pair<dev_t, ino_t>, uint32_t> pipes;
   std::set<uint32_t> filled;
+  SocketPairs sockets(image);
   bool input_read = false;
 
   for (size_t p = 0; p < processes.size(); p++) {
@@ -115,6 +148,13 @@ Result<void> capture_descriptions(const Guest& guest, std::vector<CaptiveProcess
               TRY(open_file(proc::path(pid, "fd/" + std::to_string(fd)), O_RDONLY | O_NONBLOCK));
           TRY(flush_if_remote(file.get(), d.path));
         }
+        if (d.kind == DescriptionKind::object) {
+          d.object = TRY(objects.add({proc::path(pid, "fd/" + std::to_string(fd)), d.path,
+                                      "fd " + std::to_string(fd) + " of " + processes[p].name()}));
+          objects.in_image(d.object);
+        }
+        if (d.kind == DescriptionKind::socket)
+          d.socket = TRY(sockets.add(pid, fd, described->inode));
         d.owner = processes[p].node.pid;
         alike.push_back({pid, fd, static_cast<uint32_t>(image.descriptions.size())});
         image.descriptions.push_back(std::move(d));
@@ -123,164 +163,21 @@ Result<void> capture_descriptions(const Guest& guest, std::vector<CaptiveProcess
       image.processes[p].descriptors.push_back({fd, same->description, described->close_on_exec});
     }
   }
-  return {};
+  return sockets.finish();
 }
 
 namespace {
 
-/// Opens the shared descriptions, once per tree, in its first process.
-class Opener {
- public:
-  explicit Opener(Adoption& a) : a_(a) {}
-
-  Result<void> open_all() {
-    for (const PipeImage& p : a_.image.pipes) TRY(make(p));
-    for (size_t i = 0; i < a_.image.descriptions.size(); i++) {
-      const Description& d = a_.image.descriptions[i];
-      Fd fd = TRY(open(d));
-      const int place = a_.opened + static_cast<int>(i);
-      if (::dup3(fd.get(), place, O_CLOEXEC) < 0) return Error::sys("place", "a description");
-    }
-    return {};
-  }
-
- private:
-  Result<void> make(const PipeImage& image) {
-    int ends[2];
-    if (::pipe2(ends, O_CLOEXEC | O_NONBLOCK) < 0) return Error::sys("make", "a pipe");
-    pipes_.push_back({Fd(ends[0]), Fd(ends[1])});
-    used_.push_back({false, false});
-    if (image.capacity && ::fcntl(ends[1], F_SETPIPE_SZ, image.capacity) < 0)
-      return Error::sys("set the capacity of", "a pipe", errno, "raise fs.pipe-max-size here");
-    const auto size = static_cast<ssize_t>(image.content.size());
-    if (size && ::write(ends[1], image.content.data(), image.content.size()) != size)
-      return Error::sys("fill", "a pipe");
-    return {};
-  }
-
-  // The first description of each end is the pipe's own; more are opened by name.
-  Result<Fd> pipe_end(const Description& d) {
-    const bool writes = d.kind == DescriptionKind::pipe_write;
-    Fd& end = writes ? pipes_[d.pipe].write_end : pipes_[d.pipe].read_end;
-    bool& used = writes ? used_[d.pipe].second : used_[d.pipe].first;
-    return first_or_again(end.get(), std::exchange(used, true), d.flags);
-  }
-
-  Result<Fd> external(const Description& d) {
-    for (const External& e : a_.guest.externals)
-      if (static_cast<uint8_t>(e.kind) == d.external)
-        return first_or_again(e.guest_end, std::exchange(external_used_[d.external], true),
-                              d.flags);
-    return Error{"open stream " + std::to_string(d.external) + ": the starter has no such stream",
-                 EBADF};
-  }
-
-  static Result<Fd> first_or_again(int fd, bool again, uint32_t flags) {
-    if (again) {
-      const std::string name = "/proc/self/fd/" + std::to_string(fd);
-      return open_file(name,
-                       static_cast<int>(flags & (O_ACCMODE | O_NONBLOCK | O_APPEND)) | O_NOCTTY);
-    }
-    Fd copy(::fcntl(fd, F_DUPFD_CLOEXEC, 0));
-    if (!copy) return Error::sys("duplicate", "a stream");
-    constexpr int kSettable = O_APPEND | O_NONBLOCK | O_DIRECT;
-    if (::fcntl(copy.get(), F_SETFL, static_cast<int>(flags) & kSettable) < 0)
-      return Error::sys("set the flags of", "a stream");
-    return copy;
-  }
-
-  Result<Fd> named(const Description& d) {
-    AsUser rights(a_.guest.user);
-    constexpr uint32_t kOnlyAtBirth = O_CREAT | O_EXCL | O_TRUNC | O_NOFOLLOW | O_ASYNC;
-    int flags = static_cast<int>(d.flags & ~kOnlyAtBirth) | O_NOCTTY | O_NONBLOCK;
-    Fd fd = TRY(open_file(d.path, flags));
-    // Whatever the sender said it was: a guest gets no other kind of thing by this way.
-    struct stat st;
-    if (::fstat(fd.get(), &st) < 0) return Error::sys("look at", d.path);
-    const bool right = d.kind == DescriptionKind::directory ? S_ISDIR(st.st_mode)
-                       : d.kind == DescriptionKind::device  ? S_ISCHR(st.st_mode)
-                                                            : S_ISREG(st.st_mode);
-    if (!right) return Error{"open " + d.path + ": it is not what it was at the source", ENODEV};
-    if (!(d.flags & O_PATH) && !(d.flags & O_NONBLOCK) &&
-        ::fcntl(fd.get(), F_SETFL, static_cast<int>(d.flags) & (O_APPEND | O_DIRECT | O_NOATIME)) <
-            0)
-      return Error::sys("set the flags of", d.path);
-    if (d.kind != DescriptionKind::device && !(d.flags & O_PATH) &&
-        ::lseek(fd.get(), static_cast<off_t>(d.position), SEEK_SET) < 0)
-      return Error::sys("seek in", d.path);
-    return fd;
-  }
-
-  static Result<Fd> timer(const Description& d) {
-    Fd fd(::timerfd_create(static_cast<int>(d.mode), static_cast<int>(d.flags & O_NONBLOCK)));
-    if (!fd) return Error::sys("make", "a timerfd");
-    // it_value is what is left, also of a timer that was armed with an absolute time.
-    itimerspec spec = {{d.interval_s, d.interval_ns}, {d.left_s, d.left_ns}};
-    // A periodic one that has expired shows no time left until it is read, and goes on then.
-    if (d.value && (d.interval_s || d.interval_ns) && !d.left_s && !d.left_ns)
-      spec.it_value.tv_nsec = 1;
-    if ((spec.it_value.tv_sec || spec.it_value.tv_nsec) &&
-        ::timerfd_settime(fd.get(), 0, &spec, nullptr) < 0)
-      return Error::sys("arm", "a timerfd");
-    constexpr unsigned long kSetTicks = _IOW('T', 0, uint64_t);
-    if (d.value && ::ioctl(fd.get(), kSetTicks, &d.value) < 0)
-      return Error::sys("set the expirations of", "a timerfd");
-    return fd;
-  }
-
-  Result<Fd> open(const Description& d) {
-    switch (d.kind) {
-      case DescriptionKind::regular:
-      case DescriptionKind::directory:
-      case DescriptionKind::device:
-        return named(d);
-      case DescriptionKind::pipe_read:
-      case DescriptionKind::pipe_write:
-        return pipe_end(d);
-      case DescriptionKind::external:
-        return external(d);
-      case DescriptionKind::terminal:
-        return open_file("/dev/tty",
-                         static_cast<int>(d.flags & (O_ACCMODE | O_NONBLOCK)) | O_NOCTTY);
-      case DescriptionKind::timerfd:
-        return timer(d);
-      case DescriptionKind::eventfd: {
-        Fd fd(::eventfd(0, static_cast<int>((d.flags & O_NONBLOCK) | (d.mode & EFD_SEMAPHORE))));
-        if (!fd) return Error::sys("make", "an eventfd");
-        if (d.value && ::write(fd.get(), &d.value, 8) != 8) return Error::sys("fill", "an eventfd");
-        return fd;
-      }
-      case DescriptionKind::signalfd: {
-        const long fd = ::syscall(SYS_signalfd4, -1, &d.value, 8, d.flags & O_NONBLOCK);
-        if (fd < 0) return Error::sys("make", "a signalfd");
-        return Fd(static_cast<int>(fd));
-      }
-      case DescriptionKind::epoll: {
-        Fd fd(::epoll_create1(0));
-        if (!fd) return Error::sys("make", "an epoll instance");
-        return fd;
-      }
-    }
-    return Error{"open a description of unknown kind", EBADMSG};
-  }
-
-  Adoption& a_;
-  std::vector<Pipe> pipes_;
-  std::vector<std::pair<bool, bool>> used_;
-  bool external_used_[4] = {};
-};
-
 // From what process 0 has opened, or from oneself if one is it; out of the way of the guest's
 // numbers.
-Result<Fd> fetch(const Adoption& a, uint32_t description) {
-  int place = a.opened + static_cast<int>(description);
+Result<Fd> fetch(const Adoption& a, int place) {
   Fd taken;
   if (a.index != 0) {
     taken.reset(static_cast<int>(::syscall(SYS_pidfd_getfd, a.opener, place, 0)));
     place = taken.get();
   }
   Fd fd(place < 0 ? -1 : ::fcntl(place, F_DUPFD_CLOEXEC, a.first_free));
-  if (!fd) return Error::sys("take over", "description " + std::to_string(description));
+  if (!fd) return Error::sys("take over", "a shared description");
   return fd;
 }
 
@@ -302,21 +199,36 @@ Result<void> watch(const Adoption& a) {
   return {};
 }
 
+Result<void> fetch_mapped_objects(const Adoption& a) {
+  if (a.index == 0) return {};  // they are there
+  std::set<uint32_t> wanted;
+  for (const MappingImage& m : a.process.mappings)
+    if (m.kind == MappingKind::object) wanted.insert(m.file);
+  if (a.process.executable_is_object) wanted.insert(a.process.executable);
+  for (uint32_t object : wanted) {
+    const int place = a.objects + static_cast<int>(object);
+    Fd fd = TRY(fetch(a, place));
+    if (::dup3(fd.get(), place, O_CLOEXEC) < 0) return Error::sys("place", "an object");
+  }
+  return {};
+}
+
 Result<void> adopt(Adoption& a) {
   ::umask(0);
   if (a.index == 0) {
-    auto opened = Opener(a).open_all();
+    auto opened = open_shared(a);
     a.shared_files_opened();
     TRY(std::move(opened));
   } else if (!a.await_shared_files()) {
     return Error{"open the shared files: the first process of the tree failed", ECANCELED};
   }
+  TRY(fetch_mapped_objects(a));
   // What the copy of the engine has open must not be there when the guest's descriptors come.
   int next = 0;
   for (const DescriptorImage& d : a.process.descriptors) {
     if (d.number > next)
       ::close_range(static_cast<unsigned>(next), static_cast<unsigned>(d.number - 1), 0);
-    Fd fd = TRY(fetch(a, d.description));
+    Fd fd = TRY(fetch(a, a.opened + static_cast<int>(d.description)));
     if (::dup3(fd.get(), d.number, d.close_on_exec ? O_CLOEXEC : 0) < 0)
       return Error::sys("place", "descriptor " + std::to_string(d.number));
     next = d.number + 1;

@@ -23,26 +23,45 @@ bool starts(const std::string& text, std::string_view with) {
   return text.compare(0, with.size(), with) == 0;
 }
 
-// What kind of mapping it is, or why it cannot be carried.
-Result<MappingKind> classify(const proc::Mapping& m) {
+/// What kind of mapping it is, or why it cannot be carried.
+class Classifier {
+ public:
+  explicit Classifier(Tid process) : process_(process) {}
+  Result<MappingKind> operator()(const proc::Mapping& m);
+
+ private:
+  // Deleted, replaced by another of the same name, or without a name from the start: no path leads
+  // to an object.
+  MappingKind file_or_object(const proc::Mapping& m) {
+    if (m.inode != inode_ || m.name != name_) {
+      const auto st = stat_for(process_, m.name);
+      kind_ = st.ok() && st->st_ino == m.inode ? MappingKind::file : MappingKind::object;
+      inode_ = m.inode;
+      name_ = m.name;
+    }
+    return kind_;
+  }
+  Tid process_;
+  uint64_t inode_ = 0;  // of the file looked at last: its mappings mostly follow each other
+  std::string name_;
+  MappingKind kind_ = MappingKind::file;
+};
+
+Result<MappingKind> Classifier::operator()(const proc::Mapping& m) {
   char where[40];
   std::snprintf(where, sizeof where, "mapping at %lx", m.range.start);
   if (m.name == "[vdso]") return MappingKind::vdso;
   if (m.name == "[vvar]") return MappingKind::vvar;
   if (m.name == "[vvar_vclock]") return MappingKind::vvar_clock;
   if (m.name == "[stack]") return MappingKind::stack;
+  if (starts(m.name, "[anon_shmem:")) return MappingKind::object;
   if (m.name.empty() || m.name == "[heap]" || starts(m.name, "[anon:"))
-    return m.shared ? Result<MappingKind>(obstacle(where, "shared memory"))
-                    : MappingKind::anonymous;
+    return MappingKind::anonymous;
   if (m.name[0] != '/') return obstacle(where, "unknown memory " + m.name);
   if (starts(m.name, "/dev/zero") && !m.shared) return MappingKind::anonymous;
-  if (starts(m.name, "/dev/zero") || starts(m.name, "/SYSV"))
-    return obstacle(where, "shared memory");
+  if (starts(m.name, "/SYSV")) return obstacle(where, "System V shared memory");
   if (starts(m.name, "/anon_hugepage")) return obstacle(where, "huge pages (hugetlb)");
-  if (starts(m.name, "/memfd:")) return obstacle(where, "a memfd");
-  if (m.name.size() > 10 && m.name.rfind(" (deleted)") == m.name.size() - 10)
-    return obstacle(where, "the deleted file " + m.name.substr(0, m.name.size() - 10));
-  return MappingKind::file;
+  return file_or_object(m);
 }
 
 // The kernel's emulation of an ancient interface, the same in every process.
@@ -54,7 +73,7 @@ void check(Inspection& i) {
   auto maps = proc::maps(i.pid);
   if (!maps || maps->empty()) return;  // has just ended
   bool vdso = false;
-  std::set<ino_t> looked_at;
+  Classifier classify(i.pid);
   for (const proc::Mapping& m : *maps) {
     if (invisible(m)) continue;
     auto kind = classify(m);
@@ -65,10 +84,6 @@ void check(Inspection& i) {
       continue;
     }
     vdso = vdso || *kind == MappingKind::vdso;
-    if (*kind != MappingKind::file || !looked_at.insert(m.inode).second) continue;
-    auto st = stat_for(i.pid, m.name);
-    if (!st || st->st_ino != m.inode || !S_ISREG(st->st_mode))
-      i.object("mapping of " + m.name, "the file has been replaced");
   }
   if (!vdso) i.object("", "it has unmapped its vdso");
 }
@@ -109,8 +124,35 @@ std::vector<proc::Mapping> without(const std::vector<proc::Mapping>& maps, Range
   return rest;
 }
 
+Result<uint32_t> object_index(ProcessCapture& c, const proc::Mapping& m) {
+  char range[40];
+  std::snprintf(range, sizeof range, "%lx-%lx", m.range.start, m.range.end);
+  const uint32_t index =
+      TRY(c.objects.add({proc::path(c.process.pid, std::string("map_files/") + range), m.name,
+                         "mapping at " + std::string(range) + " of " + c.process.name()}));
+  if (!m.shared) c.objects.in_image(index);
+  return index;
+}
+
+Result<void> capture_executable(ProcessCapture& c, std::map<ino_t, uint32_t>& known) {
+  const std::string link = proc::path(c.process.pid, "exe");
+  const std::string path = TRY(read_link(link));
+  struct stat st;
+  if (::stat(link.c_str(), &st) < 0)
+    return Error::sys("look at the executable of", c.process.name());
+  if (auto now = stat_for(c.process.pid, path); now.ok() && now->st_ino == st.st_ino) {
+    c.out.executable = TRY(file_index(c, known, path, st.st_ino));
+    return {};
+  }
+  c.out.executable = TRY(c.objects.add({link, path, "the executable of " + c.process.name()}));
+  c.out.executable_is_object = 1;
+  c.objects.in_image(c.out.executable);
+  return {};
+}
+
 Result<void> capture_mappings(ProcessCapture& c) {
   std::map<ino_t, uint32_t> known;
+  Classifier classify(c.process.pid);
   const uint64_t scratch = c.workspace.remote().value;
   const auto maps =
       without(TRY(proc::maps(c.process.pid)), {scratch, scratch + c.workspace.size()});
@@ -122,18 +164,17 @@ Result<void> capture_mappings(ProcessCapture& c) {
     out.range = m.range;
     out.kind = *kind;
     out.protection = static_cast<uint8_t>(m.protection);
-    if (*kind != MappingKind::file) continue;
+    if (*kind != MappingKind::file && *kind != MappingKind::object) continue;
     out.shared = m.shared;
     out.offset = m.offset;
+    if (*kind == MappingKind::object) {
+      out.file = TRY(object_index(c, m));
+      continue;
+    }
     out.file = TRY(file_index(c, known, m.name, m.inode));
     if (m.shared && m.protection & PROT_WRITE) TRY(flush_shared(c, m));
   }
-  const std::string exe = TRY(read_link(proc::path(c.process.pid, "exe")));
-  struct stat st;
-  if (::stat(proc::path(c.process.pid, "exe").c_str(), &st) < 0)
-    return Error::sys("look at the executable of", c.process.name());
-  c.out.executable = TRY(file_index(c, known, exe, st.st_ino));
-  return {};
+  return capture_executable(c, known);
 }
 
 Result<void> capture_notes(ProcessCapture& c) {
@@ -177,7 +218,7 @@ Result<void> add_changed_file_pages(ProcessCapture& c, std::set<uint64_t>& pages
   std::vector<Range> changed;
   Range span;  // neighbours are scanned by one call
   for (const MappingImage& m : c.out.mappings) {
-    if (m.kind != MappingKind::file || m.shared) continue;
+    if ((m.kind != MappingKind::file && m.kind != MappingKind::object) || m.shared) continue;
     if (m.range.start != span.end) {
       TRY(map.scan(span, changed));
       span.start = m.range.start;
@@ -295,6 +336,8 @@ Result<void> rebuild(Rebuild& r) {
     uint64_t fd = ~0ull;
     if (m.kind == MappingKind::file)
       fd = static_cast<uint64_t>(r.mapped_files) + m.file;
+    else if (m.kind == MappingKind::object)
+      fd = static_cast<uint64_t>(r.objects) + m.file;
     else
       flags |= MAP_ANONYMOUS | MAP_NORESERVE;
     if (m.kind == MappingKind::stack) flags |= MAP_GROWSDOWN;
@@ -304,7 +347,8 @@ Result<void> rebuild(Rebuild& r) {
   kernel::MemoryMap map = r.process.memory_map;
   map.auxv = r.workspace.put_bytes(r.process.auxv).value;
   map.auxv_size = static_cast<uint32_t>(r.process.auxv.size());
-  map.exe_fd = static_cast<uint32_t>(r.mapped_files) + r.process.executable;
+  map.exe_fd = static_cast<uint32_t>(r.process.executable_is_object ? r.objects : r.mapped_files) +
+               r.process.executable;
   r.space.must("set the memory map", SYS_prctl,
                {kernel::kPrSetMm, kernel::kPrSetMmMap, r.workspace.put(map).value, sizeof map, 0});
   return {};

@@ -12,6 +12,7 @@
 #include "migrate/image.h"
 #include "migrate/injector.h"
 #include "migrate/migrate.h"
+#include "migrate/objects.h"
 #include "migrate/proc.h"
 
 /// Process state as a table of parts. The engine walks the table and knows nothing of what is in
@@ -44,6 +45,7 @@ struct ProcessCapture {
   const Guest& guest;
   CaptiveProcess& process;
   Image& image;
+  Objects& objects;
   ProcessImage& out;
   Workspace& workspace;
   Batch& leader;  ///< runs in the leader
@@ -63,7 +65,8 @@ struct Adoption {
   int first_free;    ///< the first of them without a fixed use
   int mapped_files;  ///< files[i] has been opened at mapped_files + i (set by the memory part)
   int opened;        ///< image.descriptions[i] is at opened + i in process 0
-  int opener;        ///< pidfd of process 0
+  int objects;  ///< image.objects[i] is at objects + i: in process 0, and in others that map it
+  int opener;   ///< pidfd of process 0
   std::function<void()> shared_files_opened;  ///< process 0 has opened, or failed to
   std::function<bool()> await_shared_files;   ///< the others wait for it; false: it failed
 };
@@ -76,6 +79,7 @@ struct Rebuild {
   const Guest& guest;
   Workspace& workspace;
   int mapped_files;  ///< as in Adoption
+  int objects;       ///< as in Adoption
   Range spare;       ///< unused addresses, for what must step aside
   struct Vdso {
     Range vvar, vvar_clock, code;
@@ -101,7 +105,7 @@ std::span<const Part* const> parts();
 
 /// State that belongs to the tree as a whole (files.cc, terminal.cc).
 Result<void> capture_descriptions(const Guest& guest, std::vector<CaptiveProcess>& processes,
-                                  Image& image);
+                                  Objects& objects, Image& image);
 Result<void> capture_terminal(const Guest& guest, const std::vector<CaptiveProcess>& processes,
                               Image& image);
 

@@ -365,8 +365,8 @@ Result<void> hasten_stop(const Cgroup& cgroup) {
   const sched_param first{1}, none{};
   for (pid_t thread : TRY(cgroup.threads())) {
     if (::sched_setscheduler(thread, SCHED_FIFO, &first) == 0) continue;
-    // EPERM: a v1 cpu group without real-time allowance (cpu.rt_runtime_us). An ordinary thread at least
-    // takes its turn.
+    // EPERM: a v1 cpu group without real-time allowance (cpu.rt_runtime_us). An ordinary thread at
+    // least takes its turn.
     if (errno == EPERM && ::sched_setscheduler(thread, SCHED_OTHER, &none) == 0) continue;
     if (errno != ESRCH)
       return Error::sys("raise the priority of", "thread " + std::to_string(thread));
@@ -376,10 +376,9 @@ Result<void> hasten_stop(const Cgroup& cgroup) {
 
 Result<void> lower_priority(const Cgroup& cgroup) {
   for (pid_t thread : TRY(cgroup.threads())) {
-    const bool lowered =
-        ::syscall(SYS_ioprio_set, IOPRIO_WHO_PROCESS, thread,
-                  IOPRIO_PRIO_VALUE(IOPRIO_CLASS_IDLE, 0)) == 0 &&
-        idle_scheduling(thread);
+    const bool lowered = ::syscall(SYS_ioprio_set, IOPRIO_WHO_PROCESS, thread,
+                                   IOPRIO_PRIO_VALUE(IOPRIO_CLASS_IDLE, 0)) == 0 &&
+                         idle_scheduling(thread);
     if (!lowered && errno != ESRCH)
       return Error::sys("lower the priority of", "thread " + std::to_string(thread));
   }

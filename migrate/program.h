@@ -57,14 +57,15 @@ inline constexpr pid_t kRootPid = 2;
 /// while the sandbox is frozen or a file server is silent (ETIMEDOUT).
 Result<pid_t> start(Sandbox& sandbox, const Program& program, Stdio stdio);
 
-/// Gives all threads of a guest that has come from elsewhere the priority that start() gives to foreign
-/// ones. Threads that begin meanwhile inherit it from theirs.
+/// Gives all threads of a guest that has come from elsewhere the priority that start() gives to
+/// foreign ones. Threads that begin meanwhile inherit it from theirs.
 Result<void> lower_priority(const Cgroup& cgroup);
 
-/// For a guest whose cgroup has just been told to freeze: lets its threads reach their stop before anything
-/// else runs (SCHED_FIFO). As foreign threads (SCHED_IDLE) they would get a processor for that last step
-/// only when nobody else wants one, and count as frozen no sooner; a frozen thread runs no more of its
-/// own code, so the priority cannot be misused. Undone by lower_priority() before a thaw.
+/// For a guest whose cgroup has just been told to freeze: lets its threads reach their stop before
+/// anything else runs (SCHED_FIFO). As foreign threads (SCHED_IDLE) they would get a processor for
+/// that last step only when nobody else wants one, and count as frozen no sooner; a frozen thread
+/// runs no more of its own code, so the priority cannot be misused. Undone by lower_priority()
+/// before a thaw.
 Result<void> hasten_stop(const Cgroup& cgroup);
 
 /// Gives up root for good in the calling thread, as every guest thread must have: bounding set,

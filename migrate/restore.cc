@@ -17,6 +17,7 @@
 #include "base/log.h"
 #include "migrate/address_plan.h"
 #include "migrate/injector.h"
+#include "migrate/page_stream.h"
 #include "migrate/pinned.h"
 
 namespace hob::migrate {
@@ -124,6 +125,7 @@ Result<void> Restoration::adopt(const Image& image, size_t image_size) {
                               s.guest,
                               *m.workspace,
                               s.stubs.mapped_files(i),
+                              s.stubs.objects(i),
                               plans[i].spare,
                               plans[i].vdso,
                               {},
@@ -167,20 +169,35 @@ Result<void> Restoration::build_memory() {
   return {};
 }
 
-Result<std::vector<std::vector<Range>>> Restoration::hold_back_pages(
+namespace {
+
+/// Where the pages of a mapping lie in the page stream, if they come with it.
+std::optional<uint64_t> stream_address(const MappingImage& m, const Image& image) {
+  if (m.kind <= MappingKind::stack) return m.range.start;
+  if (m.kind == MappingKind::object && image.objects[m.file].streamed)
+    return stream::object_address(m.file, m.offset);
+  return std::nullopt;
+}
+
+}  // namespace
+
+Result<std::vector<std::vector<HeldBack>>> Restoration::hold_back_pages(
     const std::vector<int>& uffds) {
-  std::vector<std::vector<Range>> covered(state_->makings.size());
+  std::vector<std::vector<HeldBack>> covered(state_->makings.size());
   for (size_t i = 0; i < state_->makings.size(); i++) {
     for (const MappingImage& m : state_->image->processes[i].mappings) {
-      if (m.kind > MappingKind::stack) continue;
-      if (!covered[i].empty() && covered[i].back().end == m.range.start)
-        covered[i].back().end = m.range.end;
+      const std::optional<uint64_t> source = stream_address(m, *state_->image);
+      if (!source) continue;
+      HeldBack* last = covered[i].empty() ? nullptr : &covered[i].back();
+      if (last && last->target.end == m.range.start &&
+          last->source + last->target.size() == *source)
+        last->target.end = m.range.end;
       else
-        covered[i].push_back(m.range);
+        covered[i].push_back({m.range, *source});
     }
-    for (const Range& range : covered[i]) {
+    for (const HeldBack& held : covered[i]) {
       uffdio_register reg = {};
-      reg.range = {range.start, range.size()};
+      reg.range = {held.target.start, held.target.size()};
       reg.mode = UFFDIO_REGISTER_MODE_MISSING;
       if (::ioctl(uffds[i], UFFDIO_REGISTER, &reg) < 0) return Error::sys("hold back", "pages");
     }

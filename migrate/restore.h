@@ -8,6 +8,7 @@
 #include "migrate/migrate.h"
 #include "migrate/parts.h"
 #include "migrate/stubs.h"
+#include "migrate/territory.h"
 
 namespace hob::migrate {
 
@@ -25,7 +26,7 @@ class Restoration {
   /// The old address spaces are gone, the new ones and their hot pages are there.
   Result<void> build_memory();
   /// Makes everything else missing until it arrives; returns per process what it covers.
-  Result<std::vector<std::vector<Range>>> hold_back_pages(const std::vector<int>& uffds);
+  Result<std::vector<std::vector<HeldBack>>> hold_back_pages(const std::vector<int>& uffds);
   /// All threads exist, with their own state, the user's rights and nothing of ours in memory.
   Result<void> build_threads();
   /// Registers are set. After this only resume() is left.

@@ -100,7 +100,7 @@ Result<Sent> send(Guest& guest, const std::string& address, uint16_t port, const
 
   auto pushed = [&]() -> Result<Pushed> {
     TRY(fault::point(Fault::told_running));
-    return push_pages(captives.processes, image, link);
+    return push_pages(captives.processes, image, captured->objects, link);
   }();
   captives.destroy();
   if (!pushed) {

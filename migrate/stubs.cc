@@ -55,7 +55,7 @@ void futex_wake(Word& word) {
 struct Slot {
   int uffd;
   RemoteAddress workspace;
-  int mapped_files, first_free;
+  int mapped_files, objects, first_free;
   uint32_t failed;
   char error[400];
   int code;
@@ -292,18 +292,20 @@ class Stub {
     for (const ProcessImage& p : image.processes)
       if (!p.descriptors.empty()) highest = std::max(highest, p.descriptors.back().number);
     const int first = highest + 1;
-    Adoption a{image, process, s_.guest, index, first, 0, 0, 0, -1, {}, {}};
+    Adoption a{image, process, s_.guest, index, first, 0, 0, 0, 0, -1, {}, {}};
     a.opened = first;
-    a.mapped_files = a.opened + static_cast<int>(image.descriptions.size());
+    a.objects = a.opened + static_cast<int>(image.descriptions.size());
+    a.mapped_files = a.objects + static_cast<int>(image.objects.size());
     a.first_free = a.mapped_files + static_cast<int>(process.files.size());
     slot().mapped_files = a.mapped_files;
+    slot().objects = a.objects;
     slot().first_free = first;
     rlimit limit;
     constexpr int kOwn = 64;  // for what is open in passing
     if (::getrlimit(RLIMIT_NOFILE, &limit) < 0)
       return Error::sys("read", "the limit of descriptors");
     limit.rlim_cur = limit.rlim_max;
-    if (static_cast<rlim_t>(a.first_free + kOwn) > limit.rlim_max ||
+    if (static_cast<rlim_t>(a.first_free) + kOwn > limit.rlim_max ||
         ::setrlimit(RLIMIT_NOFILE, &limit) < 0)
       return Error{"open the guest's files: hostd's limit of open files is too low", EMFILE};
     if (index > 0) {
@@ -465,6 +467,9 @@ Result<void> Stubs::adopted(size_t index) const {
 }
 int Stubs::mapped_files(size_t index) const {
   return state_->shared().slots[index].mapped_files;
+}
+int Stubs::objects(size_t index) const {
+  return state_->shared().slots[index].objects;
 }
 int Stubs::first_free(size_t index) const {
   return state_->shared().slots[index].first_free;

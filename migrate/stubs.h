@@ -64,6 +64,7 @@ class Stubs {
   Result<void> adopted(size_t index) const;
   /// Where the stub placed the files to be mapped, and the first descriptor that must be closed.
   int mapped_files(size_t index) const;
+  int objects(size_t index) const;
   int first_free(size_t index) const;
 
   /// The processes are the guest now.

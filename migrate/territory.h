@@ -10,6 +10,12 @@
 
 namespace hob::migrate {
 
+/// Memory that is missing until the page stream brings it, and where it lies there.
+struct HeldBack {
+  Range target;
+  uint64_t source;
+};
+
 /// Which addresses of a moved process still stand for which addresses at the source.
 ///
 /// Starts as the process's memory, each address standing for itself. What the program gives back no

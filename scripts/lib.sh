@@ -24,7 +24,7 @@ PACKAGES=(
   # tests
   catch2 librapidcheck-dev libumockdev-dev umockdev python3
   # the test cell, the demo, the benchmarks
-  iproute2 util-linux procps xz-utils zstd openssh-server openssh-client
+  iproute2 util-linux procps xz-utils zstd openssh-server openssh-client valgrind
 )
 # Only for the fuzz preset.
 # shellcheck disable=SC2034

@@ -507,7 +507,7 @@ Verdict run_and_move(const std::vector<std::string>& arguments, const Plan& plan
     host = std::move(target);
   }
   if (!plan.input.empty()) host->write_input(plan.input);
-  if (auto status = host->wait_exit(15000)) verdict.status = *status;
+  if (auto status = host->wait_exit(60000)) verdict.status = *status;
   verdict.output = collector.drain();
   return verdict;
 }

@@ -32,6 +32,8 @@ VICTIM("tree")
 VICTIM("postcopy")
 VICTIM("descriptors")
 VICTIM("identity")
+VICTIM("objects")
+VICTIM("sockets")
 
 TEST_CASE("AVX registers move") {
   moves({victim("vectors"), "avx"});

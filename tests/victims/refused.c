@@ -4,6 +4,7 @@
 #include <sys/file.h>
 #include <sys/inotify.h>
 #include <sys/mman.h>
+#include <sys/shm.h>
 #include <sys/socket.h>
 int main(int argc, char** argv) {
   const char* what = argc > 1 ? argv[1] : "";
@@ -11,13 +12,14 @@ int main(int argc, char** argv) {
   char path[] = "/tmp/victim.XXXXXX";
   if (!strcmp(what, "socket")) fd = socket(AF_INET, SOCK_STREAM, 0);
   if (!strcmp(what, "inotify")) fd = inotify_init();
-  if (!strcmp(what, "memfd")) fd = memfd_create("m", 0);
-  if (!strcmp(what, "deleted")) { fd = mkstemp(path); unlink(path); }
   if (!strcmp(what, "lock")) { fd = mkstemp(path); EXPECT(!flock(fd, LOCK_EX)); }
   char* shared = MAP_FAILED;
-  if (!strcmp(what, "shared")) {
-    shared = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+  if (!strcmp(what, "sysv")) {
+    int id = shmget(IPC_PRIVATE, 4096, 0600);
+    EXPECT(id >= 0);
+    shared = shmat(id, NULL, 0);
     EXPECT(shared != MAP_FAILED);
+    EXPECT(!shmctl(id, IPC_RMID, NULL));
     shared[0] = 's';
   } else {
     EXPECT(fd == 3);

@@ -1,0 +1,163 @@
+#include "migrate/image_check.h"
+
+#include <sys/socket.h>
+
+#include <set>
+
+namespace hob::migrate {
+
+Error invalid(const char* what) {
+  return Error{std::string("read the image: ") + what + "; the peer is damaged or hostile",
+               EBADMSG};
+}
+
+namespace {
+
+bool within_user_space(const Range& r) {
+  return r.start < r.end && r.end <= kUserEnd && r.start % kPage == 0 && r.end % kPage == 0;
+}
+
+// Highest pid the kernel can ever give (PID_MAX_LIMIT).
+constexpr pid_t kMaxPid = 4 << 20;
+bool good_pid(pid_t pid) {
+  return pid > 1 && pid <= kMaxPid;
+}
+
+}  // namespace
+
+Result<void> check_form(const Tree& tree) {
+  if (tree.empty() || tree[0].parent != 0 || tree[0].zombie) return invalid("its tree has no root");
+  std::set<pid_t> seen;
+  for (size_t i = 0; i < tree.size(); i++) {
+    const TreeNode& node = tree[i];
+    if (!good_pid(node.pid) || !seen.insert(node.pid).second)
+      return invalid("its tree has a bad pid");
+    if (node.group < 0 || node.group > kMaxPid || node.session < 0 || node.session > kMaxPid)
+      return invalid("its tree has a bad group");
+    if (i > 0 && node.parent != 1 && (node.parent == node.pid || !seen.count(node.parent)))
+      return invalid("its tree has a process without parent");
+  }
+  return {};
+}
+
+namespace {
+
+Result<void> check_process(const Image& image, const ProcessImage& p, std::set<pid_t>& tids) {
+  if (p.threads.empty() || p.threads[0].tid != p.pid) return invalid("a process has no leader");
+  for (const ThreadImage& t : p.threads) {
+    if (!good_pid(t.tid) || !tids.insert(t.tid).second) return invalid("a thread has a bad id");
+    if (t.name.size() > 15) return invalid("a thread's name is too long");
+    if (t.extended_state.size() < 576 || t.extended_state.size() > 65536)
+      return invalid("a thread's extended state has an impossible size");
+  }
+  uint64_t last = 0;
+  for (const MappingImage& m : p.mappings) {
+    if (!within_user_space(m.range) || m.range.start < last)
+      return invalid("a mapping is misplaced");
+    last = m.range.end;
+    if (m.protection > 7 || m.shared > 1 || m.offset % kPage)
+      return invalid("a mapping is malformed");
+    if (m.kind == MappingKind::file     ? m.file >= p.files.size()
+        : m.kind == MappingKind::object ? m.file >= image.objects.size()
+                                        : m.shared)
+      return invalid("a mapping has no file");
+    if (m.kind == MappingKind::object && !m.shared && image.objects[m.file].streamed)
+      return invalid("private pages of an object that is streamed");
+  }
+  if (p.executable >= (p.executable_is_object ? image.objects.size() : p.files.size()))
+    return invalid("a process has no executable");
+  for (const FileImage& f : p.files)
+    if (f.path.empty() || f.path[0] != '/' || f.path.find('\0') != std::string::npos)
+      return invalid("a file's path is not absolute");
+  if (p.directory.empty() || p.directory[0] != '/') return invalid("a directory is not absolute");
+  if (p.page_bytes.size() != p.pages.size() * kPage) return invalid("its pages do not add up");
+  size_t m = 0;
+  for (size_t i = 0; i < p.pages.size(); i++) {
+    if (i > 0 && p.pages[i] <= p.pages[i - 1]) return invalid("its pages are not ascending");
+    while (m < p.mappings.size() && p.mappings[m].range.end <= p.pages[i]) m++;
+    if (p.pages[i] % kPage || m == p.mappings.size() || !p.mappings[m].range.contains(p.pages[i]) ||
+        p.mappings[m].shared || p.mappings[m].kind >= MappingKind::vdso)
+      return invalid("a page lies outside private memory");
+  }
+  int32_t last_number = -1;
+  for (const DescriptorImage& d : p.descriptors) {
+    if (d.number <= last_number || d.number > (1 << 20) ||
+        d.description >= image.descriptions.size())
+      return invalid("a descriptor is malformed");
+    last_number = d.number;
+  }
+  if (p.limits.size() > 16) return invalid("it has too many limits");
+  if (p.auxv.size() % 16 || p.auxv.size() > 8192)
+    return invalid("the auxiliary vector is malformed");
+  for (const TimerImage& t : p.timers)
+    if (t.id < 0 || t.signal < 0 || t.signal > 64) return invalid("a timer is malformed");
+  return {};
+}
+
+Result<void> check_sockets(const Image& image) {
+  for (size_t i = 0; i < image.sockets.size(); i++) {
+    const SocketImage& s = image.sockets[i];
+    if ((s.type != SOCK_STREAM && s.type != SOCK_DGRAM && s.type != SOCK_SEQPACKET) ||
+        s.shutdown > 3 || s.pass_credentials > 1)
+      return invalid("a socket is malformed");
+    if (s.peer == -1) continue;
+    const auto peer = static_cast<size_t>(s.peer);
+    if (s.peer < 0 || peer >= image.sockets.size() || peer == i ||
+        image.sockets[peer].peer != static_cast<int32_t>(i) || image.sockets[peer].type != s.type)
+      return invalid("a socket's other end is not its own");
+  }
+  return {};
+}
+
+constexpr size_t kMaxObjects = 4096;
+constexpr uint64_t kMaxObject = uint64_t{1} << 43;  // page_stream.h numbers their pages in 44 bits
+
+Result<void> check_objects(const Image& image) {
+  if (image.objects.size() > kMaxObjects) return invalid("it has too many objects");
+  for (const ObjectImage& o : image.objects) {
+    if (o.size > kMaxObject || o.mode > 0777 || o.path.find('\0') != std::string::npos)
+      return invalid("an object is malformed");
+    if (o.kind == ObjectKind::file ? o.streamed || o.path.empty() || o.path[0] != '/'
+                                   : o.streamed > 1)
+      return invalid("an object is malformed");
+    for (const ObjectPiece& piece : o.pieces)
+      if (o.streamed || piece.offset > o.size || piece.content.size() > o.size - piece.offset)
+        return invalid("an object's content lies outside it");
+  }
+  return {};
+}
+
+}  // namespace
+
+Result<void> check_form(const Image& image) {
+  TRY(check_form(image.tree));
+  size_t next = 0;
+  std::set<pid_t> tids;
+  for (const TreeNode& node : image.tree) {
+    if (node.zombie) continue;
+    if (next == image.processes.size() || image.processes[next].pid != node.pid)
+      return invalid("its processes are not those of its tree");
+    TRY(check_process(image, image.processes[next++], tids));
+  }
+  if (next != image.processes.size()) return invalid("its processes are not those of its tree");
+  for (const Description& d : image.descriptions) {
+    const bool pipe = d.kind == DescriptionKind::pipe_read || d.kind == DescriptionKind::pipe_write;
+    if (pipe && d.pipe >= image.pipes.size()) return invalid("a descriptor has no pipe");
+    if (d.kind == DescriptionKind::object &&
+        (d.object >= image.objects.size() || image.objects[d.object].streamed))
+      return invalid("a descriptor has no object");
+    if (d.kind == DescriptionKind::socket && d.socket >= image.sockets.size())
+      return invalid("a descriptor has no socket");
+    if (d.kind == DescriptionKind::external && d.external > 3)
+      return invalid("an external is unknown");
+    if (d.path.find('\0') != std::string::npos) return invalid("a path has a zero byte");
+  }
+  TRY(check_objects(image));
+  TRY(check_sockets(image));
+  for (const PipeImage& p : image.pipes)
+    if (p.content.size() > (64u << 20) || p.capacity > (64u << 20))
+      return invalid("a pipe is too big");
+  return {};
+}
+
+}  // namespace hob::migrate

@@ -1,0 +1,240 @@
+#include "migrate/sockets.h"
+
+#include <linux/netlink.h>
+#include <linux/rtnetlink.h>
+#include <linux/sock_diag.h>
+#include <linux/unix_diag.h>
+#include <netinet/tcp.h>
+#include <sys/pidfd.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <cstring>
+#include <optional>
+
+#include "migrate/parts.h"
+
+namespace hob::migrate {
+namespace {
+
+Result<Fd> borrow(Tid process, int number) {
+  Fd pidfd(static_cast<int>(::syscall(SYS_pidfd_open, process.value, 0)));
+  if (!pidfd) return Error::sys("reach process", std::to_string(process.value));
+  Fd fd(static_cast<int>(::syscall(SYS_pidfd_getfd, pidfd.get(), number, 0)));
+  if (!fd) return Error::sys("reach", "descriptor " + std::to_string(number));
+  return fd;
+}
+
+Result<int> option(const Fd& socket, int name) {
+  int value = 0;
+  socklen_t size = sizeof value;
+  if (::getsockopt(socket.get(), SOL_SOCKET, name, &value, &size) < 0)
+    return Error::sys("look at", "a socket");
+  return value;
+}
+
+struct Facts {
+  uint8_t state = 0, shutdown = 0;
+  ino_t peer = 0;
+  bool named = false;
+};
+
+Result<Facts> parse(const nlmsghdr* head, size_t size) {
+  if (head->nlmsg_type == NLMSG_ERROR) {
+    const auto* error = static_cast<const nlmsgerr*>(NLMSG_DATA(head));
+    return Error::sys("look up", "a unix socket", -error->error, "is unix_diag in the kernel?");
+  }
+  if (size < NLMSG_LENGTH(sizeof(unix_diag_msg)) || head->nlmsg_type != SOCK_DIAG_BY_FAMILY)
+    return Error::sys("look up", "a unix socket", EPROTO);
+  Facts facts;
+  const auto* message = static_cast<const unix_diag_msg*>(NLMSG_DATA(head));
+  facts.state = message->udiag_state;
+  auto left = static_cast<unsigned>(head->nlmsg_len - NLMSG_LENGTH(sizeof *message));
+  auto* attribute = reinterpret_cast<const rtattr*>(message + 1);
+  for (; RTA_OK(attribute, left); attribute = RTA_NEXT(attribute, left)) {
+    if (attribute->rta_type == UNIX_DIAG_PEER) {
+      uint32_t peer = 0;
+      std::memcpy(&peer, RTA_DATA(attribute), sizeof peer);
+      facts.peer = peer;
+    } else if (attribute->rta_type == UNIX_DIAG_NAME) {
+      facts.named = RTA_PAYLOAD(attribute) > 0;
+    } else if (attribute->rta_type == UNIX_DIAG_SHUTDOWN) {
+      std::memcpy(&facts.shutdown, RTA_DATA(attribute), sizeof facts.shutdown);
+    }
+  }
+  return facts;
+}
+
+/// Asks the kernel (sock_diag(7)); only it knows who the other end is.
+Result<Facts> ask_kernel(ino_t inode) {
+  Fd netlink(::socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_SOCK_DIAG));
+  if (!netlink) return Error::sys("open", "netlink");
+  struct {
+    nlmsghdr head;
+    unix_diag_req request;
+  } question{};
+  question.head.nlmsg_len = sizeof question;
+  question.head.nlmsg_type = SOCK_DIAG_BY_FAMILY;
+  question.head.nlmsg_flags = NLM_F_REQUEST;
+  question.request.sdiag_family = AF_UNIX;
+  question.request.udiag_ino = static_cast<uint32_t>(inode);
+  question.request.udiag_show = UDIAG_SHOW_PEER | UDIAG_SHOW_NAME;
+  question.request.udiag_cookie[0] = question.request.udiag_cookie[1] = ~0u;  // any
+  alignas(nlmsghdr) char answer[4096];
+  if (::send(netlink.get(), &question, sizeof question, 0) < 0) return Error::sys("ask", "netlink");
+  const ssize_t size = ::recv(netlink.get(), answer, sizeof answer, 0);
+  const auto* head = reinterpret_cast<const nlmsghdr*>(answer);
+  if (size < 0 || !NLMSG_OK(head, static_cast<unsigned>(size)))
+    return Error::sys("ask", "netlink", size < 0 ? errno : EPROTO);
+  return parse(head, static_cast<size_t>(size));
+}
+
+}  // namespace
+
+Result<SocketEnd> look_at_socket(Tid process, int number, ino_t inode, const std::string& subject) {
+  const Fd socket = TRY(borrow(process, number));
+  const int domain = TRY(option(socket, SO_DOMAIN));
+  if (domain == AF_INET || domain == AF_INET6) return obstacle(subject, "a network connection");
+  if (domain != AF_UNIX) return obstacle(subject, "a socket of family " + std::to_string(domain));
+  const Facts facts = TRY(ask_kernel(inode));
+  SocketEnd end;
+  end.image.type = static_cast<uint8_t>(TRY(option(socket, SO_TYPE)));
+  const bool connected = facts.state == TCP_ESTABLISHED;  // of unix sockets too
+  if (facts.named || (!connected && facts.peer == 0))
+    return obstacle(subject, "a unix socket with an address of its own");
+  end.peer = facts.peer;
+  end.image.shutdown = facts.shutdown;
+  end.image.pass_credentials = TRY(option(socket, SO_PASSCRED)) != 0;
+  end.image.send_buffer = static_cast<uint32_t>(TRY(option(socket, SO_SNDBUF)));
+  end.image.receive_buffer = static_cast<uint32_t>(TRY(option(socket, SO_RCVBUF)));
+  return end;
+}
+
+Result<std::vector<Bytes>> peek_queue(Tid process, int number, const SocketImage& socket) {
+  const Fd fd = TRY(borrow(process, number));
+  std::vector<Bytes> queue;
+  const int from_start = 0, usual = -1;
+  if (::setsockopt(fd.get(), SOL_SOCKET, SO_PEEK_OFF, &from_start, sizeof from_start) < 0)
+    return Error::sys("look into", "a socket's queue");
+  Bytes buffer(size_t{1} << 20);
+  Result<void> read;
+  for (;;) {
+    alignas(cmsghdr) char control[256];
+    iovec into{buffer.data(), buffer.size()};
+    msghdr message{};
+    message.msg_iov = &into;
+    message.msg_iovlen = 1;
+    message.msg_control = control;
+    message.msg_controllen = sizeof control;
+    const ssize_t n = ::recvmsg(fd.get(), &message, MSG_PEEK | MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+    if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) break;
+    if (n < 0) {
+      read = Error::sys("look into", "a socket's queue");
+      break;
+    }
+    if (n == 0) break;  // the other end has been closed
+    bool descriptors = false;
+    for (cmsghdr* c = CMSG_FIRSTHDR(&message); c != nullptr; c = CMSG_NXTHDR(&message, c)) {
+      if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS) continue;
+      descriptors = true;
+      for (size_t at = 0; at + sizeof(int) <= c->cmsg_len - CMSG_LEN(0); at += sizeof(int)) {
+        int copy;
+        std::memcpy(&copy, CMSG_DATA(c) + at, sizeof copy);
+        ::close(copy);
+      }
+    }
+    if (descriptors || (message.msg_flags & (MSG_CTRUNC | MSG_TRUNC))) {
+      read = obstacle("a socket", "descriptors on their way between processes");
+      break;
+    }
+    Bytes bytes(buffer.begin(), buffer.begin() + n);
+    if (socket.type == SOCK_STREAM && !queue.empty()) {
+      queue.front().insert(queue.front().end(), bytes.begin(), bytes.end());
+    } else {
+      queue.push_back(std::move(bytes));
+    }
+  }
+  ::setsockopt(fd.get(), SOL_SOCKET, SO_PEEK_OFF, &usual, sizeof usual);
+  TRY(std::move(read));
+  return queue;
+}
+
+namespace {
+
+Result<void> set_up(const Fd& socket, const SocketImage& image) {
+  // The kernel doubles what is set (socket(7)).
+  const int send_buffer = static_cast<int>(image.send_buffer / 2),
+            receive_buffer = static_cast<int>(image.receive_buffer / 2);
+  const int on = image.pass_credentials;
+  if (::setsockopt(socket.get(), SOL_SOCKET, SO_SNDBUFFORCE, &send_buffer, sizeof send_buffer) <
+          0 ||
+      ::setsockopt(socket.get(), SOL_SOCKET, SO_RCVBUFFORCE, &receive_buffer,
+                   sizeof receive_buffer) < 0 ||
+      ::setsockopt(socket.get(), SOL_SOCKET, SO_PASSCRED, &on, sizeof on) < 0)
+    return Error::sys("set up", "a socket");
+  return {};
+}
+
+Result<void> fill(const Fd& from, const SocketImage& to) {
+  for (const Bytes& message : to.queue) {
+    size_t done = 0;
+    do {
+      const ssize_t n = ::send(from.get(), message.data() + done, message.size() - done,
+                               MSG_DONTWAIT | MSG_NOSIGNAL);
+      if (n < 0) return Error::sys("refill", "a socket");
+      done += static_cast<size_t>(n);
+    } while (done < message.size());
+  }
+  return {};
+}
+
+Result<void> shut(const Fd& socket, uint8_t shutdown) {
+  constexpr uint8_t kRead = 1, kWrite = 2;  // RCV_SHUTDOWN, SEND_SHUTDOWN of the kernel
+  const int how = shutdown == (kRead | kWrite) ? SHUT_RDWR : shutdown == kRead ? SHUT_RD : SHUT_WR;
+  if (shutdown != 0 && ::shutdown(socket.get(), how) < 0)
+    return Error::sys("shut down", "a socket");
+  return {};
+}
+
+/// While it lives, others see this process's sockets as the user's.
+class EffectiveUser {
+ public:
+  explicit EffectiveUser(const Credentials& user) {
+    changed_ = ::setegid(user.gid) == 0 && ::seteuid(user.uid) == 0;
+  }
+  ~EffectiveUser() { CHECK(::seteuid(0) == 0 && ::setegid(0) == 0); }
+  EffectiveUser(const EffectiveUser&) = delete;
+  EffectiveUser& operator=(const EffectiveUser&) = delete;
+  bool ok() const { return changed_; }
+
+ private:
+  bool changed_ = false;
+};
+
+}  // namespace
+
+Result<std::pair<Fd, Fd>> make_sockets(const SocketImage& first, const SocketImage* second,
+                                       const Credentials& user) {
+  int ends[2];
+  {
+    const EffectiveUser owner(user);
+    if (!owner.ok() || ::socketpair(AF_UNIX, first.type | SOCK_CLOEXEC, 0, ends) < 0)
+      return Error::sys("make", "a pair of sockets");
+  }
+  std::pair<Fd, Fd> pair{Fd(ends[0]), Fd(ends[1])};
+  TRY(set_up(pair.first, first));
+  TRY(set_up(pair.second, second ? *second : first));
+  TRY(fill(pair.second, first));
+  if (second) TRY(fill(pair.first, *second));
+  // Shutting one end down shows at the other: both were that way.
+  if (second) {
+    TRY(shut(pair.first, first.shutdown));
+    TRY(shut(pair.second, second->shutdown));
+  } else {
+    pair.second.reset();
+  }
+  return pair;
+}
+
+}  // namespace hob::migrate
