@@ -8,10 +8,12 @@
 #include <climits>
 
 #include "base/fd.h"
+#include "base/host_name.h"
 #include "cli/client.h"
 #include "cli/new_file.h"
 #include "cli/say.h"
 #include "cli/text.h"
+#include "cli/views.h"
 #include "config/config.h"
 #include "wire/zmq.h"
 
@@ -24,6 +26,18 @@ constexpr Duration kAnswerWithin = seconds(10);
 int fail(const Error& error, Status status = kFailed) {
   say(error.text);
   return status;
+}
+
+Status status_of(const Error& error) {
+  switch (error.code) {
+    case ETIMEDOUT:
+      return kUnreachable;
+    case EACCES:
+    case EPERM:
+      return kNotPermitted;
+    default:
+      return kFailed;
+  }
 }
 
 int done(std::string_view text) {
@@ -138,14 +152,15 @@ Result<std::string> register_host(const Joining& joining) {
   if (answer->has_joined()) return answer->joined().cell();
   if (!answer->has_failure())
     return Error{"join the cell: the coordinator answered something else"};
-  // Strangers get silence, and an invitation that is used up makes one.
+  // Strangers get silence.
   if (answer->failure().kind() == pb::Failure::UNREACHABLE)
     return Error{
         fmt::format("join the cell: no answer from {}; does hob-coordinator run there, and is "
-                    "the invitation unused and not too old?",
+                    "the invitation of this cell?",
                     joining.invitation.endpoint),
         ETIMEDOUT};
-  return Error{answer->failure().text()};
+  return Error{answer->failure().text(),
+               answer->failure().kind() == pb::Failure::NOT_PERMITTED ? EACCES : 0};
 }
 
 Result<std::string> join(const CellJoin& options) {
@@ -163,8 +178,15 @@ Result<std::string> join(const CellJoin& options) {
                      cell.empty() ? "the cell" : "cell " + printable(cell), joining.config_path);
 }
 
-std::variant<pb::Envelope, Refusal> ask_coordinator(pb::Envelope request) {
-  return ask(coordinator_socket(), "hob-coordinator", std::move(request), kAnswerWithin);
+/// Asks the coordinator of this machine; what it refuses is said, else `use` makes the exit status
+/// of its answer.
+template <class Use>
+int ask_coordinator(pb::Envelope request, Use use) {
+  const auto answer =
+      ask(coordinator_socket(), "hob-coordinator", std::move(request), kAnswerWithin);
+  if (const auto* refusal = std::get_if<Refusal>(&answer))
+    return fail({refusal->text}, refusal->status);
+  return use(std::get<pb::Envelope>(answer));
 }
 
 }  // namespace
@@ -201,33 +223,35 @@ Result<std::string> own_address_towards(const std::string& endpoint) {
 
 int cell_init(const CellInit& options) {
   const auto result = init(options);
-  return result.ok() ? done(*result) : fail(result.error());
+  return result.ok() ? done(*result) : fail(result.error(), status_of(result.error()));
 }
 
 int cell_invite(const CellInvite& options) {
   pb::Envelope request;
   request.mutable_invite()->set_name(options.host);
-  const auto answer = ask_coordinator(std::move(request));
-  if (const auto* refusal = std::get_if<Refusal>(&answer))
-    return fail({refusal->text}, refusal->status);
-  const std::string& text = std::get<pb::Envelope>(answer).invitation().text();
-  const auto invitation = wire::invitation_from_text(text);
-  return invitation.ok() ? done(text + "\n") : fail(invitation.error());
+  return ask_coordinator(std::move(request), [](const pb::Envelope& answer) {
+    const auto invitation = wire::invitation_from_text(answer.invitation().text());
+    return invitation.ok() ? done(answer.invitation().text() + "\n") : fail(invitation.error());
+  });
+}
+
+int cell_invitations(const CellInvitations& options) {
+  pb::Envelope request;
+  request.mutable_list_invitations();
+  return ask_coordinator(std::move(request), [&](const pb::Envelope& answer) {
+    return done(view(answer.invitation_list(), options));
+  });
 }
 
 int cell_join(const CellJoin& options) {
   const auto result = join(options);
-  if (result.ok()) return done(*result);
-  return fail(result.error(), result.error().code == ETIMEDOUT ? kUnreachable : kFailed);
+  return result.ok() ? done(*result) : fail(result.error(), status_of(result.error()));
 }
 
 int cell_remove(const CellRemove& options) {
   pb::Envelope request;
   request.mutable_remove_host()->set_name(options.host);
-  const auto answer = ask_coordinator(std::move(request));
-  if (const auto* refusal = std::get_if<Refusal>(&answer))
-    return fail({refusal->text}, refusal->status);
-  return kDone;
+  return ask_coordinator(std::move(request), [](const pb::Envelope&) { return int{kDone}; });
 }
 
 }  // namespace hob::cli

@@ -17,10 +17,12 @@ namespace hob::cli {
 int cell_init(const CellInit& options);
 /// Asks the coordinator on this machine for an invitation and prints it, one line.
 int cell_invite(const CellInvite& options);
+/// Prints the invitations that can still be used.
+int cell_invitations(const CellInvitations& options);
 /// Makes this machine's key, has it registered by the coordinator that the invitation names, and
 /// writes the configuration of hostd.
 int cell_join(const CellJoin& options);
-/// Takes a host out of the cell, at the coordinator.
+/// Takes a host out of the cell, or withdraws an invitation, at the coordinator.
 int cell_remove(const CellRemove& options);
 
 /// The address of this machine from which `endpoint` ("tcp://HOST:PORT") is reached.

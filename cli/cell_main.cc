@@ -11,6 +11,7 @@ using namespace hob::cli;
 struct CarryOut {
   int operator()(const CellInit& options) const { return cell_init(options); }
   int operator()(const CellInvite& options) const { return cell_invite(options); }
+  int operator()(const CellInvitations& options) const { return cell_invitations(options); }
   int operator()(const CellJoin& options) const { return cell_join(options); }
   int operator()(const CellRemove& options) const { return cell_remove(options); }
   template <class Other>

@@ -2,6 +2,7 @@
 
 #include <fmt/core.h>
 
+#include <cerrno>
 #include <cstdlib>
 
 namespace hob::cli {
@@ -38,14 +39,22 @@ std::string coordinator_socket() {
 }
 
 std::string unreachable(const Error& error, std::string_view daemon) {
+  if (error.code == EACCES && daemon == "hob-coordinator")
+    return error.text + "; only root gives the coordinator orders";
   if (error.code == EACCES) return error.text + "; ask whoever runs this machine for access";
+  if (error.code == ENAMETOOLONG)
+    return fmt::format("connect to {}: the path in ${} is too long for a socket; 107 bytes fit",
+                       daemon,
+                       daemon == "hob-coordinator" ? "REMOTE_COORDINATOR_SOCKET" : "REMOTE_SOCKET");
   return fmt::format("{}; is {} running on this machine?", error.text, daemon);
 }
 
 std::variant<pb::Envelope, Refusal> ask(const std::string& socket, std::string_view daemon,
                                         pb::Envelope request, Duration limit) {
   auto connection = wire::connect_stream(socket);
-  if (!connection.ok()) return Refusal{unreachable(connection.error(), daemon), kUnreachable};
+  if (!connection.ok())
+    return Refusal{unreachable(connection.error(), daemon),
+                   connection.error().code == EACCES ? kNotPermitted : kUnreachable};
   request.set_request(1);
   if (auto sent = wire::send_blocking(connection->get(), {std::move(request), {}}); !sent.ok())
     return Refusal{fmt::format("ask {}: {}", daemon, sent.error().text), kUnreachable};

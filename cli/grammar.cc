@@ -3,9 +3,11 @@
 #include <fmt/core.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <charconv>
 #include <cstring>
 
+#include "base/host_name.h"
 #include "cli/text.h"
 #include "wire/message.h"
 
@@ -13,6 +15,16 @@ namespace hob::cli {
 namespace {
 
 // ---------------------------------------------------------------------------------- values
+
+/// What a value looks like that the help calls `shown`.
+std::string_view form_of(std::string_view shown) {
+  if (shown == "TIME" || shown == "SEC") return "time such as 90, 1.5s, 10m or 2h";
+  if (shown == "HOST") return "name of a host: letters, digits, '.', '-' and '_', at most 63";
+  if (shown == "PORT") return "port: 1 to 65535";
+  if (shown == "SIGNAL") return "signal such as TERM or 15";
+  if (shown == "ADDRESS") return "address";
+  return shown;
+}
 
 /// A value that `parse` turns into `target`; what it refuses is a usage error.
 template <class T, class Parse>
@@ -24,7 +36,8 @@ CLI::Option* add_parsed(CLI::App& app, const std::string& name, T& target, Parse
           [name, &target, parse, shown](const std::string& text) {
             auto value = parse(text);
             if (!value)
-              throw CLI::ValidationError(fmt::format("{}: '{}' is no {}", name, text, shown));
+              throw CLI::ValidationError(
+                  fmt::format("{}: '{}' is no {}", name, text, form_of(shown)));
             target = std::move(*value);
           },
           help)
@@ -39,6 +52,12 @@ std::optional<unsigned> port_from_text(const std::string& text) {
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), port);
   const bool whole = error == std::errc() && end == text.data() + text.size();
   return whole && port >= 1 && port <= 65535 ? std::optional(port) : std::nullopt;
+}
+
+std::optional<std::string> address_from_text(const std::string& text) {
+  const bool fits =
+      std::all_of(text.begin(), text.end(), [](char c) { return c > ' ' && c < '\x7f'; });
+  return fits && !text.empty() ? std::optional(text) : std::nullopt;
 }
 
 CLI::Option* add_host(CLI::App& app, const std::string& name, std::string& target,
@@ -137,7 +156,7 @@ void define_ps(CLI::App& app, PsOptions& o) {
 }
 
 void define_history(CLI::App& app, HistoryOptions& o) {
-  app.add_option("JOB", o.job, "A job's id, or the beginning of one")->required();
+  app.add_option("JOB", o.job, "A job's id, or of this host's jobs the number")->required();
   add_output(app, o.output, false);
 }
 
@@ -146,14 +165,14 @@ void define_evict(CLI::App& app, EvictOptions& o) {
 }
 
 void define_migrate(CLI::App& app, MigrateOptions& o) {
-  app.add_option("JOB", o.job, "A job's id, or the beginning of one")->required();
+  app.add_option("JOB", o.job, "A job's id, or of this host's jobs the number")->required();
   add_host(app, "HOST", o.host, "Where to (default: home)");
 }
 
 void define_kill(CLI::App& app, KillOptions& o) {
   add_parsed(app, "-s,--signal", o.signal, signal_from_text,
              "Send this signal instead of ending the job for good", "SIGNAL");
-  app.add_option("JOB", o.jobs, "Jobs' ids, or their beginnings")->required();
+  app.add_option("JOB", o.jobs, "Jobs' ids, or of this host's jobs the numbers")->required();
 }
 
 void define_pause(CLI::App& app, PauseOptions& o) {
@@ -173,8 +192,8 @@ void define_completion(CLI::App& app, CompletionOptions& o) {
 }
 
 void define_cell_init(CLI::App& app, CellInit& o) {
-  app.add_option("--address", o.address, "Where the coordinator listens (default: every address)")
-      ->type_name("ADDRESS");
+  add_parsed(app, "--address", o.address, address_from_text,
+             "Where the coordinator listens (default: every address)", "ADDRESS");
   add_parsed(app, "--port", o.port, port_from_text, "Its port (7717)", "PORT");
   app.add_option("--dir", o.directory, "Where its configuration and key go (/etc/hob)")
       ->type_name("DIR");
@@ -189,17 +208,21 @@ void define_cell_invite(CLI::App& app, CellInvite& o) {
 void define_cell_join(CLI::App& app, CellJoin& o) {
   app.add_option("INVITATION", o.invitation, "What `remote cell invite` printed")->required();
   add_host(app, "--name", o.host, "This host's name in the cell (default: its host name)");
-  app.add_option(
-         "--address", o.address,
-         "Where other hosts reach this one (default: the address that reaches the coordinator)")
-      ->type_name("ADDRESS");
+  add_parsed(app, "--address", o.address, address_from_text,
+             "Where other hosts reach this one (default: the address that reaches the coordinator)",
+             "ADDRESS");
   add_parsed(app, "--port", o.port, port_from_text, "The port hostd listens on (7718)", "PORT");
   app.add_option("--dir", o.directory, "Where its configuration and key go (/etc/hob)")
       ->type_name("DIR");
 }
 
+void define_cell_invitations(CLI::App& app, CellInvitations& o) {
+  add_output(app, o.output, false);
+}
+
 void define_cell_remove(CLI::App& app, CellRemove& o) {
-  add_host(app, "HOST", o.host, "A host's name")->required();
+  add_host(app, "HOST", o.host, "A host's name, or an unused invitation's number or name")
+      ->required();
 }
 
 struct Verb {
@@ -233,9 +256,11 @@ constexpr Verb kVerbs[] = {
      into<CellInit, define_cell_init>},
     {"cell invite", "Print an invitation for one new host (at the coordinator, as root)",
      into<CellInvite, define_cell_invite>},
+    {"cell invitations", "Show the invitations that are not used yet (at the coordinator, as root)",
+     into<CellInvitations, define_cell_invitations>},
     {"cell join", "Make this machine a host of a cell, with an invitation (as root)",
      into<CellJoin, define_cell_join>},
-    {"cell remove", "Take a host out of the cell (at the coordinator, as root)",
+    {"cell remove", "Take a host out of the cell, or withdraw an invitation (as root)",
      into<CellRemove, define_cell_remove>},
 };
 
@@ -253,9 +278,9 @@ std::string general_help() {
       "Runs jobs on workstations whose owners are away, and moves them home when they come "
       "back.\n\n"
       "Verbs:\n";
-  for (const Verb& verb : kVerbs) out += fmt::format("  {:<12} {}\n", verb.name, verb.summary);
+  for (const Verb& verb : kVerbs) out += fmt::format("  {:<16} {}\n", verb.name, verb.summary);
   return out +
-         "  help VERB    Say all about a verb\n\n"
+         "  help VERB        Say all about a verb\n\n"
          "Options:\n"
          "  -h, --help   This text; after a verb, that verb's\n"
          "  --version    The version of hob and of its protocol\n\n"
@@ -264,11 +289,46 @@ std::string general_help() {
          "4 not found, 5 not permitted; of `run`: see `remote help run`.\n";
 }
 
+bool is_help(std::string_view word) {
+  return word == "-h" || word == "--help";
+}
+
+/// "init, invite, ... or remove"
+std::string cell_verbs() {
+  std::string out;
+  for (const Verb& verb : kVerbs) {
+    if (!verb.name.starts_with("cell ")) continue;
+    const bool last = &verb == std::end(kVerbs) - 1;
+    out += fmt::format("{}{}", out.empty() ? "" : last ? " or " : ", ", verb.name.substr(5));
+  }
+  return out;
+}
+
+std::string cell_help() {
+  std::string out = "Usage: remote cell VERB [OPTIONS] [ARGUMENTS]\n\nVerbs:\n";
+  for (const Verb& verb : kVerbs)
+    if (verb.name.starts_with("cell "))
+      out += fmt::format("  {:<16} {}\n", verb.name, verb.summary);
+  return out;
+}
+
 Say usage_error(std::string_view verb, std::string_view text) {
+  if (verb == "help") return {fmt::format("remote: help: {}; see `remote help`\n", text), kUsage};
   const std::string_view separator = verb.empty() ? "" : " ";
   return {fmt::format("remote: {}{}{}; see `remote help{}{}`\n", verb, verb.empty() ? "" : ": ",
                       text, separator, verb),
           verb == "run" ? kRunFailed : kUsage};
+}
+
+Say surplus(std::string_view verb, std::string_view word) {
+  const bool option = word.size() > 1 && word[0] == '-';
+  return usage_error(verb, option ? fmt::format("it has no option '{}'", word)
+                                  : fmt::format("the word '{}' is one too many", word));
+}
+
+/// CLI11's "--host: 1 required HOST missing" in other words.
+std::string needs_value(const std::string& text) {
+  return fmt::format("{} needs a value", text.substr(0, text.find(':')));
 }
 
 std::string title(const Verb& verb) {
@@ -305,8 +365,7 @@ void apply_environment(RunOptions& options) {
     const char* text = ::getenv(name);
     return std::string_view(text == nullptr ? "" : text);
   };
-  if (options.host.empty() && is_host_name(value("REMOTE_HOST")))
-    options.host = value("REMOTE_HOST");
+  if (options.host.empty()) options.host = value("REMOTE_HOST");
   if (value("REMOTE_LOCAL") == "1") options.local = true;
 }
 
@@ -324,13 +383,24 @@ Command parse_verb(const Verb& verb, std::span<const char* const> words) {
     app.parse(std::move(ours));
   } catch (const CLI::CallForHelp&) {
     return Say{app.help(), kDone};
+  } catch (const CLI::ExtrasError&) {
+    return surplus(verb.name, app.remaining().front());
+  } catch (const CLI::ArgumentMismatch& error) {
+    return usage_error(verb.name, needs_value(error.what()));
   } catch (const CLI::ParseError& error) {
     return usage_error(verb.name, error.what());
   }
   if (run == nullptr) return command;
   run->command.assign(words.begin() + static_cast<std::ptrdiff_t>(head), words.end());
   if (run->command.empty()) return usage_error(verb.name, "no command given");
+  // As env(1) and every shell say it.
+  if (run->command[0].empty())
+    return Say{"remote: run '': No such file or directory; the command's name is empty\n",
+               kRunNoProgram};
   apply_environment(*run);
+  if (!run->host.empty() && !is_host_name(run->host))
+    return usage_error(verb.name,
+                       fmt::format("$REMOTE_HOST: '{}' is no {}", run->host, form_of("HOST")));
   if (run->local && !run->host.empty())
     return usage_error(verb.name, "--host and --local exclude each other");
   return command;
@@ -341,23 +411,32 @@ Command parse_verb(const Verb& verb, std::span<const char* const> words) {
 Command parse(std::span<const char* const> words) {
   if (words.empty()) return Say{general_help(), kUsage};
   const std::string_view first = words[0];
-  if (first == "-h" || first == "--help" || (first == "help" && words.size() == 1))
-    return Say{general_help(), kDone};
+  if (is_help(first) || (first == "help" && words.size() == 1)) return Say{general_help(), kDone};
   if (first == "--version" || first == "version")
     return Say{fmt::format("remote (hob) {}, protocol {}\n", HOB_VERSION, wire::kVersion), kDone};
+  if (first.starts_with("-"))
+    return usage_error("", fmt::format("'{}' stands before the verb; options come after it, as in "
+                                       "`remote ps --json`",
+                                       first));
   const bool help = first == "help";
   if (help) words = words.subspan(1);
 
   std::string name = words[0];
   words = words.subspan(1);
-  if (name == "cell" && !words.empty() && words[0][0] != '-') {
+  if (help && name == "help" && words.empty()) return Say{general_help(), kDone};
+  if (name == "cell") {
+    if (words.empty() || words[0][0] == '-') {
+      const bool asked = help || (!words.empty() && is_help(words[0]));
+      return asked ? Say{cell_help(), kDone} : usage_error("", "'cell' needs " + cell_verbs());
+    }
     name += fmt::format(" {}", words[0]);
     words = words.subspan(1);
   }
   const Verb* verb = find_verb(name);
-  if (verb == nullptr && name == "cell")
-    return usage_error("", "'cell' needs init, invite, join or remove");
+  if (verb == nullptr && name.starts_with("cell "))
+    return usage_error("", fmt::format("'{}' is no verb; 'cell' needs {}", name, cell_verbs()));
   if (verb == nullptr) return usage_error("", fmt::format("'{}' is no verb", name));
+  if (help && !words.empty()) return surplus("help", words[0]);
   static constexpr const char* kHelp[] = {"--help"};
   return parse_verb(*verb, help ? std::span<const char* const>(kHelp) : words);
 }

@@ -10,8 +10,9 @@
 
 int main(int argc, char** argv) {
   using namespace hob::cli;
-  occupy_standard_descriptors();
-  const Command command = parse({argv + (argc > 0), static_cast<size_t>(argc > 0 ? argc - 1 : 0)});
+  const auto closed = occupy_standard_descriptors();
+  Command command = parse({argv + (argc > 0), static_cast<size_t>(argc > 0 ? argc - 1 : 0)});
+  if (auto* run = std::get_if<RunOptions>(&command)) run->closed = closed;
   // _exit: nothing here is worth taking down in order, and a job waits for each microsecond.
   ::_exit(carry_out(command, argv));
 }

@@ -1,9 +1,8 @@
 #include "cli/new_file.h"
 
 #include <fcntl.h>
+#include <fmt/core.h>
 #include <unistd.h>
-
-#include "base/fd.h"
 
 namespace hob::cli {
 namespace {
@@ -17,34 +16,30 @@ Error taken(const std::string& path) {
 Result<NewFile> NewFile::create(const std::string& path, std::string_view content, unsigned mode) {
   if (::access(path.c_str(), F_OK) == 0) return taken(path);
   NewFile file(path);
-  // O_EXCL: two that run at once do not write into one file.
-  Fd fd(::open(file.temporary_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode));
-  if (!fd) {
-    const Error error = Error::sys("create", file.temporary_);
-    file.temporary_.clear();  // not ours to remove
-    return error;
+  const std::string directory = path.substr(0, path.rfind('/') + 1);
+  file.fd_.reset(::open(directory.c_str(), O_WRONLY | O_TMPFILE | O_CLOEXEC, mode));
+  if (!file.fd_ && errno == EOPNOTSUPP) {
+    file.temporary_ = path + ".new";
+    // O_EXCL: two that run at once do not write into one file.
+    file.fd_.reset(::open(file.temporary_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode));
+    if (!file.fd_) return Error::sys("create", std::exchange(file.temporary_, {}));
   }
-  TRY(write_all(fd.get(), std::as_bytes(std::span(content)), file.temporary_));
-  if (::fsync(fd.get()) < 0) return Error::sys("write", file.temporary_);
+  if (!file.fd_) return Error::sys("create", path);
+  TRY(write_all(file.fd_.get(), std::as_bytes(std::span(content)), path));
+  if (::fsync(file.fd_.get()) < 0) return Error::sys("write", path);
   return file;
 }
 
-NewFile::NewFile(NewFile&& other) noexcept
-    : path_(std::move(other.path_)),
-      temporary_(std::move(other.temporary_)),
-      committed_(other.committed_) {
-  other.temporary_.clear();
-}
-
 NewFile::~NewFile() {
-  if (!committed_ && !temporary_.empty()) ::unlink(temporary_.c_str());
+  if (!temporary_.empty()) ::unlink(temporary_.c_str());
 }
 
 Result<void> NewFile::commit() {
-  // link(2), not rename(2): it does not replace what has come meanwhile.
-  if (::link(temporary_.c_str(), path_.c_str()) < 0)
+  const std::string from =
+      temporary_.empty() ? fmt::format("/proc/self/fd/{}", fd_.get()) : temporary_;
+  // A link, not rename(2): it does not replace what has come meanwhile.
+  if (::linkat(AT_FDCWD, from.c_str(), AT_FDCWD, path_.c_str(), AT_SYMLINK_FOLLOW) < 0)
     return errno == EEXIST ? taken(path_) : Error::sys("create", path_);
-  ::unlink(temporary_.c_str());
   committed_ = true;
   return {};
 }

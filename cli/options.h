@@ -1,5 +1,6 @@
 #pragma once
 
+#include <array>
 #include <optional>
 #include <string>
 #include <variant>
@@ -24,6 +25,7 @@ struct RunOptions {
   bool no_input = false;
   bool quiet = false;
   bool verbose = false;
+  std::array<bool, 3> closed{};  // standard streams that were closed when `remote` was started
 };
 
 /// How a verb that tells something writes it.
@@ -82,8 +84,11 @@ struct CellJoin {
   std::string directory = "/etc/hob";
   unsigned port = 7718;
 };
+struct CellInvitations {
+  Output output;
+};
 struct CellRemove {
-  std::string host;
+  std::string host;  // or the number of an invitation
 };
 
 /// Text to print and a status to exit with: help, version, a wrong command line.
@@ -94,7 +99,7 @@ struct Say {
 
 using Command = std::variant<Say, RunOptions, HostsOptions, PsOptions, HistoryOptions, EvictOptions,
                              MigrateOptions, KillOptions, PauseOptions, CompletionOptions, CellInit,
-                             CellInvite, CellJoin, CellRemove>;
+                             CellInvite, CellInvitations, CellJoin, CellRemove>;
 
 /// Exit statuses (docs/remote.1). `run` keeps to those of env(1) and timeout(1), so that they
 /// cannot be taken for the command's own small ones.

@@ -63,7 +63,11 @@ Result<pb::Program> program_of(const RunOptions& options) {
   program.set_directory(TRY(current_directory()));
   program.set_umask(current_umask());
   add_limits(program);
+  for (uint32_t fd = 0; fd < options.closed.size(); ++fd)
+    if (options.closed[fd] && !(fd == 0 && options.no_input)) program.add_closed(fd);
   if (!options.terminal) return program;
+  if (program.closed_size() > 0)
+    return Error{"use -t: stdin, stdout or stderr is closed; leave -t out"};
   const auto settings = terminal_settings(STDIN_FILENO);
   if (!settings) return Error{"use -t: stdin is no terminal; leave -t out"};
   program.set_terminal(true);
@@ -86,6 +90,8 @@ int execute_here(const RunOptions& options) {
   for (std::string& entry : environment)
     if (name_of(entry) == "PATH" && entry.find('=') != std::string::npos)
       ::setenv("PATH", entry.c_str() + 5, 1);
+  for (int fd = 0; fd < 3; ++fd)
+    if (options.closed[static_cast<size_t>(fd)]) ::close(fd);
   ::execvpe(arguments[0].c_str(), pointers(arguments).data(), pointers(environment).data());
   const int code = errno;
   say(Error::sys("run", arguments[0], code).text);

@@ -69,6 +69,7 @@ bool Shadow::connect() {
     end_now({execute_here(options_)});
     return false;
   }
+  if (auto readable = check_input(); !readable.ok()) return fail(readable.error().text), false;
   open_channel(std::move(socket).value());
   pb::Envelope envelope;
   envelope.set_request(1);
@@ -98,6 +99,8 @@ void Shadow::send(wire::Message message) {
 
 void Shadow::on_message(wire::Message message) {
   const pb::Envelope& envelope = message.envelope;
+  if (signal_request_ != 0 && envelope.answers() == signal_request_)
+    return on_signal_answer(envelope);
   switch (envelope.body_case()) {
     case pb::Envelope::kAccepted:
       if (phase_ == Phase::lost) return on_attached();
@@ -216,7 +219,7 @@ void Shadow::try_attach() {
   }
   open_channel(std::move(socket).value());
   pb::Envelope envelope;
-  envelope.set_request(++attach_request_);
+  envelope.set_request(++last_request_);
   pb::Attach& attach = *envelope.mutable_attach();
   attach.set_job(job_);
   attach.set_stdout_offset(out_ ? out_->receiver.offset() : 0);
@@ -226,6 +229,7 @@ void Shadow::try_attach() {
 
 void Shadow::on_attached() {
   attach_limit_.reset();
+  unreachable_ = false;
   phase_ = started_ ? Phase::running : Phase::waiting;
   note(fmt::format("job {}: connected to hostd again", job_));
   sender_.rewind();
@@ -236,7 +240,8 @@ void Shadow::on_attached() {
 void Shadow::end(Ending ending) {
   ending_ = ending;
   if (!output_written()) return;
-  if (output_lost_ && ending.signal == 0 && ending.status == 0) ending.status = kRunFailed;
+  if ((output_lost_ || input_lost_) && ending.signal == 0 && ending.status == 0)
+    ending.status = kRunFailed;
   end_now(ending);
 }
 

@@ -64,6 +64,7 @@ class Shadow {
     uint64_t acked = 0;
     EventLoop::Handle ack_timer;
   };
+  Result<void> check_input() const;
   void start_input();
   void read_input();
   void input_closed();
@@ -80,9 +81,14 @@ class Shadow {
   void take_signals();
   void on_signal(int signal);
   void interrupt();
+  void interrupt_key();
   void hang_up();
   void stop();
   void send_signal(int number);
+  /// For a signal that may end the job: home is asked whether the job can get it. 0: only asked.
+  void order_signal(int number);
+  void on_signal_answer(const pb::Envelope& answer);
+  void not_reached(std::string_view why);
   void send_window_size();
   void on_time_limit();
 
@@ -101,10 +107,11 @@ class Shadow {
   std::optional<Ending> ending_;  // decided; output may still be on its way
   bool finished_ = false;
   bool output_lost_ = false;
+  bool input_lost_ = false;
 
   std::string waiting_reason_, waiting_said_;
   EventLoop::Handle waiting_timer_;
-  uint64_t attach_request_ = 1;
+  uint64_t last_request_ = 1;
   EventLoop::Handle attach_timer_, attach_limit_;
 
   std::optional<StandardStream> input_;
@@ -118,6 +125,10 @@ class Shadow {
   std::vector<std::string> held_notes_;
   Time last_interrupt_{};
   int interrupts_ = 0;
+  uint64_t signal_request_ = 0;  // the latest order_signal(); 0: answered
+  int ordered_signal_ = 0;
+  EventLoop::Handle signal_limit_;
+  bool unreachable_ = false;  // and the user has been told: the next Ctrl-C ends the shadow
   EventLoop::Handle time_limit_;
   bool timed_out_ = false;
 };

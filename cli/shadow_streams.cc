@@ -1,6 +1,7 @@
 // The standard streams of a Shadow (cli/shadow.h).
 #include <fcntl.h>
 #include <fmt/core.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -18,6 +19,8 @@ constexpr uint64_t kAckAfter = wire::kStreamWindow / 4;
 constexpr Duration kAckDelay = milliseconds(20);
 /// How late input typed in the background may be noticed after `fg`.
 constexpr Duration kForegroundCheck = milliseconds(200);
+/// Ctrl-C, as a raw terminal gives it.
+constexpr char kInterruptKey = '\x03';
 
 pb::Envelope ack_of(const std::string& job, pb::Stream stream, uint64_t offset, bool closed) {
   pb::Envelope envelope;
@@ -31,8 +34,20 @@ pb::Envelope ack_of(const std::string& job, pb::Stream stream, uint64_t offset, 
 
 }  // namespace
 
+/// What the job would be told at its first read, and here would only look like the end.
+Result<void> Shadow::check_input() const {
+  if (options_.no_input || options_.closed[0]) return {};
+  struct stat status {};
+  if (::fstat(STDIN_FILENO, &status) < 0) return Error::sys("read", "stdin");
+  const int flags = ::fcntl(STDIN_FILENO, F_GETFL);
+  const bool unreadable = (flags & O_ACCMODE) == O_WRONLY || (flags & O_PATH) != 0;
+  if (!S_ISDIR(status.st_mode) && !unreadable) return {};
+  return Error::sys("read", "stdin", unreadable ? EBADF : EISDIR,
+                    "give the command a file, or no input with -n");
+}
+
 void Shadow::start_input() {
-  if (options_.no_input) {
+  if (options_.no_input || options_.closed[0]) {
     sender_.end();
     return send_input();
   }
@@ -59,12 +74,19 @@ void Shadow::read_input() {
       return;
     case StandardStream::Outcome::Kind::moved:
       sender_.append({buffer, outcome.count});
+      if (raw_ &&
+          std::string_view(buffer, outcome.count).find(kInterruptKey) != std::string_view::npos)
+        interrupt_key();
       return send_input();
     case StandardStream::Outcome::Kind::end:
     case StandardStream::Outcome::Kind::failed:
       if (raw_) return hang_up();  // a raw terminal has no end but its own
-      if (outcome.kind == StandardStream::Outcome::Kind::failed)
-        note(Error::sys("read", "stdin", outcome.error).text);
+      if (outcome.kind == StandardStream::Outcome::Kind::failed) {
+        input_lost_ = true;
+        say(Error::sys("read", "stdin", outcome.error,
+                       "the command sees the end of its input instead")
+                .text);
+      }
       input_.reset();
       sender_.end();
       return send_input();

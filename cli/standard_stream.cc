@@ -30,11 +30,15 @@ bool may_open_again(int fd, const struct stat& status) {
 
 }  // namespace
 
-void occupy_standard_descriptors() {
+std::array<bool, 3> occupy_standard_descriptors() {
+  std::array<bool, 3> closed{};
   for (int fd = 0; fd < 3; ++fd) {
+    if (::fcntl(fd, F_GETFD) >= 0) continue;
+    closed[static_cast<size_t>(fd)] = true;
     // The lowest free number is fd itself: all below it are taken.
-    if (::fcntl(fd, F_GETFD) < 0) CHECK(::open("/dev/null", O_RDWR) == fd);
+    CHECK(::open("/dev/null", fd == 0 ? O_WRONLY : O_RDONLY) == fd);
   }
+  return closed;
 }
 
 StandardStream::StandardStream(EventLoop& loop, int fd, Direction direction)

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <array>
 #include <functional>
 #include <string>
 #include <string_view>
@@ -17,9 +18,9 @@
 /// poll(2), in pieces that a ready pipe takes whole (PIPE_BUF, pipe(7)).
 namespace hob::cli {
 
-/// Fills the closed ones among descriptors 0, 1, 2 with /dev/null, so that nothing we open lands
-/// there.
-void occupy_standard_descriptors();
+/// Fills the closed ones among descriptors 0, 1, 2, so that nothing we open lands there, and says
+/// which they were. They stay of no use: reading or writing them is EBADF, as if they were closed.
+std::array<bool, 3> occupy_standard_descriptors();
 
 class StandardStream {
  public:

@@ -96,15 +96,6 @@ std::optional<int> signal_from_text(std::string_view text) {
   return std::nullopt;
 }
 
-bool is_host_name(std::string_view text) {
-  const auto fits = [](char c) {
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' ||
-           c == '-' || c == '_';
-  };
-  return !text.empty() && text.size() <= 255 && text.front() != '-' &&
-         std::all_of(text.begin(), text.end(), fits);
-}
-
 Table::Table(std::vector<std::string> headers, std::vector<size_t> right)
     : rows_{std::move(headers)}, right_(std::move(right)) {}
 

@@ -27,10 +27,6 @@ std::string rfc3339(uint64_t wall_ns);
 /// "TERM", "SIGTERM", "term" or "15"; nothing if there is no such signal.
 std::optional<int> signal_from_text(std::string_view text);
 
-/// A name a host may have, so that a misread option (-H=h1) is found out: letters, digits, '.',
-/// '-', '_'.
-bool is_host_name(std::string_view text);
-
 /// Rows of cells as columns two spaces apart; the last column is not padded. `right` names columns
 /// of numbers. Control characters become '?', so that nobody's command writes to this terminal.
 class Table {

@@ -150,6 +150,7 @@ struct CarryOut {
 
   int operator()(const CellInit&) const { return run_cell(argv); }
   int operator()(const CellInvite&) const { return run_cell(argv); }
+  int operator()(const CellInvitations&) const { return run_cell(argv); }
   int operator()(const CellJoin&) const { return run_cell(argv); }
   int operator()(const CellRemove&) const { return run_cell(argv); }
 };

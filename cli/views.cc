@@ -27,6 +27,8 @@ std::string_view word_of(pb::JobReport::State state) {
       return "done";
     case pb::JobReport::LOST:
       return "lost";
+    case pb::JobReport::STOPPED:
+      return "stopped";
     default:
       return "unknown";
   }
@@ -157,6 +159,24 @@ std::string view(const pb::JobList& jobs, const PsOptions& options, uint64_t now
     row.push_back(job.command());
     table.add(std::move(row));
   }
+  return table.text(options.output.headers);
+}
+
+std::string view(const pb::InvitationList& list, const CellInvitations& options) {
+  const Format format = options.output.format;
+  std::string names;
+  JsonWriter json;
+  json.member("schema", 1).array("invitations");
+  Table table({"INVITATION", "HOST", "MADE", "EXPIRES"});
+  for (const pb::InvitationList::Entry& entry : list.invitations()) {
+    names += entry.number() + "\n";
+    json.object().member("number", entry.number()).member("host", entry.name());
+    json.instant("made", entry.made_wall_ns()).instant("expires", entry.expires_wall_ns()).end();
+    table.add({entry.number(), entry.name().empty() ? "any" : entry.name(),
+               time_for_people(entry.made_wall_ns()), time_for_people(entry.expires_wall_ns())});
+  }
+  if (format == Format::name) return names;
+  if (format == Format::json) return std::move(json).document();
   return table.text(options.output.headers);
 }
 

@@ -135,8 +135,10 @@ void Coordinator::on_join(const std::string& peer, const wire::Server::Connectio
                           const pb::Envelope& request) {
   Result<HostId> id = registry_->join(peer, request.join());
   if (!id.ok())
-    return server_->answer(connection, request,
-                           wire::failure(pb::Failure::USAGE, id.error().text));
+    return server_->answer(
+        connection, request,
+        wire::failure(id.error().code == EACCES ? pb::Failure::NOT_PERMITTED : pb::Failure::USAGE,
+                      id.error().text));
   hosts_[request.join().name()].id = *id;
   log::info("host {} joined the cell at {}", request.join().name(), request.join().endpoint());
   pb::Envelope joined;
@@ -232,7 +234,7 @@ void Coordinator::on_select(const std::string& peer, const pb::Envelope& request
     asked.host = row->id;
   }
   Pool::Asked result = pool_.ask(asked, Clock::now());
-  asked_[result.id] = {peer, request.request(), ""};
+  asked_[result.id] = {peer, request.request(), select.host(), ""};
   asked_by_[{peer, request.request()}] = result.id;
   apply(result.decisions);
 }

@@ -44,6 +44,7 @@ class Coordinator {
   struct Asked {  // a Select that waits in the pool's queue
     std::string home;
     uint64_t number = 0;
+    std::string host;    // the only one that will do; empty: any
     std::string reason;  // as told last
   };
   struct HostQuery {  // a `remote hosts` that waits for fresh reports
@@ -79,6 +80,7 @@ class Coordinator {
   UserId user_number(const std::string& name);
   void apply(const Decisions& decisions);
   void apply(const Granted& granted);
+  std::string why_none(const Asked& asked, const Availability& hosts) const;
   void apply(const Queued& queued);
   void apply(const Refused& refused);
   void apply(const Reclaim& reclaim);
@@ -97,6 +99,7 @@ class Coordinator {
 
   // Root on this machine.
   Result<void> serve_administrator();
+  pb::Envelope remove(const std::string& name);
   pb::Envelope administer(const pb::Envelope& request);
 
   EventLoop& loop_;

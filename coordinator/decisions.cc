@@ -42,10 +42,34 @@ void Coordinator::apply(const Granted& granted) {
   send(home, std::move(envelope));
 }
 
+/// Why nothing is granted, for people.
+std::string Coordinator::why_none(const Asked& asked, const Availability& hosts) const {
+  if (asked.host.empty()) return fmt::format("no idle host: {}", to_string(hosts));
+  const auto because = [&](std::string_view why) {
+    return fmt::format("host {} is not free: {}", asked.host, why);
+  };
+  const auto it = hosts_.find(asked.host);
+  if (it == hosts_.end() || it->second.down) return because("it does not answer");
+  switch (it->second.report.state()) {
+    case pb::HOST_ACTIVE:
+      return because("its owner is present");
+    case pb::HOST_FULL:
+      return because("all of its slots are used");
+    case pb::HOST_REFUSES:
+      return because((it->second.report.reason()));
+    case pb::HOST_IDLE:
+    case pb::HOST_PART_USED:
+      return because(fmt::format(
+          "it takes no jobs of {} (owner.import, owner.export, or another processor)", asked.home));
+    default:
+      return because("it does not answer");
+  }
+}
+
 void Coordinator::apply(const Queued& queued) {
   auto it = asked_.find(queued.request);
   if (it == asked_.end()) return;
-  const std::string reason = fmt::format("no idle host: {}", to_string(queued.hosts));
+  const std::string reason = why_none(it->second, queued.hosts);
   if (reason == it->second.reason) return;
   it->second.reason = reason;
   pb::Envelope envelope;
@@ -62,12 +86,12 @@ void Coordinator::apply(const Refused& refused) {
   asked_by_.erase({asked.home, asked.number});
   asked_.erase(it);
   const bool nothing_free = refused.why == Refusal::nothing_free;
-  pb::Envelope envelope = wire::failure(
-      refused.why == Refusal::no_such_host ? pb::Failure::NOT_FOUND
-      : refused.why == Refusal::bad_request ? pb::Failure::USAGE
-                                            : pb::Failure::NO_HOST,
-      nothing_free ? fmt::format("no idle host: {}", to_string(refused.hosts))
-                   : fmt::format("no grant: {}", to_string(refused.why)));
+  pb::Envelope envelope =
+      wire::failure(refused.why == Refusal::no_such_host  ? pb::Failure::NOT_FOUND
+                    : refused.why == Refusal::bad_request ? pb::Failure::USAGE
+                                                          : pb::Failure::NO_HOST,
+                    nothing_free ? why_none(asked, refused.hosts)
+                                 : fmt::format("no grant: {}", to_string(refused.why)));
   envelope.set_answers(asked.number);
   send(asked.home, std::move(envelope));
 }

@@ -62,24 +62,79 @@ Result<void> Ledger::durably(Change change) {
 
 // Who belongs to the cell. ---------------------------------------------------------------------
 
-Result<void> Ledger::invite(const std::string& public_key, WallTime expires, WallTime now) {
+Result<void> Ledger::invite(const std::string& public_key, const std::string& name,
+                            WallTime expires, WallTime now) {
   return durably([&]() -> Result<void> {
-    auto insert =
-        TRY(database_->prepare("INSERT INTO invites (public_key, made, expires) VALUES (?, ?, ?)"));
-    return insert.bind(blob(public_key)).bind(to_stored(now)).bind(to_stored(expires)).run();
+    auto taken = TRY(database_->prepare("SELECT 1 FROM hosts WHERE removed IS NULL AND name = ?"));
+    if (TRY(taken.bind(name).next()))
+      return Error{
+          fmt::format("invite {0}: a host of that name is in the cell; choose another name, or "
+                      "remove it first (`remote cell remove {0}`)",
+                      name),
+          EEXIST};
+    auto insert = TRY(database_->prepare(
+        "INSERT INTO invites (public_key, name, made, expires) VALUES (?, ?, ?, ?)"));
+    insert.bind(blob(public_key)).bind(name).bind(to_stored(now)).bind(to_stored(expires));
+    return insert.run();
   });
 }
 
-Result<bool> Ledger::invited(const std::string& public_key, WallTime now) {
+Result<bool> Ledger::invited(const std::string& public_key) {
+  auto query = TRY(database_->prepare("SELECT 1 FROM invites WHERE public_key = ?"));
+  return query.bind(blob(public_key)).next();
+}
+
+Result<std::vector<InviteRow>> Ledger::invitations(WallTime now) {
   auto query = TRY(database_->prepare(
-      "SELECT 1 FROM invites WHERE public_key = ? AND used_by IS NULL AND expires > ?"));
-  return query.bind(blob(public_key)).bind(to_stored(now)).next();
+      "SELECT lower(hex(substr(public_key, 1, 4))), name, made, expires FROM invites "
+      "WHERE used_by IS NULL AND withdrawn IS NULL AND expires > ? ORDER BY made"));
+  query.bind(to_stored(now));
+  std::vector<InviteRow> rows;
+  while (TRY(query.next()))
+    rows.push_back(InviteRow{query.text(0), query.text(1), from_stored(query.integer(2)),
+                             from_stored(query.integer(3))});
+  return rows;
+}
+
+Result<int64_t> Ledger::withdraw(const std::string& number_or_name, WallTime now) {
+  int64_t count = 0;
+  TRY(durably([&]() -> Result<void> {
+    auto update = TRY(database_->prepare(
+        "UPDATE invites SET withdrawn = ?1 WHERE used_by IS NULL AND withdrawn IS NULL AND "
+        "expires > ?1 AND (lower(hex(substr(public_key, 1, 4))) = ?2 OR name = ?2)"));
+    TRY(update.bind(to_stored(now)).bind(number_or_name).run());
+    count = database_->changes();
+    return {};
+  }));
+  return count;
+}
+
+Result<void> Ledger::check_invitation(const std::string& public_key, const std::string& name,
+                                      WallTime now) {
+  auto query = TRY(database_->prepare(
+      "SELECT coalesce(hosts.name, ''), withdrawn IS NOT NULL, expires, invites.name FROM invites "
+      "LEFT JOIN hosts ON hosts.id = used_by WHERE invites.public_key = ?"));
+  const bool found = TRY(query.bind(blob(public_key)).next());
+  const auto refuse = [&](const std::string& why) {
+    return Error{fmt::format("join {}: {}; ask for another with `remote cell invite`", name, why),
+                 EACCES};
+  };
+  if (!found) return refuse("the invitation is not of this cell");
+  if (const std::string user = query.text(0); !user.empty())
+    return refuse(fmt::format("the invitation has been used already, by {}", user));
+  if (query.integer(1) != 0) return refuse("the invitation has been withdrawn");
+  if (query.integer(2) <= to_stored(now)) return refuse("the invitation has expired");
+  if (const std::string only = query.text(3); !only.empty() && only != name)
+    return refuse(
+        fmt::format("the invitation is for a host named {0} (join with --name {0})", only));
+  return {};
 }
 
 Result<HostId> Ledger::add_host(const HostRow& host, const std::optional<std::string>& invitation,
                                 WallTime now) {
   HostId id{};
   TRY(durably([&]() -> Result<void> {
+    if (invitation) TRY(check_invitation(*invitation, host.name, now));
     {
       auto taken = TRY(database_->prepare(
           "SELECT name = ?1 FROM hosts WHERE removed IS NULL AND (name = ?1 OR public_key = ?2)"));
@@ -102,13 +157,8 @@ Result<HostId> Ledger::add_host(const HostRow& host, const std::optional<std::st
     TRY(insert.run());
     id = HostId{static_cast<uint32_t>(database_->last_id())};
     if (!invitation) return {};
-    auto use = TRY(database_->prepare(
-        "UPDATE invites SET used_by = ? WHERE public_key = ? AND used_by IS NULL AND expires > ?"));
-    TRY(use.bind(number(id)).bind(blob(*invitation)).bind(to_stored(now)).run());
-    if (database_->changes() == 1) return {};
-    return with_code(database_->error("the invitation was used or has expired; ask for another "
-                                      "with `remote cell invite`"),
-                     EACCES);
+    auto use = TRY(database_->prepare("UPDATE invites SET used_by = ? WHERE public_key = ?"));
+    return use.bind(number(id)).bind(blob(*invitation)).run();
   }));
   return id;
 }

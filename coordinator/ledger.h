@@ -26,6 +26,16 @@ struct HostRow {
   bool operator==(const HostRow&) const = default;
 };
 
+/// An invitation that stands.
+struct InviteRow {
+  std::string number;  ///< the beginning of its key: eight hexadecimal digits
+  std::string name;    ///< of the only host that may use it; empty: any
+  WallTime made{};
+  WallTime expires{};
+
+  bool operator==(const InviteRow&) const = default;
+};
+
 /// What is recorded as it happens and written in groups. ----------------------------------------
 
 struct GrantBegan {
@@ -109,12 +119,20 @@ class Ledger {
 
   // Who belongs to the cell: durable when they return. ------------------------------------------
 
-  /// An invitation: whoever proves to hold the key may register one host until `expires`.
-  Result<void> invite(const std::string& public_key, WallTime expires, WallTime now);
-  /// Whether that invitation stands: made, not used, not expired.
-  Result<bool> invited(const std::string& public_key, WallTime now);
+  /// An invitation: whoever proves to hold the key may register one host until `expires`, of that
+  /// name unless it is empty. Error (EEXIST) if a host has it already.
+  Result<void> invite(const std::string& public_key, const std::string& name, WallTime expires,
+                      WallTime now);
+  /// Whether that invitation was ever made. One that does not stand any more is known too, so that
+  /// its holder can be told why.
+  Result<bool> invited(const std::string& public_key);
+  /// Those that stand, oldest first.
+  Result<std::vector<InviteRow>> invitations(WallTime now);
+  /// Takes back those that stand with that number or for a host of that name. How many that were.
+  Result<int64_t> withdraw(const std::string& number_or_name, WallTime now);
   /// Registers a host (its `id` is not looked at) and uses up the invitation, if one is given.
-  /// Errors: the name or the key is taken (code EEXIST), the invitation does not stand (EACCES).
+  /// Errors: the invitation does not stand or is for another name (code EACCES), the name or the
+  /// key is taken (EEXIST).
   Result<HostId> add_host(const HostRow& host, const std::optional<std::string>& invitation,
                           WallTime now);
   /// The host leaves the cell; its history stays. Error (ENOENT) if it is not registered.
@@ -144,6 +162,8 @@ class Ledger {
  private:
   explicit Ledger(std::unique_ptr<sqlite::Database> database) : database_(std::move(database)) {}
   Result<void> begin_epoch(WallTime now);
+  Result<void> check_invitation(const std::string& public_key, const std::string& name,
+                                WallTime now);
   /// Runs `change` in a transaction that is on the disk when this returns.
   template <class Change>
   Result<void> durably(Change change);

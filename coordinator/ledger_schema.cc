@@ -73,6 +73,11 @@ CREATE TABLE moves (
 ) STRICT;
 CREATE INDEX moves_by_job ON moves (job, at);
 )sql",
+    // 2. Invitations have a host's name (empty: any) and can be withdrawn.
+    R"sql(
+ALTER TABLE invites ADD COLUMN name TEXT NOT NULL DEFAULT '';
+ALTER TABLE invites ADD COLUMN withdrawn INTEGER;
+)sql",
 };
 constexpr int64_t version = std::size(steps);
 

@@ -1,13 +1,14 @@
 // hob-coordinator: the cell's coordinator. See coordinator/coordinator.h.
 #include <fmt/core.h>
 
-#include <CLI/CLI.hpp>
+#include <cerrno>
 #include <csignal>
 #include <cstdio>
 
 #include "base/log.h"
 #include "base/log_spdlog.h"
 #include "config/config.h"
+#include "config/daemon_options.h"
 #include "coordinator/coordinator.h"
 
 namespace {
@@ -20,6 +21,9 @@ int fail(const hob::Error& error) {
 int run(const std::string& config_path, bool check_only) {
   using namespace hob;
   Result<CoordinatorConfig> config = load_coordinator_config(config_path);
+  if (!config.ok() && config.error().code == ENOENT)
+    return fail(
+        Error{config.error().text + "; `remote cell init` makes one, --config FILE names another"});
   if (!config.ok()) return fail(config.error());
   if (check_only) {
     for (const auto& [key, value] : show_config(*config)) fmt::print("{} = {}\n", key, value);
@@ -45,16 +49,10 @@ int run(const std::string& config_path, bool check_only) {
 }  // namespace
 
 int main(int count, char** arguments) {
-  CLI::App app{"Hands out the idle workstations of a cell."};
-  std::string config_path = "/etc/hob/coordinator.toml";
-  bool check_only = false;
-  app.add_option("--config", config_path, "config file")->capture_default_str();
-  app.add_flag("--check-config", check_only, "check the config, print every key's value, and end");
-  app.set_version_flag("--version", "hob-coordinator " HOB_VERSION);
-  try {
-    app.parse(count, arguments);
-  } catch (const CLI::ParseError& error) {
-    return app.exit(error) == 0 ? 0 : 2;
-  }
-  return run(config_path, check_only);
+  const auto options =
+      hob::daemon_options("hob-coordinator", "Hands out the idle workstations of a cell.",
+                          "/etc/hob/coordinator.toml", count, arguments);
+  if (const int* status = std::get_if<int>(&options)) return *status;
+  const auto& [config, check_only] = std::get<hob::DaemonOptions>(options);
+  return run(config, check_only);
 }

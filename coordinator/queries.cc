@@ -241,8 +241,13 @@ Result<void> Coordinator::serve_administrator() {
 pb::Envelope Coordinator::administer(const pb::Envelope& request) {
   pb::Envelope envelope;
   if (request.has_invite()) {
-    Result<wire::Key> secret = registry_->invite(kInvitationValid);
-    if (!secret.ok()) return wire::failure(pb::Failure::INTERNAL, secret.error().text);
+    Result<wire::Key> secret = registry_->invite(request.invite().name(), kInvitationValid);
+    if (!secret.ok()) {
+      const int code = secret.error().code;
+      const auto kind =
+          code == EINVAL || code == EEXIST ? pb::Failure::USAGE : pb::Failure::INTERNAL;
+      return wire::failure(kind, secret.error().text);
+    }
     std::string address = config_.listen_address;
     if (address == "0.0.0.0") {
       char name[256] = {};
@@ -255,20 +260,39 @@ pb::Envelope Coordinator::administer(const pb::Envelope& request) {
     envelope.mutable_invitation()->set_text(wire::to_text(invitation));
     return envelope;
   }
-  if (request.has_remove_host()) {
-    const std::string& name = request.remove_host().name();
-    const HostRow* row = registry_->find(name);
-    const HostId id = row != nullptr ? row->id : HostId{};
-    if (Result<void> removed = registry_->remove(name); !removed.ok())
-      return wire::failure(pb::Failure::NOT_FOUND, removed.error().text);
-    apply(pool_.remove(id, Clock::now()));
-    hosts_.erase(name);
-    broadcast_directory();
-    log::info("host {} was removed from the cell", name);
-    envelope.mutable_done();
+  if (request.has_list_invitations()) {
+    Result<std::vector<InviteRow>> rows = ledger_.invitations(WallClock::now());
+    if (!rows.ok()) return wire::failure(pb::Failure::INTERNAL, rows.error().text);
+    pb::InvitationList* list = envelope.mutable_invitation_list();
+    for (const InviteRow& row : *rows) {
+      pb::InvitationList::Entry* entry = list->add_invitations();
+      entry->set_number(row.number);
+      entry->set_name(row.name);
+      entry->set_made_wall_ns(wall_ns(row.made));
+      entry->set_expires_wall_ns(wall_ns(row.expires));
+    }
     return envelope;
   }
+  if (request.has_remove_host()) return remove(request.remove_host().name());
   return wire::failure(pb::Failure::USAGE, "the coordinator takes no such request here");
+}
+
+pb::Envelope Coordinator::remove(const std::string& name) {
+  // An invitation in somebody's pocket would let the host in again.
+  Result<int64_t> withdrawn = ledger_.withdraw(name, WallClock::now());
+  if (!withdrawn.ok()) return wire::failure(pb::Failure::INTERNAL, withdrawn.error().text);
+  const HostRow* row = registry_->find(name);
+  if (row == nullptr && *withdrawn > 0) return wire::done();
+  const HostId id = row != nullptr ? row->id : HostId{};
+  if (Result<void> removed = registry_->remove(name); !removed.ok())
+    return wire::failure(
+        removed.error().code == ENOENT ? pb::Failure::NOT_FOUND : pb::Failure::INTERNAL,
+        removed.error().text);
+  apply(pool_.remove(id, Clock::now()));
+  hosts_.erase(name);
+  broadcast_directory();
+  log::info("host {} was removed from the cell", name);
+  return wire::done();
 }
 
 }  // namespace hob::coordinator

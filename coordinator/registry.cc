@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "base/host_name.h"
 #include "base/log.h"
 
 namespace hob::coordinator {
@@ -18,15 +19,6 @@ bool valid_endpoint(const std::string& endpoint) {
 }
 
 }  // namespace
-
-bool valid_host_name(const std::string& name) {
-  const auto allowed = [](char c) {
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' ||
-           c == '_' || c == '.';
-  };
-  return !name.empty() && name.size() <= 63 && name[0] != '.' && name[0] != '-' &&
-         std::all_of(name.begin(), name.end(), allowed);
-}
 
 Result<Registry> Registry::load(Ledger& ledger) {
   Registry registry(ledger);
@@ -43,7 +35,7 @@ void Registry::enter(HostRow row) {
 std::string Registry::name_of(const wire::Key& key) const {
   auto it = by_key_.find(bytes_of(key));
   if (it != by_key_.end()) return it->second;
-  Result<bool> invited = ledger_->invited(bytes_of(key), WallClock::now());
+  Result<bool> invited = ledger_->invited(bytes_of(key));
   if (!invited.ok()) {
     log::error("{}", invited.error().text);
     return "";
@@ -67,7 +59,7 @@ std::string Registry::name_or_number(HostId id) const {
 }
 
 Result<HostId> Registry::join(const std::string& invited_as, const pb::Join& join) {
-  if (!valid_host_name(join.name()))
+  if (!is_host_name(join.name()))
     return Error{"join: a host's name is 1 to 63 letters, digits, '-', '_' and '.'; choose another "
                  "with --name", EINVAL};
   if (!valid_endpoint(join.endpoint()))
@@ -87,7 +79,10 @@ Result<HostId> Registry::join(const std::string& invited_as, const pb::Join& joi
 Result<void> Registry::remove(const std::string& name) {
   const HostRow* row = find(name);
   if (row == nullptr)
-    return Error{fmt::format("remove {}: no such host in this cell; see `remote hosts`", name), ENOENT};
+    return Error{fmt::format("remove {}: no host or unused invitation of that name; see `remote "
+                             "hosts` and `remote cell invitations`",
+                             name),
+                 ENOENT};
   TRY(ledger_->remove_host(row->id, WallClock::now()));
   by_key_.erase(row->public_key);
   names_.erase(row->id);
@@ -108,10 +103,15 @@ Result<void> Registry::move(const std::string& name, const std::string& endpoint
   return {};
 }
 
-Result<wire::Key> Registry::invite(Duration valid) {
+Result<wire::Key> Registry::invite(const std::string& name, Duration valid) {
+  if (!name.empty() && !is_host_name(name))
+    return Error{
+        "invite: a host's name is 1 to 63 letters, digits, '-', '_' and '.'; choose another with "
+        "--name",
+        EINVAL};
   const wire::KeyPair pair = wire::generate_key_pair();
   const WallTime now = WallClock::now();
-  TRY(ledger_->invite(bytes_of(pair.public_key),
+  TRY(ledger_->invite(bytes_of(pair.public_key), name,
                       now + std::chrono::duration_cast<WallClock::duration>(valid), now));
   return pair.secret_key;
 }

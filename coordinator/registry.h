@@ -20,7 +20,8 @@ class Registry {
 
   static Result<Registry> load(Ledger& ledger);
 
-  /// What wire::Context asks: a host's name, kInvited plus the key for a standing invitation, or empty.
+  /// What wire::Context asks: a host's name, kInvited plus the key for an invitation, or empty. The
+  /// holder of one that does not stand any more is no stranger: he is told why.
   std::string name_of(const wire::Key& key) const;
   const HostRow* find(const std::string& name) const;
   const HostRow* find(HostId id) const;
@@ -30,10 +31,12 @@ class Registry {
   /// Registers a host on the strength of an invitation (its peer name). Error: damaged or taken name,
   /// endpoint or key; or the invitation does not stand.
   Result<HostId> join(const std::string& invited_as, const pb::Join& join);
+  /// The host leaves. Error (ENOENT) if there is none of that name.
   Result<void> remove(const std::string& name);
   Result<void> move(const std::string& name, const std::string& endpoint);
-  /// A new invitation's secret key; it stands for `valid`.
-  Result<wire::Key> invite(Duration valid);
+  /// A new invitation's secret key; it stands for `valid`, for a host of that name unless it is
+  /// empty. Error (EINVAL, EEXIST) if no host can join with that name.
+  Result<wire::Key> invite(const std::string& name, Duration valid);
 
   pb::Directory directory() const;
 
@@ -47,9 +50,5 @@ class Registry {
   std::map<std::string, std::string> by_key_;
   uint64_t version_ = 1;
 };
-
-/// 1 to 63 letters, digits, '-', '_' or '.', not beginning with '.' or '-': what can stand in job ids,
-/// paths and tables.
-bool valid_host_name(const std::string& name);
 
 }  // namespace hob::coordinator

@@ -51,6 +51,8 @@ Result<migrate::Program> program_of(const pb::Program& program, const pb::Identi
   }
   result.user = credentials_of(identity);
   result.terminal = program.terminal();
+  for (uint32_t fd : program.closed())
+    if (fd < result.closed.size()) result.closed[fd] = true;
   return result;
 }
 

@@ -156,6 +156,13 @@ void Exports::on_shadow_message(const Shadow& shadow, wire::Message message) {
                    static_cast<int>(envelope.body_case()));
       return;
   }
+  if (envelope.has_signal()) {
+    answer_signal(e, envelope);
+    const int number = envelope.signal().number();
+    if (number == 0) return;
+    e->stopped = number == SIGSTOP || (e->stopped && number != SIGCONT);
+  }
+  envelope.set_request(0);
   const bool must_arrive = envelope.has_signal() || envelope.has_window_size();
   // The source's starter does not listen any more, the target's does not yet.
   if (e->record.moving() && must_arrive) return e->held.push_back(std::move(message));
@@ -383,6 +390,7 @@ bool Exports::signal(const std::string& job, int number) {
     end_everywhere(e);
     return true;
   }
+  e->stopped = number == SIGSTOP || (e->stopped && number != SIGCONT);
   pb::Envelope envelope;
   envelope.mutable_signal()->set_job(job);
   envelope.mutable_signal()->set_number(number);
@@ -392,16 +400,10 @@ bool Exports::signal(const std::string& job, int number) {
 
 // ---------------------------------------------------------------------------------- telling
 
-std::string Exports::resolve(const std::string& prefix) const {
-  if (exports_.contains(prefix)) return prefix;
-  std::string found;
-  for (const auto& [job, e] : exports_) {
-    const size_t dot = job.rfind('.');
-    if (!job.starts_with(prefix) && job.substr(dot + 1) != prefix) continue;
-    if (!found.empty()) return "";
-    found = job;
-  }
-  return found;
+std::string Exports::resolve(const std::string& name) const {
+  for (const std::string& job : {name, post_.own_name() + "." + name})
+    if (exports_.contains(job)) return job;
+  return "";
 }
 
 uint32_t Exports::uid_of(const std::string& job) const {
@@ -422,6 +424,7 @@ std::vector<pb::JobStatus> Exports::list() const {
     report->set_state(e->phase != Export::Phase::running ? pb::JobReport::WAITING
                       : e->record.moving()               ? pb::JobReport::MOVING
                       : !e->suspended.empty()            ? pb::JobReport::SUSPENDED
+                      : e->stopped                       ? pb::JobReport::STOPPED
                                                          : pb::JobReport::RUNNING);
     status.set_home(post_.own_name());
     status.set_started_wall_ns(e->record.state().started_wall_ns());

@@ -51,8 +51,9 @@ class Exports {
                std::function<void(pb::Envelope)> on_end);
   /// For `remote kill`; 0 ends it for good. False: no such job.
   bool signal(const std::string& job, int number);
-  /// The job of that name, or the only one that begins so; empty if none or several.
-  std::string resolve(const std::string& prefix) const;
+  /// The job of that id, or of this host's that number; empty if there is none. Nothing shorter:
+  /// jobs are counted, so when h0.1 has ended, h0.17 must not be taken for it.
+  std::string resolve(const std::string& name) const;
   uint32_t uid_of(const std::string& job) const;
 
   std::vector<pb::JobStatus> list() const;
@@ -80,6 +81,7 @@ class Exports {
     std::unique_ptr<Move> move;
     std::unique_ptr<Move> last_move;  // committed; its figures are still coming
     std::string starting_on, waiting_reason, suspended;
+    bool stopped = false;                 // by SIGSTOP from its shadow or `remote kill`
     std::vector<std::string> refused_by;  // hosts that did not honour a grant for it
     std::vector<wire::Message> held;      // signals that came while it moved
     std::string trouble;                  // why the last move failed, as told
@@ -106,6 +108,7 @@ class Exports {
   void note_output(Export& e, const pb::Data& data, size_t size);
   bool all_seen(const Export& e, const pb::Exited& exited) const;
   void send_held(const ExportPtr& e);
+  void answer_signal(const ExportPtr& e, const pb::Envelope& request);
   void on_exited(const ExportPtr& e, const pb::Exited& exited);
   void look_for_sites();
   // Moving.

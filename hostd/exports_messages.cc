@@ -14,6 +14,8 @@ namespace {
 
 constexpr auto kSiteAnswer = seconds(4);
 constexpr auto kSilence = seconds(12);
+/// A person has pressed Ctrl-C and waits.
+constexpr auto kSignalAnswer = seconds(2);
 
 }  // namespace
 
@@ -161,6 +163,34 @@ void Exports::on_exited(const ExportPtr& e, const pb::Exited& exited) {
   report(e, pb::JobReport::DONE, exited.status());
   to_shadow(e, {std::move(envelope), {}});
   forget(e);
+}
+
+/// Whether the job can get the signal that `request` brings (wire/hob.proto). One that moves gets
+/// it when it has arrived.
+void Exports::answer_signal(const ExportPtr& e, const pb::Envelope& request) {
+  if (request.request() == 0 || !e->shadow) return;
+  const auto answer = [weak = std::weak_ptr(e->shadow),
+                       number = request.request()](pb::Envelope text) {
+    pb::Envelope asked;
+    asked.set_request(number);
+    if (Shadow shadow = weak.lock()) shadow->answer(asked, std::move(text));
+  };
+  if (e->record.moving()) return answer(wire::done());
+  const std::string site = e->record.site();
+  if (!e->suspended.empty())
+    return answer(wire::failure(pb::Failure::UNREACHABLE,
+                                fmt::format("it is suspended on {} ({})", site, e->suspended)));
+  const std::string silent = fmt::format("{}, where it runs, does not answer", site);
+  if (e->site_silent) return answer(wire::failure(pb::Failure::UNREACHABLE, silent));
+  pb::Envelope where;
+  where.mutable_where_is()->set_job(e->job());
+  post_.request(site, std::move(where), kSignalAnswer, [answer, silent](wire::Message said) {
+    const pb::Envelope& envelope = said.envelope;
+    // Any other failure comes from the host itself: the job has just ended.
+    answer(envelope.has_failure() && envelope.failure().kind() == pb::Failure::UNREACHABLE
+               ? wire::failure(pb::Failure::UNREACHABLE, silent)
+               : wire::done());
+  });
 }
 
 void Exports::look_for_sites() {

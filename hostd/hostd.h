@@ -57,12 +57,16 @@ class Hostd {
   struct Session {
     std::shared_ptr<wire::StreamChannel> channel;
     wire::PeerIdentity who;
+    bool from_job = false;  // inside a guest: gets an explanation, and nothing else
   };
   Result<void> serve_local_users();
   void on_session(Fd socket);
   void on_local_message(const wire::StreamChannel* channel, wire::Message message);
   pb::Envelope pause(const pb::Pause& pause);
   pb::JobList list_jobs() const;
+  pb::JobList with_ended(const pb::JobList& ledger) const;
+  std::optional<pb::Envelope> refusal(const Session& session, const std::string& verb,
+                                      const std::string& name) const;
   void kill_job(const Session& session, const pb::Envelope& request);
   void migrate_job(const Session& session, const pb::Envelope& request);
   void ask_coordinator(const Session& session, const pb::Envelope& request);

@@ -1,6 +1,9 @@
 // hostd/hostd.h, the part that serves `remote` on this host.
 #include <fmt/core.h>
 
+#include <optional>
+#include <set>
+
 #include "base/log.h"
 #include "hostd/hostd.h"
 
@@ -25,9 +28,10 @@ void Hostd::on_session(Fd socket) {
   // A guest is a user of its home, not of this host: it could lift the owner's pause, or run what is
   // never sent home. Who has gone already may have been one.
   Result<std::string> group = read_file(fmt::format("/proc/{}/cgroup", who->pid), 65536);
-  if (!group.ok() || group->find("0::" + config_.cgroup + "/guests/") != std::string::npos)
-    return log::warning("refused a connection from process {} of user id {}: a job's, or gone",
-                        who->pid, who->uid);
+  const bool from_job =
+      !group.ok() || group->find("0::" + config_.cgroup + "/guests/") != std::string::npos;
+  if (from_job)
+    log::warning("refusing process {} of user id {}: a job's, or gone", who->pid, who->uid);
   auto key = std::make_shared<const wire::StreamChannel*>(nullptr);
   Result<std::unique_ptr<wire::StreamChannel>> channel = wire::StreamChannel::create(
       loop_, std::move(socket),
@@ -39,7 +43,7 @@ void Hostd::on_session(Fd socket) {
        }});
   if (!channel.ok()) return log::warning("{}", channel.error().text);
   *key = channel->get();
-  sessions_.emplace(*key, Session{std::move(*channel), std::move(*who)});
+  sessions_.emplace(*key, Session{std::move(*channel), std::move(*who), from_job});
 }
 
 void Hostd::answer_later(const std::weak_ptr<wire::StreamChannel>& channel, uint64_t request,
@@ -55,6 +59,13 @@ void Hostd::on_local_message(const wire::StreamChannel* channel, wire::Message m
   if (it == sessions_.end()) return;
   const Session session = it->second;
   const pb::Envelope& request = message.envelope;
+  if (session.from_job)
+    return session.channel->answer(
+        request,
+        wire::failure(
+            pb::Failure::NOT_PERMITTED,
+            "use remote: not inside a job, which can neither start jobs nor order them yet; "
+            "use it at home, outside of jobs"));
   switch (request.body_case()) {
     case pb::Envelope::kRun: return exports_->on_run(session.channel, session.who, request);
     case pb::Envelope::kAttach: return exports_->on_attach(session.channel, session.who, request);
@@ -71,7 +82,8 @@ void Hostd::on_local_message(const wire::StreamChannel* channel, wire::Message m
       return session.channel->answer(request, std::move(envelope));
     }
     case pb::Envelope::kListJobs:
-      if (request.list_jobs().all_hosts()) return ask_coordinator(session, request);
+      if (request.list_jobs().all_hosts() || request.list_jobs().ended())
+        return ask_coordinator(session, request);
       {
         pb::Envelope envelope;
         *envelope.mutable_job_list() = list_jobs();
@@ -85,7 +97,7 @@ void Hostd::on_local_message(const wire::StreamChannel* channel, wire::Message m
         return session.channel->answer(request, wire::done());
       return session.channel->answer(
           request, wire::failure(pb::Failure::NOT_FOUND,
-                                 fmt::format("evict: no guest {} runs on {}", job,
+                                 fmt::format("evict {}: no such guest on {}; see `remote ps`", job,
                                              config_.host_name)));
     }
     case pb::Envelope::kMigrate: return migrate_job(session, request);
@@ -121,35 +133,65 @@ void Hostd::ask_coordinator(const Session& session, const pb::Envelope& request)
     const std::string job = exports_->resolve(question.list_history().job());
     if (!job.empty()) question.mutable_list_history()->set_job(job);
   }
+  const bool own_jobs = request.has_list_jobs() && !request.list_jobs().all_hosts();
   coordinator_->ask(std::move(question), kCoordinatorAnswer,
-                    [this, weak, number](wire::Message answer) {
-                      answer_later(weak, number, std::move(answer.envelope));
+                    [this, weak, number, own_jobs](wire::Message answer) {
+                      pb::Envelope& envelope = answer.envelope;
+                      if (own_jobs && envelope.has_job_list())
+                        *envelope.mutable_job_list() = with_ended(envelope.job_list());
+                      answer_later(weak, number, std::move(envelope));
                     });
 }
 
-void Hostd::kill_job(const Session& session, const pb::Envelope& request) {
-  const std::string job = exports_->resolve(request.kill_job().job());
-  const auto refuse = [&](pb::Failure::Kind kind, const char* why) {
-    session.channel->answer(
-        request, wire::failure(kind, fmt::format("kill {}: {}", request.kill_job().job(), why)));
+/// What runs as this host knows it, and from the ledger's list the jobs of this host that have
+/// ended.
+pb::JobList Hostd::with_ended(const pb::JobList& ledger) const {
+  pb::JobList list = list_jobs();
+  std::set<std::string> alive;
+  for (const pb::JobStatus& job : list.jobs()) alive.insert(job.job().job());
+  for (const pb::JobStatus& job : ledger.jobs())
+    if (job.home() == config_.host_name && !alive.contains(job.job().job())) *list.add_jobs() = job;
+  return list;
+}
+
+/// Why a user may not order the job that he calls `name`; nothing if he may. `verb` begins the
+/// sentence.
+std::optional<pb::Envelope> Hostd::refusal(const Session& session, const std::string& verb,
+                                           const std::string& name) const {
+  const auto refuse = [&](pb::Failure::Kind kind, const std::string& why) {
+    return wire::failure(kind, fmt::format("{} '{}': {}", verb, name, why));
   };
-  if (job.empty()) return refuse(pb::Failure::NOT_FOUND, "no such job of this host; see `remote ps`");
-  if (session.who.uid != 0 && session.who.uid != exports_->uid_of(job))
+  const std::string job = exports_->resolve(name);
+  if (!job.empty()) {
+    if (session.who.uid == 0 || session.who.uid == exports_->uid_of(job)) return std::nullopt;
     return refuse(pb::Failure::NOT_PERMITTED, "it is another user's");
-  exports_->signal(job, request.kill_job().signal());
+  }
+  if (post_->knows(name))
+    return refuse(pb::Failure::NOT_FOUND, "that is a host; name a job, as `remote ps` shows it");
+  const size_t dot = name.rfind('.');
+  const std::string home = name.substr(0, dot == std::string::npos ? 0 : dot);
+  if (!home.empty() && home != config_.host_name && post_->knows(home))
+    return refuse(
+        pb::Failure::NOT_FOUND,
+        fmt::format("its home is {0}; order it there. Here `remote evict {1}` sends it home", home,
+                    name));
+  return refuse(pb::Failure::NOT_FOUND,
+                "no such job was started on this host, or it has ended; see `remote ps`");
+}
+
+void Hostd::kill_job(const Session& session, const pb::Envelope& request) {
+  const std::string& name = request.kill_job().job();
+  if (std::optional<pb::Envelope> refused = refusal(session, "kill", name))
+    return session.channel->answer(request, std::move(*refused));
+  exports_->signal(exports_->resolve(name), request.kill_job().signal());
   session.channel->answer(request, wire::done());
 }
 
 void Hostd::migrate_job(const Session& session, const pb::Envelope& request) {
-  const std::string job = exports_->resolve(request.migrate().job());
-  const auto refuse = [&](pb::Failure::Kind kind, const char* why) {
-    session.channel->answer(
-        request, wire::failure(kind, fmt::format("migrate {}: {}", request.migrate().job(), why)));
-  };
-  if (job.empty()) return refuse(pb::Failure::NOT_FOUND, "no such job of this host; see `remote ps`");
-  if (session.who.uid != 0 && session.who.uid != exports_->uid_of(job))
-    return refuse(pb::Failure::NOT_PERMITTED, "it is another user's");
-  exports_->migrate(job, request.migrate().host(),
+  const std::string& name = request.migrate().job();
+  if (std::optional<pb::Envelope> refused = refusal(session, "migrate", name))
+    return session.channel->answer(request, std::move(*refused));
+  exports_->migrate(exports_->resolve(name), request.migrate().host(),
                     [this, weak = std::weak_ptr<wire::StreamChannel>(session.channel),
                      number = request.request()](pb::Envelope answer) {
                       answer_later(weak, number, std::move(answer));

@@ -2,13 +2,14 @@
 #include <fmt/core.h>
 #include <unistd.h>
 
-#include <CLI/CLI.hpp>
+#include <cerrno>
 #include <csignal>
 #include <cstdio>
 
 #include "base/log.h"
 #include "base/log_spdlog.h"
 #include "config/config.h"
+#include "config/daemon_options.h"
 #include "hostd/hostd.h"
 #include "hostd/priority.h"
 
@@ -32,6 +33,9 @@ std::string starter_path() {
 int run(const std::string& config_path, bool check_only) {
   using namespace hob;
   Result<HostdConfig> config = load_hostd_config(config_path);
+  if (!config.ok() && config.error().code == ENOENT)
+    return fail(
+        Error{config.error().text + "; `remote cell join` makes one, --config FILE names another"});
   if (!config.ok()) return fail(config.error());
   if (check_only) {
     for (const auto& [key, value] : show_config(*config)) fmt::print("{} = {}\n", key, value);
@@ -64,16 +68,11 @@ int run(const std::string& config_path, bool check_only) {
 }  // namespace
 
 int main(int count, char** arguments) {
-  CLI::App app{"Watches this workstation's owner, and runs other people's jobs while he is away."};
-  std::string config_path = "/etc/hob/hostd.toml";
-  bool check_only = false;
-  app.add_option("--config", config_path, "config file")->capture_default_str();
-  app.add_flag("--check-config", check_only, "check the config, print every key's value, and end");
-  app.set_version_flag("--version", "hob-hostd " HOB_VERSION);
-  try {
-    app.parse(count, arguments);
-  } catch (const CLI::ParseError& error) {
-    return app.exit(error) == 0 ? 0 : 2;
-  }
-  return run(config_path, check_only);
+  const auto options = hob::daemon_options(
+      "hob-hostd",
+      "Watches this workstation's owner, and runs other people's jobs while he is away.",
+      "/etc/hob/hostd.toml", count, arguments);
+  if (const int* status = std::get_if<int>(&options)) return *status;
+  const auto& [config, check_only] = std::get<hob::DaemonOptions>(options);
+  return run(config, check_only);
 }

@@ -25,7 +25,7 @@ std::string roughly_until(Duration duration) {
   return roughly(std::chrono::ceil<seconds>(std::max(duration, Duration::zero())));
 }
 
-/// "18:00" today, with the date on other days.
+/// "18:00" today, with seconds if it is not a full minute, with the date on other days.
 std::string moment(WallTime when, WallTime now) {
   const auto parts = [](WallTime time) {
     const std::time_t value = WallClock::to_time_t(time);
@@ -37,7 +37,11 @@ std::string moment(WallTime when, WallTime now) {
   const std::tm today = parts(now);
   const bool same_day = then.tm_year == today.tm_year && then.tm_yday == today.tm_yday;
   char text[32];
-  std::strftime(text, sizeof text, same_day ? "%H:%M" : "%Y-%m-%d %H:%M", &then);
+  std::strftime(text, sizeof text,
+                !same_day          ? "%Y-%m-%d %H:%M"
+                : then.tm_sec == 0 ? "%H:%M"
+                                   : "%H:%M:%S",
+                &then);
   return text;
 }
 

@@ -134,11 +134,13 @@ int above_stdio(int fd) {
   return fd > 2 ? fd : ::fcntl(fd, F_DUPFD_CLOEXEC, 3);
 }
 
-bool place_stdio(const Stdio& stdio) {
+bool place_stdio(const Stdio& stdio, const std::array<bool, 3>& closed) {
   const int ends[3] = {above_stdio(stdio.in.get()), above_stdio(stdio.out.get()),
                        above_stdio(stdio.err.get())};
   for (int i = 0; i < 3; ++i)
     if (ends[i] < 0 || ::dup2(ends[i], i) < 0) return false;
+  for (int i = 0; i < 3; ++i)
+    if (closed[static_cast<size_t>(i)] && ::close(i) < 0) return false;
   return true;
 }
 
@@ -238,7 +240,7 @@ int exec(Launch& launch, bool& found) {
   report = above_stdio(report);
   if (::setsid() < 0) fail(report, Step::session);
   if (program.terminal && ::ioctl(stdio.in.get(), TIOCSCTTY, 0) < 0) fail(report, Step::terminal);
-  if (!place_stdio(stdio)) fail(report, Step::stdio);
+  if (!place_stdio(stdio, program.closed)) fail(report, Step::stdio);
   // Close-on-exec instead of closing now: `report` must stay open until the program runs.
   if (::close_range(3, ~0U, CLOSE_RANGE_CLOEXEC) < 0) fail(report, Step::close_others);
   if (program.foreign) {

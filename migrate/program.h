@@ -3,6 +3,7 @@
 #include <sys/resource.h>
 #include <sys/types.h>
 
+#include <array>
 #include <string>
 #include <vector>
 
@@ -31,6 +32,7 @@ struct Program {
   Credentials user;
   bool foreign = true;    ///< of another home: lowest priority, first to go when memory is short
   bool terminal = false;  ///< `in` is a pty slave: becomes the controlling terminal
+  std::array<bool, 3> closed{};  ///< standard streams that it begins without
 };
 
 /// The guest's ends of its standard streams; for a terminal all three are the pty slave.

@@ -17,7 +17,7 @@ need_root() { ((EUID == 0)) || die "$1 needs root; run: sudo $0 ..."; }
 # shellcheck disable=SC2034  # the scripts that source this use it
 PACKAGES=(
   # build
-  g++ cmake ninja-build ccache pkg-config protobuf-compiler
+  g++ cmake ninja-build ccache pkg-config protobuf-compiler scdoc
   # libraries of the product
   libzmq3-dev cppzmq-dev libevdev-dev libsqlite3-dev libcli11-dev libprotobuf-dev libtomlplusplus-dev
   libspdlog-dev libfmt-dev libssl-dev liblz4-dev libseccomp-dev libcap-dev nlohmann-json3-dev

@@ -157,6 +157,10 @@ class Rig {
   }
   /// After a use the source rests for a second; what comes then is told at its end.
   bool wait(size_t lines) { return journal.wait_for(*loop, lines); }
+  Lines next() {
+    REQUIRE(wait(1));
+    return journal.take();
+  }
 
   std::unique_ptr<EventLoop> loop = EventLoop::create().value();
   Journal journal;
@@ -178,8 +182,7 @@ TEST_CASE("a key on a keyboard is an input") {
   rig.start();
   CHECK(rig.journal.take() == Lines{"readable"});
   rig.event(1, EV_KEY, KEY_A, 1);
-  REQUIRE(rig.wait(1));
-  CHECK(rig.journal.take() == Lines{kKeyboardUsed});
+  CHECK(rig.next() == Lines{kKeyboardUsed});
   CHECK_FALSE(rig.journal.future);
 }
 
@@ -212,8 +215,7 @@ TEST_CASE("a mouse that shakes is no input, one that moves is") {
   Journal::settle(*rig.loop);
   CHECK(rig.journal.take() == Lines{});
   rig.event(2, EV_REL, REL_Y, -7);
-  REQUIRE(rig.wait(1));
-  CHECK(rig.journal.take() == Lines{kMouseUsed});
+  CHECK(rig.next() == Lines{kMouseUsed});
 }
 
 TEST_CASE("lids and accelerometers are not listened to") {
@@ -237,21 +239,26 @@ TEST_CASE("a stick that trembles is no input, one that is pushed is") {
   Journal::settle(*rig.loop);
   CHECK(rig.journal.take() == Lines{});
   rig.event(5, EV_ABS, ABS_X, 41);
-  REQUIRE(rig.wait(1));
-  CHECK(rig.journal.take() == Lines{"input game controller 'Gamepad'"});
+  CHECK(rig.next() == Lines{"input game controller 'Gamepad'"});
 }
+
+namespace {
+
+void plug_in_and_type(Rig& rig, int number) {
+  rig.plug(number, kKeyboard);
+  CHECK(rig.next() == Lines{kKeyboardUsed + " plugged in,"});
+  rig.event(number, EV_KEY, KEY_Z, 1);
+  CHECK(rig.next() == Lines{kKeyboardUsed});
+}
+
+}  // namespace
 
 TEST_CASE("a keyboard that is plugged in later is an input, and listened to") {
   Rig rig;
   rig.plug(2, kMouse);
   rig.start();
   rig.journal.take();
-  rig.plug(1, kKeyboard);
-  REQUIRE(rig.wait(1));
-  CHECK(rig.journal.take() == Lines{kKeyboardUsed + " plugged in,"});
-  rig.event(1, EV_KEY, KEY_Z, 1);
-  REQUIRE(rig.wait(1));
-  CHECK(rig.journal.take() == Lines{kKeyboardUsed});
+  plug_in_and_type(rig, 1);
 }
 
 TEST_CASE("a keyboard that is unplugged is forgotten, and may come again") {
@@ -262,12 +269,7 @@ TEST_CASE("a keyboard that is unplugged is forgotten, and may come again") {
   rig.unplug(1);
   Journal::settle(*rig.loop);
   CHECK(rig.journal.take() == Lines{});
-  rig.plug(6, kKeyboard);
-  REQUIRE(rig.wait(1));
-  CHECK(rig.journal.take() == Lines{kKeyboardUsed + " plugged in,"});
-  rig.event(6, EV_KEY, KEY_Z, 1);
-  REQUIRE(rig.wait(1));
-  CHECK(rig.journal.take() == Lines{kKeyboardUsed});
+  plug_in_and_type(rig, 6);
 }
 
 TEST_CASE("a device that cannot be asked makes the source unreadable until it is gone") {
@@ -282,8 +284,7 @@ TEST_CASE("a device that cannot be asked makes the source unreadable until it is
   CHECK_THAT(lines[0], Catch::StartsWith("unreadable cannot be read: ask for the abilities of "
                                          "/dev/input/event9: "));
   REQUIRE(::unlink((rig.dev() + "/event9").c_str()) == 0);
-  REQUIRE(rig.wait(1));
-  CHECK(rig.journal.take() == Lines{"readable"});
+  CHECK(rig.next() == Lines{"readable"});
 }
 
 TEST_CASE("without a directory of devices the source is unreadable") {

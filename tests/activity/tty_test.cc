@@ -30,6 +30,11 @@ class Pty {
     char buffer[64];
     REQUIRE(::read(slave_.get(), buffer, sizeof buffer) > 0);
   }
+  /// Input, as its program has read it.
+  void use() {
+    type("x\n");
+    read();
+  }
   void print(std::string_view text) {
     REQUIRE(::write(slave_.get(), text.data(), text.size()) > 0);
     char buffer[64];
@@ -57,6 +62,11 @@ struct Rig {
     source = make_tty_source(*loop, std::move(options));
     source->start(journal.callbacks());
   }
+  /// What is heard next.
+  Lines next() {
+    REQUIRE(journal.wait_for(*loop, 1));
+    return journal.take();
+  }
   bool heard(const std::string& line) const {
     return std::find(journal.lines.begin(), journal.lines.end(), line) != journal.lines.end();
   }
@@ -76,10 +86,8 @@ TEST_CASE("what a program reads from its terminal is an input, what it prints is
   pty.print("hello\n");
   Journal::settle(*rig.loop);
   CHECK(rig.journal.take() == Lines{});
-  pty.type("x\n");
-  pty.read();
-  REQUIRE(rig.journal.wait_for(*rig.loop, 1));
-  CHECK(rig.journal.take() == Lines{pty.used()});
+  pty.use();
+  CHECK(rig.next() == Lines{pty.used()});
 }
 
 TEST_CASE("a terminal that opens later is watched too") {
@@ -90,10 +98,8 @@ TEST_CASE("a terminal that opens later is watched too") {
   rig.mine = {pty.label};
   Journal::settle(*rig.loop);
   CHECK(rig.journal.take() == Lines{});
-  pty.type("x\n");
-  pty.read();
-  REQUIRE(rig.journal.wait_for(*rig.loop, 1));
-  CHECK(rig.journal.take() == Lines{pty.used()});
+  pty.use();
+  CHECK(rig.next() == Lines{pty.used()});
 }
 
 TEST_CASE("terminals of guests are left out") {
@@ -101,10 +107,8 @@ TEST_CASE("terminals of guests are left out") {
   Pty owners, guests;
   rig.start(false, {owners.label});
   rig.journal.take();
-  guests.type("x\n");
-  guests.read();
-  owners.type("x\n");
-  owners.read();
+  guests.use();
+  owners.use();
   REQUIRE(rig.journal.wait_for(*rig.loop, 1));
   Journal::settle(*rig.loop);
   CHECK(rig.journal.take() == Lines{owners.used()});
@@ -121,8 +125,7 @@ TEST_CASE("the access time is looked at where inotify cannot be had") {
   REQUIRE(rig.journal.wait_for(*rig.loop, 1));
   Journal::settle(*rig.loop);
   CHECK(rig.journal.take() == Lines{pty.used()});
-  pty.type("x\n");
-  pty.read();
+  pty.use();
   REQUIRE(rig.journal.wait_for(*rig.loop, 1));
   CHECK(rig.heard(pty.used()));
 }

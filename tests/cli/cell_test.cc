@@ -4,6 +4,7 @@
 #include <sys/stat.h>
 #include <sys/wait.h>
 
+#include <csignal>
 #include <filesystem>
 #include <thread>
 
@@ -22,10 +23,6 @@ Process cell(std::vector<std::string> arguments, const std::string& socket = "/n
   arguments.insert(arguments.begin(), "cell");
   return Process(remote_program(), std::move(arguments),
                  {{"REMOTE_COORDINATOR_SOCKET=" + socket}, [] {}, {}, {}, {}});
-}
-
-bool exited_with(int status, int code) {
-  return WIFEXITED(status) && WEXITSTATUS(status) == code;
 }
 
 unsigned mode_of(const std::string& path) {
@@ -174,9 +171,28 @@ TEST_CASE("cell join that is refused leaves nothing") {
   });
   Process process = cell({"join", wire::to_text(coordinator.invitation()), "--name", "h3",
                           "--address", "10.77.0.3", "--dir", directory.path()});
-  CHECK(exited_with(coordinator.serve(process), 1));
+  CHECK(exited_with(coordinator.serve(process), 5));
   CHECK(process.error() == "remote: join h3: that name is taken\n");
   CHECK(files_in(directory.path()) == 0);
+}
+
+TEST_CASE("cell join that is interrupted leaves nothing, whatever the signal") {
+  for (int number : {SIGINT, SIGKILL}) {
+    TemporaryDirectory directory;
+    // A coordinator that is asked and does not answer.
+    Process process =
+        cell({"join", wire::to_text(wire::Invitation{"tcp://127.0.0.1:9", {}, {}}), "--name", "h3",
+              "--address", "10.77.0.3", "--dir", directory.path() + "/etc"});
+    // Its files are ready when it begins to ask: ZeroMQ's threads run.
+    REQUIRE(eventually([&] {
+      std::error_code none;
+      const std::filesystem::path tasks = "/proc/" + std::to_string(process.pid()) + "/task";
+      return std::distance(std::filesystem::directory_iterator(tasks, none), {}) > 1;
+    }));
+    process.signal(number);
+    CHECK(died_of(process.finish(), number));
+    CHECK(files_in(directory.path() + "/etc") == 0);
+  }
 }
 
 TEST_CASE("cell join does not touch a machine that is a host already") {
@@ -214,6 +230,31 @@ TEST_CASE("cell invite prints the coordinator's invitation; remove names the hos
   connection.answer(request, wire::failure(pb::Failure::NOT_FOUND, "remove h9: no such host"));
   CHECK(exited_with(remove.finish(), 4));
   CHECK(remove.error() == "remote: remove h9: no such host\n");
+}
+
+TEST_CASE("cell invitations: those that can still be used") {
+  TemporaryDirectory directory;
+  FakeHostd coordinator(directory.path() + "/coordinator.sock");
+  const auto listed = [&](std::vector<std::string> words) {
+    Process process = cell(std::move(words), coordinator.path());
+    Connection connection = coordinator.accept();
+    const pb::Envelope request = connection.receive().envelope;
+    CHECK(request.has_list_invitations());
+    pb::Envelope answer;
+    pb::InvitationList::Entry& entry = *answer.mutable_invitation_list()->add_invitations();
+    entry.set_number("0a1b2c3d");
+    entry.set_made_wall_ns(1'772'366'400'000'000'000);
+    entry.set_expires_wall_ns(1'772'452'800'000'000'000);
+    connection.answer(request, std::move(answer));
+    CHECK(exited_with(process.finish(), 0));
+    return process.output();
+  };
+  CHECK(listed({"invitations"}).starts_with("INVITATION  HOST  MADE"));
+  CHECK(listed({"invitations", "--no-headers"}).starts_with("0a1b2c3d  any  2026-0"));
+  CHECK(listed({"invitations", "-o", "name"}) == "0a1b2c3d\n");
+  CHECK(listed({"invitations", "--json"}) ==
+        "{\"schema\":1,\"invitations\":[{\"number\":\"0a1b2c3d\",\"host\":\"\",\"made\":"
+        "\"2026-03-01T12:00:00.000Z\",\"expires\":\"2026-03-02T12:00:00.000Z\"}]}\n");
 }
 
 TEST_CASE("cell invite without a coordinator") {

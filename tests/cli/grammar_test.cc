@@ -64,7 +64,6 @@ TEST_CASE("the command begins at the first word that is no option of ours") {
        {"[a,b]", "[c,d]", "", "a=b", "%%", "'"},
        "",
        false},
-      {{"", "-q"}, {"", "-q"}, "", false},
       {{"run", "ls"}, {"run", "ls"}, "", false},
       {{"\xff\xfe", "\n"}, {"\xff\xfe", "\n"}, "", false},
   };
@@ -83,7 +82,7 @@ TEST_CASE("whatever words a command has, it gets them byte for byte") {
     Words words;
     for (const std::string& word : raw)
       words.push_back(word.c_str());  // up to a NUL, as exec passes
-    if (words.empty()) words.push_back("x");
+    if (words.empty() || words[0].empty()) words.insert(words.begin(), "x");
     Words all{"run", "-q", "--"};
     all.insert(all.end(), words.begin(), words.end());
     const Command command = parse_words(all);
@@ -150,6 +149,10 @@ TEST_CASE("wrong usage is one line that points to the help; 125 for run, 2 for t
       {{"nonsense"}, 2},
       {{"--nonsense"}, 2},
       {{"help", "nonsense"}, 2},
+      {{"help", "run", "more"}, 2},
+      {{"--json", "ps"}, 2},
+      {{"cell", "invite", "--name", ".x"}, 2},
+      {{"cell", "init", "--address", "a b"}, 2},
   };
   for (const auto& [words, status] : cases) {
     const Say say = said(words);
@@ -160,6 +163,37 @@ TEST_CASE("wrong usage is one line that points to the help; 125 for run, 2 for t
     CHECK(std::count(say.text.begin(), say.text.end(), '\n') == 1);
   }
   CHECK(said({}).status == 2);
+}
+
+TEST_CASE("wrong usage names what is wrong") {
+  CHECK(said({"--json", "ps"}).text ==
+        "remote: '--json' stands before the verb; options come after it, as in `remote ps --json`; "
+        "see "
+        "`remote help`\n");
+  CHECK(said({"help", "run", "more"}).text ==
+        "remote: help: the word 'more' is one too many; see `remote help`\n");
+  CHECK(said({"hosts", "more"}).text ==
+        "remote: hosts: the word 'more' is one too many; see `remote help hosts`\n");
+  CHECK(said({"hosts", "--more"}).text ==
+        "remote: hosts: it has no option '--more'; see `remote help hosts`\n");
+  CHECK(said({"run", "-H"}).text == "remote: run: --host needs a value; see `remote help run`\n");
+  CHECK(said({"pause", "soon"}).text ==
+        "remote: pause: TIME: 'soon' is no time such as 90, 1.5s, 10m or 2h; see `remote help "
+        "pause`\n");
+  CHECK(said({"cell"}).text ==
+        "remote: 'cell' needs init, invite, invitations, join or remove; see `remote help`\n");
+  CHECK(said({"cell", "--help"}).status == 0);
+  ::setenv("REMOTE_HOST", "a b", 1);
+  CHECK(said({"run", "ls"}).text.find("$REMOTE_HOST: 'a b' is no name of a host") !=
+        std::string::npos);
+  CHECK(parsed<RunOptions>({"run", "-H", "h1", "ls"}).host == "h1");
+  ::unsetenv("REMOTE_HOST");
+}
+
+TEST_CASE("an empty command is no such program") {
+  CHECK(said({"run", ""}).status == 127);
+  CHECK(said({"run", ""}).text ==
+        "remote: run '': No such file or directory; the command's name is empty\n");
 }
 
 TEST_CASE("the other verbs' options") {
@@ -241,7 +275,7 @@ TEST_CASE("bash completes verbs, options, values and the user's command") {
     return bash.output();
   };
   CHECK(completed("remote ho") == "hosts\n");
-  CHECK(completed("remote cell ''") == "init invite join remove\n");
+  CHECK(completed("remote cell ''") == "init invite invitations join remove\n");
   CHECK(completed("remote run --no-w") == "--no-wait\n");
   CHECK(completed("remote run -H ''") == "h1 h2\n");
   CHECK(completed("remote hosts -o w") == "wide\n");

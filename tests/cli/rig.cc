@@ -221,6 +221,14 @@ std::string remote_program() {
   return std::filesystem::read_symlink("/proc/self/exe").parent_path() / "remote";
 }
 
+bool exited_with(int status, int code) {
+  return WIFEXITED(status) && WEXITSTATUS(status) == code;
+}
+
+bool died_of(int status, int signal) {
+  return WIFSIGNALED(status) && WTERMSIG(status) == signal;
+}
+
 bool eventually(const std::function<bool()>& condition) {
   for (const Time end = Clock::now() + kPatience; Clock::now() < end;) {
     if (condition()) return true;

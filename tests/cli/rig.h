@@ -116,4 +116,8 @@ std::string remote_program();
 /// Polls `condition` until it holds; false after kPatience.
 bool eventually(const std::function<bool()>& condition);
 
+/// What waitpid(2) says of a process.
+bool exited_with(int status, int code);
+bool died_of(int status, int signal);
+
 }  // namespace hob::test

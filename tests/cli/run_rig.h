@@ -1,6 +1,6 @@
 #pragma once
 
-#include <sys/wait.h>
+#include <stdexcept>
 
 #include "rig.h"
 
@@ -23,10 +23,13 @@ struct RunRig {
     connection.started();
     return connection;
   }
+  /// The same for a run with -n: up to the end of its input.
+  Connection begin_without_input() {
+    Connection connection = begin();
+    if (!connection.receive_but_acks().envelope.data().end())
+      throw std::runtime_error("-n, and input comes");
+    return connection;
+  }
 };
-
-inline bool exited_with(int status, int code) {
-  return WIFEXITED(status) && WEXITSTATUS(status) == code;
-}
 
 }  // namespace hob::test

@@ -84,8 +84,7 @@ TEST_CASE("run: output that comes twice, early or overlapping is written once an
 TEST_CASE("run: what was written is acknowledged, and no more") {
   RunRig rig;
   Process remote = rig.start({"-n", "cmd"});
-  Connection connection = rig.begin();
-  REQUIRE(connection.receive_but_acks().envelope.data().end());  // -n
+  Connection connection = rig.begin_without_input();
   connection.data(pb::STDOUT, 0, "abc");
   connection.data(pb::STDOUT, 5, "fg");  // early
   CHECK(remote.read_output() == "abc");
@@ -170,6 +169,60 @@ TEST_CASE("run: stdin from files, sockets and nothing") {
   CHECK(exited_with(remote.finish(), 0));
 }
 
+TEST_CASE("run: what is closed here is closed for the job") {
+  RunRig rig;
+  const auto closed = [&](std::vector<std::string> arguments, std::vector<int> descriptors) {
+    Process::Setup setup;
+    setup.in_child = [&] {
+      for (int fd : descriptors) ::close(fd);
+    };
+    Process remote = rig.start(std::move(arguments), setup);
+    Connection connection = rig.hostd.accept();
+    const pb::Envelope request = connection.receive().envelope;
+    connection.accept(request);
+    connection.started();
+    connection.exited(0);
+    CHECK(exited_with(remote.finish(), 0));
+    const auto& fds = request.run().program().closed();
+    return std::vector<uint32_t>(fds.begin(), fds.end());
+  };
+  CHECK(closed({"cmd"}, {}).empty());
+  CHECK(closed({"cmd"}, {1}) == std::vector<uint32_t>{1});
+  CHECK(closed({"cmd"}, {0, 1, 2}) == std::vector<uint32_t>{0, 1, 2});
+  CHECK(closed({"-n", "cmd"}, {0}).empty());
+}
+
+TEST_CASE("run: with --or-local, too") {
+  TemporaryDirectory directory;
+  Process::Setup setup;
+  setup.environment = {"REMOTE_SOCKET=" + directory.path() + "/none"};
+  setup.in_child = [] { ::close(1); };
+  Process remote(remote_program(),
+                 {"run", "-q", "--or-local", "sh", "-c", "exec 2>&1; test -e /proc/self/fd/1"},
+                 setup);
+  CHECK_FALSE(exited_with(remote.finish(), 0));
+}
+
+TEST_CASE("run: a stdin that cannot be read is an error, before the job begins") {
+  RunRig rig;
+  const Fd directory = open_file("/", O_RDONLY | O_DIRECTORY).value();
+  const Fd write_only = open_file("/dev/null", O_WRONLY).value();
+  const std::pair<int, std::string> cases[] = {{directory.get(), "Is a directory"},
+                                               {write_only.get(), "Bad file descriptor"}};
+  for (const auto& [fd, cause] : cases) {
+    Process::Setup setup;
+    setup.in = fd;
+    Process remote = rig.start({"cmd"}, setup);
+    rig.hostd.accept().expect_end();
+    CHECK(exited_with(remote.finish(), 125));
+    CHECK(remote.error() ==
+          "remote: read stdin: " + cause + "; give the command a file, or no input with -n\n");
+    Process without = rig.start({"-n", "cmd"}, setup);
+    rig.begin().exited(0);
+    CHECK(exited_with(without.finish(), 0));
+  }
+}
+
 TEST_CASE("run: stdin is not touched before the job runs") {
   RunRig rig;
   const std::string path = rig.directory.path() + "/input";
@@ -231,17 +284,14 @@ TEST_CASE("run: a job that closes its stdin closes ours") {
 TEST_CASE("run: a reader that goes away closes the job's stdout, and the run goes on") {
   RunRig rig;
   Process remote = rig.start({"-n", "cmd"});
-  Connection connection = rig.begin();
-  REQUIRE(connection.receive_but_acks().envelope.data().end());
+  Connection connection = rig.begin_without_input();
   remote.close_output();
   connection.data(pb::STDOUT, 0, "nobody reads this");
   const pb::Envelope ack = connection.receive().envelope;
   CHECK(ack.ack().stream() == pb::STDOUT);
   CHECK(ack.ack().closed());
   connection.exited(SIGPIPE);
-  const int status = remote.finish();
-  CHECK(WIFSIGNALED(status));
-  CHECK(WTERMSIG(status) == SIGPIPE);
+  CHECK(died_of(remote.finish(), SIGPIPE));
   CHECK(remote.error().empty());
 }
 

@@ -2,6 +2,7 @@
 // messages.
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -84,8 +85,7 @@ TEST_CASE("run: the job's death by a signal is passed on, without a core") {
     Process remote = rig.start({"cmd"});
     rig.begin().exited(number | (number == SIGSEGV ? 0x80 : 0));
     const int status = remote.finish();
-    CHECK(WIFSIGNALED(status));
-    CHECK(WTERMSIG(status) == number);
+    CHECK(died_of(status, number));
     CHECK_FALSE(WCOREDUMP(status));
   }
 }
@@ -120,8 +120,7 @@ TEST_CASE("run: a failure's text cannot write to the terminal") {
 TEST_CASE("run: signals are forwarded to the job") {
   RunRig rig;
   Process remote = rig.start({"-n", "cmd"});
-  Connection connection = rig.begin();
-  REQUIRE(connection.receive_but_acks().envelope.data().end());
+  Connection connection = rig.begin_without_input();
   for (int number : {SIGINT, SIGTERM, SIGQUIT, SIGHUP, SIGUSR1, SIGUSR2, SIGCONT}) {
     remote.signal(number);
     const pb::Envelope envelope = connection.receive_but_acks().envelope;
@@ -136,8 +135,7 @@ TEST_CASE("run: signals are forwarded to the job") {
 TEST_CASE("run: a second interrupt kills, a third ends the shadow") {
   RunRig rig;
   Process remote = rig.start({"-n", "cmd"});
-  Connection connection = rig.begin();
-  REQUIRE(connection.receive_but_acks().envelope.data().end());
+  Connection connection = rig.begin_without_input();
   const auto next_signal = [&] { return connection.receive_but_acks().envelope.signal().number(); };
   remote.signal(SIGINT);
   CHECK(next_signal() == SIGINT);
@@ -145,9 +143,86 @@ TEST_CASE("run: a second interrupt kills, a third ends the shadow") {
   CHECK(next_signal() == SIGKILL);
   remote.signal(SIGINT);
   connection.expect_end();
-  const int status = remote.finish();
-  CHECK(WIFSIGNALED(status));
-  CHECK(WTERMSIG(status) == SIGINT);
+  CHECK(died_of(remote.finish(), SIGINT));
+}
+
+TEST_CASE("run: a job that cannot be reached is not waited for") {
+  RunRig rig;
+  Process remote = rig.start({"-n", "cmd"});
+  Connection connection = rig.begin_without_input();
+  const auto refuse = [&](int number) {
+    const pb::Envelope asked = connection.receive_but_acks().envelope;
+    CHECK(asked.signal().number() == number);
+    REQUIRE(asked.request() != 0);
+    connection.answer(asked, wire::failure(pb::Failure::UNREACHABLE, "h2 does not answer"));
+  };
+  SECTION("Ctrl-C says so, and the next one ends the shadow, however late") {
+    remote.signal(SIGINT);
+    refuse(SIGINT);
+    CHECK(remote.read_error_line() ==
+          "remote: job j1: h2 does not answer; Ctrl-C again ends `remote run`, and the job is "
+          "killed as soon "
+          "as it can be\n");
+    remote.signal(SIGINT);
+    connection.expect_end();
+    CHECK(died_of(remote.finish(), SIGINT));
+    CHECK(remote.error().empty());
+  }
+  SECTION("when it answers again, Ctrl-C is the job's again") {
+    remote.signal(SIGINT);
+    refuse(SIGINT);
+    CHECK(remote.read_error_line().find("Ctrl-C again") != std::string::npos);
+    remote.signal(SIGTERM);
+    const pb::Envelope asked = connection.receive_but_acks().envelope;
+    connection.answer(asked, wire::done());
+    // Messages come in order: what the shadow prints after it has read that answer.
+    connection.data(pb::STDOUT, 0, "x");
+    CHECK(remote.read_output() == "x");
+    remote.signal(SIGINT);
+    CHECK(connection.receive_but_acks().envelope.has_signal());
+    connection.exited(0);
+    CHECK(exited_with(remote.finish(), 0));
+  }
+  for (int number : {SIGTERM, SIGHUP, SIGQUIT}) {
+    DYNAMIC_SECTION("signal " << number << " ends the shadow at once") {
+      remote.signal(number);
+      refuse(number);
+      connection.expect_end();
+      CHECK(died_of(remote.finish(), number));
+      CHECK(remote.error() ==
+            "remote: job j1: h2 does not answer; not waiting for it: it is killed as soon as it "
+            "can be\n");
+    }
+  }
+}
+
+TEST_CASE("run: --timeout does not wait for a job that cannot be reached") {
+  RunRig rig;
+  Process remote = rig.start({"-n", "--timeout", "10ms", "cmd"});
+  Connection connection = rig.begin_without_input();
+  const pb::Envelope asked = connection.receive_but_acks().envelope;
+  CHECK(asked.signal().number() == SIGTERM);
+  connection.answer(asked, wire::failure(pb::Failure::UNREACHABLE, "h2 does not answer"));
+  CHECK(exited_with(remote.finish(), 124));
+}
+
+TEST_CASE("run: without hostd nobody waits for a signal to arrive") {
+  RunRig rig;
+  Process remote = rig.start({"-n", "cmd"});
+  Connection connection = rig.begin();
+  rig.hostd.stop();
+  connection.close();
+  CHECK(remote.read_error_line().find("lost the connection") != std::string::npos);
+  SECTION("SIGTERM") {
+    remote.signal(SIGTERM);
+    CHECK(died_of(remote.finish(), SIGTERM));
+  }
+  SECTION("Ctrl-C twice") {
+    remote.signal(SIGINT);
+    CHECK(remote.read_error_line().find("Ctrl-C again") != std::string::npos);
+    remote.signal(SIGINT);
+    CHECK(died_of(remote.finish(), SIGINT));
+  }
 }
 
 TEST_CASE("run: what was ignored from the start stays ignored") {
@@ -155,8 +230,7 @@ TEST_CASE("run: what was ignored from the start stays ignored") {
   Process::Setup setup;
   setup.in_child = [] { ::signal(SIGHUP, SIG_IGN); };
   Process remote = rig.start({"-n", "cmd"}, setup);
-  Connection connection = rig.begin();
-  REQUIRE(connection.receive_but_acks().envelope.data().end());
+  Connection connection = rig.begin_without_input();
   remote.signal(SIGHUP);
   remote.signal(SIGUSR1);
   CHECK(connection.receive_but_acks().envelope.signal().number() == SIGUSR1);
@@ -171,16 +245,13 @@ TEST_CASE("run: a signal before the job runs ends the shadow") {
   connection.accept(connection.receive().envelope);
   remote.signal(SIGTERM);
   connection.expect_end();
-  const int status = remote.finish();
-  CHECK(WIFSIGNALED(status));
-  CHECK(WTERMSIG(status) == SIGTERM);
+  CHECK(died_of(remote.finish(), SIGTERM));
 }
 
 TEST_CASE("run: stopping the shadow stops the job, continuing continues it") {
   RunRig rig;
   Process remote = rig.start({"-n", "cmd"});
-  Connection connection = rig.begin();
-  REQUIRE(connection.receive_but_acks().envelope.data().end());
+  Connection connection = rig.begin_without_input();
   remote.signal(SIGTSTP);
   CHECK(connection.receive_but_acks().envelope.signal().number() == SIGSTOP);
   remote.wait_until_stopped();
@@ -224,8 +295,7 @@ TEST_CASE("run: waiting and moving are said, once each, and not when quiet") {
 TEST_CASE("run: --timeout ends the job and exits with 124") {
   RunRig rig;
   Process remote = rig.start({"-n", "--timeout", "10ms", "cmd"});
-  Connection connection = rig.begin();
-  REQUIRE(connection.receive_but_acks().envelope.data().end());
+  Connection connection = rig.begin_without_input();
   CHECK(connection.receive_but_acks().envelope.signal().number() == SIGTERM);
   connection.exited(SIGTERM);
   CHECK(exited_with(remote.finish(), 124));

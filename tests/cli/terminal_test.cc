@@ -118,7 +118,8 @@ TEST_CASE("run -t: the job learns the terminal, keys go through raw, the termina
   while (keys.size() < 6) {
     const wire::Message message = connection.receive();
     if (message.envelope.has_data()) keys += message.bulk;
-    REQUIRE_FALSE(message.envelope.has_signal());
+    if (message.envelope.has_signal())  // asks whether the job can be reached, and sends it nothing
+      REQUIRE(message.envelope.signal().number() == 0);
   }
   CHECK(keys == "a\x03\x1a\x1c\r\x04");
   connection.data(pb::STDOUT, 0, "\x1b[1mhello\r\n");
@@ -213,9 +214,7 @@ TEST_CASE("run: closing the terminal kills the job") {
     rig.pty.slave.reset();
     rig.pty.master.reset();
     connection.expect_end();
-    const int status = remote.finish();
-    CHECK(WIFSIGNALED(status));
-    CHECK(WTERMSIG(status) == SIGHUP);
+    CHECK(died_of(remote.finish(), SIGHUP));
   }
 }
 
@@ -275,4 +274,26 @@ TEST_CASE("run -t: stdin that is no terminal") {
                  {{"REMOTE_SOCKET=" + hostd.path()}, [] {}, {}, {}, {}});
   CHECK(WEXITSTATUS(remote.finish()) == 125);
   CHECK(remote.error() == "remote: use -t: stdin is no terminal; leave -t out\n");
+}
+
+TEST_CASE("tty: Ctrl-C is the job's; twice it ends the shadow if the job cannot be reached") {
+  Rig rig;
+  Process remote = rig.start({"-t", "cmd"});
+  Connection connection = rig.begin();
+  REQUIRE(eventually([&] { return rig.pty.raw(); }));
+  const auto asked = [&] {
+    for (;;) {
+      pb::Envelope envelope = connection.receive_but_acks().envelope;
+      if (envelope.has_signal()) return envelope;
+    }
+  };
+  rig.pty.type("\x03");
+  const pb::Envelope question = asked();
+  CHECK(question.signal().number() == 0);  // the key itself goes as a key
+  connection.answer(question, wire::failure(pb::Failure::UNREACHABLE, "h2 does not answer"));
+  rig.pty.shown("Ctrl-C again");
+  rig.pty.type("\x03");
+  connection.expect_end();
+  CHECK(died_of(remote.finish(), SIGINT));
+  CHECK(same(rig.pty.settings(), rig.before));
 }

@@ -29,10 +29,6 @@ struct Rig {
   }
 };
 
-bool exited_with(int status, int code) {
-  return WIFEXITED(status) && WEXITSTATUS(status) == code;
-}
-
 pb::Envelope hosts() {
   pb::Envelope envelope;
   pb::HostStatus& idle = *envelope.mutable_host_list()->add_hosts();
@@ -263,6 +259,26 @@ TEST_CASE("no hostd, a hostd that hangs up, one that answers something else") {
     CHECK(exited_with(remote.finish(), 1));
     CHECK(remote.error().find("answered something else") != std::string::npos);
   }
+}
+
+TEST_CASE("a socket's path that is too long, or not ours, is explained") {
+  Process long_path(remote_program(), {"ps"},
+                    {{"REMOTE_SOCKET=/" + std::string(200, 'x')}, [] {}, {}, {}, {}});
+  CHECK(exited_with(long_path.finish(), 3));
+  CHECK(long_path.error() ==
+        "remote: connect to hob-hostd: the path in $REMOTE_SOCKET is too long for a socket; 107 "
+        "bytes fit\n");
+}
+
+TEST_CASE("a closed stdout is an error") {
+  Rig rig;
+  Process::Setup setup;
+  setup.environment = {"REMOTE_SOCKET=" + rig.hostd.path()};
+  setup.in_child = [] { ::close(1); };
+  Process remote(remote_program(), {"hosts"}, setup);
+  rig.answer(hosts());
+  CHECK(exited_with(remote.finish(), 1));
+  CHECK(remote.error() == "remote: write stdout: Bad file descriptor\n");
 }
 
 TEST_CASE("a full disk under stdout is an error") {

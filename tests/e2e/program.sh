@@ -46,6 +46,12 @@ equal "empty stdin" 0 "$(tr -d ' ' <count)"
 # A reader that goes away ends a writer, as in any pipe.
 equal "broken pipe" "y" "$(on h0 remote run yes </dev/null | head -n 1)"
 
+# What is closed or unreadable here does not look like success there.
+ends_with 1 on h0 bash -c 'remote run sh -c "echo lost 2>/dev/null" >&-' </dev/null
+ends_with 1 on h0 bash -c 'remote run sh -c "read line 2>/dev/null" <&-' </dev/null
+ends_with 125 on h0 remote run cat </ 2>errors
+matches "a directory as stdin" "Is a directory" "$(cat errors)"
+
 on h0 remote run sh -c 'echo made >made' </dev/null
 equal "a file it wrote" made "$(cat made)"
 equal "its owner" "$(stat -c %u local.txt)" "$(stat -c %u local.txt)"

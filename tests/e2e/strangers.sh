@@ -46,8 +46,31 @@ ends_with 0 on h0 remote run true </dev/null
 # Ordinary users are not let in to the coordinator's own socket.
 status=0
 on coordinator remote cell invite </dev/null 2>errors || status=$?
-matches "status of an ordinary user's invitation" "^[35]$" "$status"
-matches "what it says" "[Pp]ermi|root" "$(cat errors)"
+equal "status of an ordinary user's invitation" 5 "$status"
+matches "what it says" "Permission denied; only root" "$(cat errors)"
+
+# An invitation is for one host, of the name it was made for, and can be taken back. Who holds one that does
+# not stand any more is told so, at once.
+invite() { on -r coordinator remote cell invite "$@" </dev/null; }
+numbers() { on -r coordinator remote cell invitations -o name </dev/null; }
+join() { on -r h1 remote cell join --dir "/run/hob/$1" --name "$1" "$2" </dev/null 2>errors; }
+equal "unused invitations" "" "$(numbers)"
+ends_with 2 invite --name h1 2>errors
+matches "a name that is taken" "a host of that name is in the cell" "$(cat errors)"
+named=$(invite --name h7)
+ends_with 5 join h8 "$named"
+matches "another name" "for a host named h7" "$(cat errors)"
+ends_with 0 join h7 "$named"
+ends_with 5 join h8 "$named"
+matches "a used invitation" "used already, by h7" "$(cat errors)"
+on -r coordinator remote cell remove h7 </dev/null
+other=$(invite)
+on -r coordinator remote cell remove "$(numbers)" </dev/null
+ends_with 5 join h8 "$other"
+matches "a withdrawn invitation" "has been withdrawn" "$(cat errors)"
+equal "what failed joins leave" "" "$(on -r h1 find /run/hob/h8 -type f)"
+ends_with 4 on -r coordinator remote cell remove h7 </dev/null 2>errors
+on -r h1 rm -r /run/hob/h7 /run/hob/h8
 
 # A host with a key that nobody registered: its hostd gets no answer, so its users get no host and the others
 # take it for down. With the registered key all is well again.

@@ -34,5 +34,13 @@ soon 10 "it waits" grep -q "no idle host" errors
 kill -TERM "$waiting"
 ends_with 143 wait "$waiting"
 
+# One that wants this host alone is told about this host.
+ends_with 125 on h0 remote run --no-wait --host h1 true </dev/null 2>errors
+matches "a host that refuses" "host h1 is not free: paused by the owner" "$(cat errors)"
+on h1 remote resume </dev/null
+cell touch h1
+ends_with 125 on h0 remote run --no-wait --host h1 true </dev/null 2>errors
+matches "a host whose owner is there" "host h1 is not free: its owner is present" "$(cat errors)"
+
 ends_with 125 on h0 remote run --host nobody true </dev/null 2>errors
 matches "an unknown host" "nobody" "$(cat errors)"

@@ -61,17 +61,52 @@ TEST_CASE("an invitation registers one host, in time") {
   Scratch scratch;
   Ledger ledger = get(Ledger::open(scratch / "ledger", at(0)));
   const std::string key(32, 'k'), unknown(32, 'u');
-  get(ledger.invite(key, at(100), at(0)));
-  CHECK(get(ledger.invited(key, at(99))));
-  CHECK_FALSE(get(ledger.invited(key, at(100))));
-  CHECK_FALSE(get(ledger.invited(unknown, at(1))));
+  get(ledger.invite(key, "", at(100), at(0)));
+  CHECK(get(ledger.invited(key)));
+  CHECK_FALSE(get(ledger.invited(unknown)));
+  CHECK(get(ledger.invitations(at(99))) == std::vector{InviteRow{"6b6b6b6b", "", at(0), at(100)}});
+  CHECK(get(ledger.invitations(at(100))).empty());
 
-  CHECK(fail(ledger.add_host(host_row("a"), unknown, at(1))).code == EACCES);
-  CHECK(fail(ledger.add_host(host_row("a"), key, at(100))).code == EACCES);
+  const auto refused = [&](const std::string& name, const std::string& invitation, WallTime now) {
+    const Error error = fail(ledger.add_host(host_row(name), invitation, now));
+    CHECK(error.code == EACCES);
+    return error.text;
+  };
+  CHECK_THAT(refused("a", unknown, at(1)), Contains("not of this cell"));
+  CHECK_THAT(refused("a", key, at(100)), Contains("has expired"));
   CHECK(get(ledger.hosts()).empty());  // a refused invitation leaves no host behind
   get(ledger.add_host(host_row("a"), key, at(1)));
-  CHECK_FALSE(get(ledger.invited(key, at(2))));
-  CHECK(fail(ledger.add_host(host_row("b"), key, at(2))).code == EACCES);
+  CHECK(get(ledger.invited(key)));  // known for ever, so that its holder is told
+  CHECK(get(ledger.invitations(at(2))).empty());
+  CHECK_THAT(refused("b", key, at(2)), Contains("used already, by a"));
+  // Who holds a used one does not learn which names are taken.
+  CHECK_THAT(refused("a", key, at(2)), Contains("used already, by a"));
+}
+
+TEST_CASE("an invitation may be for one name alone, and can be withdrawn") {
+  Scratch scratch;
+  Ledger ledger = get(Ledger::open(scratch / "ledger", at(0)));
+  const std::string named(32, 'n'), open(32, 'o');
+  get(ledger.invite(named, "a", at(100), at(0)));
+  get(ledger.invite(open, "", at(100), at(1)));
+  CHECK(get(ledger.invitations(at(2))).size() == 2);
+  CHECK_THAT(fail(ledger.add_host(host_row("b"), named, at(2))).text,
+             Contains("for a host named a"));
+  SECTION("used") {
+    get(ledger.add_host(host_row("a"), named, at(2)));
+    CHECK(fail(ledger.invite(std::string(32, 'x'), "a", at(100), at(3))).code == EEXIST);
+    CHECK(get(ledger.withdraw("a", at(3))) == 0);
+  }
+  SECTION("withdrawn by name") {
+    CHECK(get(ledger.withdraw("a", at(3))) == 1);
+    CHECK_THAT(fail(ledger.add_host(host_row("a"), named, at(4))).text, Contains("been withdrawn"));
+  }
+  SECTION("withdrawn by number") {
+    CHECK(get(ledger.withdraw("6f6f6f6f", at(3))) == 1);
+    CHECK(get(ledger.invitations(at(4))) ==
+          std::vector{InviteRow{"6e6e6e6e", "a", at(0), at(100)}});
+    CHECK(get(ledger.withdraw("6f6f6f6f", at(5))) == 0);
+  }
 }
 
 TEST_CASE("a job's row follows its life, and a later report does not unlearn") {

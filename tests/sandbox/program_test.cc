@@ -83,6 +83,15 @@ TEST_CASE("standard streams are three separate streams, in whatever order they w
   CHECK(WEXITSTATUS(wait_for(child)) == 3);
 }
 
+TEST_CASE("a stream that is closed for the program is no descriptor of it") {
+  NEED_SANDBOX();
+  Program p = shell("ls /proc/$$/fd");
+  CHECK(run(p).out.starts_with("0\n1\n2\n"));
+  p.closed = {true, false, true};
+  CHECK(run(p).out.starts_with("1\n"));
+  CHECK(run(p).out.find("2\n") == std::string::npos);
+}
+
 TEST_CASE("arguments and environment arrive byte for byte") {
   NEED_SANDBOX();
   const std::vector<std::string> strings = {"two\nlines", "", "caf\xe9 \xff\xfe", " $HOME '\"\\ ",
