@@ -23,8 +23,8 @@ class Exports {
  public:
   struct Options {
     uint32_t min_uid = 1000;
-    bool may_export = true;  ///< owner's policy: `export` is not "none"
-    Duration home_lost_after = minutes(10);
+    bool may_export = true;                  ///< owner's policy: `export` is not "none"
+    Duration home_lost_after = minutes(10);  ///< a host that is silent for so long is given up
   };
   Exports(EventLoop& loop, Post& post, RecordStore store, JobNumbers numbers, Options options,
           std::function<void()> changed);
@@ -130,6 +130,8 @@ class Exports {
   void send_held(const ExportPtr& e);
   void give_up_move(const ExportPtr& e, const std::string& why);
   void note_move(const ExportPtr& e);
+  /// The committed move will tell no more: what it still holds is given back.
+  void close_move(const ExportPtr& e, const std::string& why);
   // Ending.
   void lose(const ExportPtr& e, const std::string& why);
   void fail(const ExportPtr& e, pb::Failure::Kind kind, const std::string& text);

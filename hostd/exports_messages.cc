@@ -146,12 +146,14 @@ void Exports::on_evict_request(const std::string& from, const pb::EvictRequest& 
 void Exports::on_settle(const std::string& from, const pb::Settle& settle,
                         const Post::Reply& reply) {
   ExportPtr e = find(settle.job());
-  // A job that has ended here cannot live there either.
-  const bool source =
-      e && (from == e->record.site() || (e->last_move && from == e->last_move->from));
-  if (e && !source) return reply(no_such_job());
+  // Only the live copy's host may decide what is open. What is known every source is told, however
+  // late and whatever this hostd remembers of the move: one that gets no answer stays frozen, and
+  // asks again.
+  if (e && !e->record.settled(settle.attempt()) && from != e->record.site())
+    return reply(no_such_job());
   pb::Envelope settled;
   settled.mutable_settled()->set_job(settle.job());
+  // A job that has ended here cannot live there either.
   settled.mutable_settled()->set_committed(!e || e->record.settle(settle.attempt()));
   if (e) save(e);
   reply(std::move(settled));

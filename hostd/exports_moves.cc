@@ -126,10 +126,17 @@ void Exports::on_commit(const std::string& from, const pb::Commit& commit,
       return give_up_move(e, saved.error().text);
     }
     e->record = std::move(next);
+    if (e->last_move) close_move(e, "the job has moved on");
     e->last_move = std::move(e->move);
-    e->last_move->limit.reset();
-    // The old site's slot is free when the old site is clean: note_move() drops it.
+    // The old site's slot is free when the old site is clean (note_move), or is given up.
     std::swap(e->grant, e->last_move->grant);
+    e->last_move->limit =
+        loop_.after(options_.home_lost_after, [this, weak = std::weak_ptr<Export>(e)] {
+          ExportPtr x = weak.lock();
+          if (x && x->last_move)
+            close_move(x, fmt::format("not heard of within {:.0f} s",
+                                      to_seconds(options_.home_lost_after)));
+        });
   }
   reply(wire::done());
 }
@@ -185,6 +192,21 @@ void Exports::note_move(const ExportPtr& e) {
                    pages.pages_demanded(), move.from, ms(source.clean_ns())));
   report_move(e, move, true, "");
   e->last_move.reset();  // and with it the grant of the old site
+}
+
+void Exports::close_move(const ExportPtr& e, const std::string& why) {
+  const std::unique_ptr<Move> move = std::move(e->last_move);
+  const std::string missing = !move->departed
+                                  ? fmt::format("that {} is clean", move->from)
+                                  : fmt::format("that all pages are on {}", move->target);
+  log::warning("job {}: moved from {} to {}, but {}: {}; its grant on {} is given back", e->job(),
+               move->from, move->target, missing, why, move->from);
+  report_move(e, *move, true, fmt::format("{}: {}", missing, why));
+  if (move->on_end)
+    move->on_end(
+        wire::failure(pb::Failure::INTERNAL,
+                      fmt::format("job {} was moved to {}, but has not said that it runs there",
+                                  e->job(), move->target)));
 }
 
 }  // namespace hob::hostd

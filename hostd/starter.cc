@@ -83,8 +83,9 @@ void Starter::send(pb::Envelope envelope) {
   if (channel_) channel_->send(std::move(envelope));
 }
 
-pb::Envelope Starter::ask_until_answered(const pb::Envelope& question) {
+pb::Envelope Starter::ask_until_answered(const pb::Envelope& question, Failures failures) {
   answer_.reset();
+  awaited_failures_ = failures;
   Time again = Clock::now();
   while (!answer_) {
     if (channel_ && Clock::now() >= again) {
@@ -107,8 +108,9 @@ void Starter::on_message(wire::Message message) {
     // UNREACHABLE is hostd's word that it could not ask home: asked again until home itself speaks.
     const bool no_answer =
         envelope.has_failure() && envelope.failure().kind() == pb::Failure::UNREACHABLE;
-    if (answers == awaited_ && !no_answer) answer_ = std::move(envelope);
-    if (answers == exit_request_ && !no_answer) finish_exit();
+    if (answers == exit_request_ && !no_answer) return finish_exit();
+    const bool ignored = envelope.has_failure() && awaited_failures_ == Failures::ignored;
+    if (answers == awaited_ && !no_answer && !ignored) answer_ = std::move(envelope);
     return;
   }
   switch (envelope.body_case()) {

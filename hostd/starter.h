@@ -50,7 +50,9 @@ class Starter {
   void send(pb::Envelope envelope);
   /// Sends a request and turns the loop until it is answered, through reconnections, for as long as
   /// it takes: for the two questions whose answer cannot be guessed (Commit, Settle).
-  pb::Envelope ask_until_answered(const pb::Envelope& question);
+  /// Failures::ignored: a Failure is no answer either.
+  enum class Failures { count, ignored };
+  pb::Envelope ask_until_answered(const pb::Envelope& question, Failures failures);
 
   // The guest's life.
   void on_start(const pb::Envelope& request);
@@ -88,6 +90,7 @@ class Starter {
   uint64_t next_request_ = 1;
   std::optional<pb::Envelope> answer_;  // for ask_until_answered
   uint64_t awaited_ = 0;
+  Failures awaited_failures_ = Failures::count;
 };
 
 }  // namespace hob::hostd

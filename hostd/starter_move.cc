@@ -57,7 +57,8 @@ class Starter::Source final : public migrate::SourceHooks {
     pb::Envelope question;
     question.mutable_settle()->set_job(starter_.job_);
     question.mutable_settle()->set_attempt(attempt_);
-    return starter_.ask_until_answered(question).settled().committed();
+    // Anything but the verdict itself is no reason to run again: two copies might live.
+    return starter_.ask_until_answered(question, Failures::ignored).settled().committed();
   }
 
  private:
@@ -77,7 +78,7 @@ class Starter::Target final : public migrate::TargetHooks {
     pb::Envelope question;
     question.mutable_commit()->set_job(starter_.job_);
     question.mutable_commit()->set_attempt(starter_.attempt_);
-    const pb::Envelope answer = starter_.ask_until_answered(question);
+    const pb::Envelope answer = starter_.ask_until_answered(question, Failures::count);
     if (answer.has_failure()) return refused(answer.failure());
     return {};
   }
