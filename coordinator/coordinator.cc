@@ -157,6 +157,11 @@ void Coordinator::on_join(const std::string& peer, const wire::Server::Connectio
 void Coordinator::on_hello(const std::string& peer, const wire::Server::Connection& connection,
                            const pb::Envelope& request) {
   const pb::Hello& hello = request.hello();
+  if (Result<void> good = check_policies(hello.report()); !good.ok()) {
+    log::warning("host {}: {}", peer, good.error().text);
+    return server_->answer(connection, request,
+                           wire::failure(pb::Failure::USAGE, good.error().text));
+  }
   Host& host = hosts_[peer];
   host.connection = connection;
   // What it asked for before, it asks for again.
@@ -285,6 +290,18 @@ HostFacts Coordinator::facts_of(const std::string&, const Host& host) const {
   facts.import_from = policy_of(host.report.import());
   facts.export_to = policy_of(host.report.export_());
   return facts;
+}
+
+Result<void> check_policies(const pb::HostReport& report) {
+  for (const auto& [name, policy] :
+       {std::pair("import", &report.import()), {"export", &report.export_()}})
+    if (policy->hosts_size() > static_cast<int>(HostList::kMostHosts))
+      return Error{
+          fmt::format("take a host's report: owner.{} names {} hosts; at most {} are allowed; "
+                      "write \"all\", or shorten it, in its hostd.toml",
+                      name, policy->hosts_size(), HostList::kMostHosts),
+          E2BIG};
+  return {};
 }
 
 Policy Coordinator::policy_of(const pb::Policy& policy) const {
