@@ -17,8 +17,8 @@ namespace {
 
 /// How much is read at once: the default capacity of a pipe (pipe(7)).
 constexpr size_t kPipe = 64u << 10;
-/// The most that a pipe of an unprivileged guest can hold (fs.pipe-max-size, pipe(7)); kept free, so that
-/// drain() finds room for what a frozen guest has written.
+/// The most that a pipe of an unprivileged guest can hold (fs.pipe-max-size, pipe(7)); kept free,
+/// so that drain() finds room for what a frozen guest has written.
 constexpr size_t kLargestPipe = 1u << 20;
 constexpr size_t kHold = wire::kStreamWindow + kLargestPipe;
 
@@ -27,9 +27,9 @@ Result<Fd> path_of_descriptor(int fd) {
 }
 
 wire::StreamSender sender_from(const pb::OutputState& state) {
-  return wire::StreamSender(
-      wire::StreamSender::State{state.offset(), state.unacknowledged(), state.end(), state.closed()},
-      kHold);
+  return wire::StreamSender(wire::StreamSender::State{state.offset(), state.unacknowledged(),
+                                                      state.end(), state.closed()},
+                            kHold);
 }
 
 void store(const wire::StreamSender& sender, pb::OutputState& state) {
@@ -99,8 +99,12 @@ Result<void> StdioRelay::make_terminal(const pb::Program& program, Fd master) {
   return resize(program.window());
 }
 
-migrate::Stdio StdioRelay::take_guest_ends() { return std::move(guest_); }
-void StdioRelay::drop_guest_ends() { guest_ = {}; }
+migrate::Stdio StdioRelay::take_guest_ends() {
+  return std::move(guest_);
+}
+void StdioRelay::drop_guest_ends() {
+  guest_ = {};
+}
 
 std::vector<migrate::External> StdioRelay::externals() const {
   using Kind = migrate::External::Kind;
@@ -202,7 +206,7 @@ void StdioRelay::write_input() {
   }
   watch_input(full);
   if (input_.ended() || input_.closed()) close_input();
-  if (input_.offset() != before || input_.closed()) send_input_ack();
+  if (input_.offset() != before || input_.closed() || input_.ended()) send_input_ack();
 }
 
 void StdioRelay::watch_input(bool on) {
@@ -232,7 +236,9 @@ void StdioRelay::send_input_ack() {
   ack->set_job(job_);
   ack->set_stream(pb::STDIN);
   ack->set_offset(input_.offset());
-  ack->set_closed(input_.closed());
+  // Nothing is read after the end: that it has arrived is worth a word, or it would be sent for
+  // ever.
+  ack->set_closed(input_.closed() || input_.ended());
   send_({std::move(envelope), {}});
 }
 
@@ -269,7 +275,8 @@ pid_t StdioRelay::foreground() const {
 
 void StdioRelay::drain() {
   for (Output& output : outputs_) {
-    while (read_output(output)) {}
+    while (read_output(output)) {
+    }
     send_pieces(output);
     watch_output(output);
   }
