@@ -8,6 +8,7 @@
 #include "base/check.h"
 #include "base/log.h"
 #include "wire/grant_token.h"
+#include "wire/job_name.h"
 
 namespace hob::coordinator {
 namespace {
@@ -187,7 +188,7 @@ void Coordinator::on_hello(const std::string& peer, const wire::Server::Connecti
   server_->answer(connection, request, std::move(envelope));
   if (elsewhere) broadcast_directory();
 
-  on_report(peer, hello.report());
+  on_report(peer, hello.report(), homes_of(hello));
 
   std::vector<Lease> held;
   for (const pb::HeldLease& lease : hello.held()) {
@@ -199,10 +200,21 @@ void Coordinator::on_hello(const std::string& peer, const wire::Server::Connecti
   apply(pool_.restore(host.id, held, Clock::now()));
 }
 
-void Coordinator::on_report(const std::string& peer, const pb::HostReport& report) {
+std::vector<HostId> Coordinator::homes_of(const pb::Hello& hello) const {
+  std::vector<HostId> homes;
+  for (const std::string& job : hello.serving()) {
+    const std::string home = job.substr(0, job.rfind('.'));
+    const HostRow* row = registry_->find(home);
+    if (row != nullptr && wire::is_job_of(home, job)) homes.push_back(row->id);
+  }
+  return homes;
+}
+
+void Coordinator::on_report(const std::string& peer, const pb::HostReport& report,
+                            const std::vector<HostId>& serving) {
   Host& host = hosts_[peer];
   host.report = report;
-  apply(pool_.update(facts_of(peer, host), Clock::now()));
+  apply(pool_.update(facts_of(peer, host), Clock::now(), serving));
   for (const auto& query : std::vector(queries_)) {
     query->awaited.erase(peer);
     if (query->awaited.empty()) answer_hosts(*query);

@@ -65,7 +65,10 @@ class Coordinator {
                const pb::Envelope& request);
   void on_hello(const std::string& peer, const wire::Server::Connection& connection,
                 const pb::Envelope& request);
-  void on_report(const std::string& peer, const pb::HostReport& report);
+  void on_report(const std::string& peer, const pb::HostReport& report,
+                 const std::vector<HostId>& serving = {});
+  /// Of the guests that a host has.
+  std::vector<HostId> homes_of(const pb::Hello& hello) const;
   void on_heartbeat(const std::string& peer, const wire::Server::Connection& connection,
                     const pb::Envelope& request);
   void on_select(const std::string& peer, const pb::Envelope& request);

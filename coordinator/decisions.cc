@@ -62,12 +62,12 @@ void Coordinator::apply(const Refused& refused) {
   asked_by_.erase({asked.home, asked.number});
   asked_.erase(it);
   const bool nothing_free = refused.why == Refusal::nothing_free;
-  pb::Envelope envelope = wire::failure(
-      refused.why == Refusal::no_such_host ? pb::Failure::NOT_FOUND
-      : refused.why == Refusal::bad_request ? pb::Failure::USAGE
-                                            : pb::Failure::NO_HOST,
-      nothing_free ? fmt::format("no idle host: {}", to_string(refused.hosts))
-                   : fmt::format("no grant: {}", to_string(refused.why)));
+  pb::Envelope envelope =
+      wire::failure(refused.why == Refusal::no_such_host  ? pb::Failure::NOT_FOUND
+                    : refused.why == Refusal::bad_request ? pb::Failure::USAGE
+                                                          : pb::Failure::NO_HOST,
+                    nothing_free ? fmt::format("no idle host: {}", to_string(refused.hosts))
+                                 : fmt::format("no grant: {}", to_string(refused.why)));
   envelope.set_answers(asked.number);
   send(asked.home, std::move(envelope));
 }
@@ -103,8 +103,8 @@ void Coordinator::tell_changed_reasons() {
 
 void Coordinator::arm_expiry() {
   const std::optional<Time> next = pool_.next_expiry();
-  expiry_timer_ = next ? loop_.at(*next, [this] { apply(pool_.expire(Clock::now())); })
-                       : EventLoop::Handle();
+  expiry_timer_ =
+      next ? loop_.at(*next, [this] { apply(pool_.expire(Clock::now())); }) : EventLoop::Handle();
 }
 
 }  // namespace hob::coordinator

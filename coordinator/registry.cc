@@ -9,7 +9,9 @@
 namespace hob::coordinator {
 namespace {
 
-std::string bytes_of(const wire::Key& key) { return std::string(key.begin(), key.end()); }
+std::string bytes_of(const wire::Key& key) {
+  return std::string(key.begin(), key.end());
+}
 
 bool valid_endpoint(const std::string& endpoint) {
   constexpr size_t kLongest = 300;
@@ -68,8 +70,10 @@ std::string Registry::name_or_number(HostId id) const {
 
 Result<HostId> Registry::join(const std::string& invited_as, const pb::Join& join) {
   if (!valid_host_name(join.name()))
-    return Error{"join: a host's name is 1 to 63 letters, digits, '-', '_' and '.'; choose another "
-                 "with --name", EINVAL};
+    return Error{
+        "join: a host's name is 1 to 63 letters, digits, '-', '_' and '.'; choose another "
+        "with --name",
+        EINVAL};
   if (!valid_endpoint(join.endpoint()))
     return Error{"join: the host's address is not of the form tcp://HOST:PORT", EINVAL};
   if (join.public_key().size() != sizeof(wire::Key))
@@ -87,7 +91,8 @@ Result<HostId> Registry::join(const std::string& invited_as, const pb::Join& joi
 Result<void> Registry::remove(const std::string& name) {
   const HostRow* row = find(name);
   if (row == nullptr)
-    return Error{fmt::format("remove {}: no such host in this cell; see `remote hosts`", name), ENOENT};
+    return Error{fmt::format("remove {}: no such host in this cell; see `remote hosts`", name),
+                 ENOENT};
   TRY(ledger_->remove_host(row->id, WallClock::now()));
   by_key_.erase(row->public_key);
   names_.erase(row->id);
@@ -101,7 +106,8 @@ Result<void> Registry::move(const std::string& name, const std::string& endpoint
   CHECK(it != by_name_.end());
   if (it->second.endpoint == endpoint) return {};
   if (!valid_endpoint(endpoint))
-    return Error{fmt::format("host {}: its address is not of the form tcp://HOST:PORT", name), EINVAL};
+    return Error{fmt::format("host {}: its address is not of the form tcp://HOST:PORT", name),
+                 EINVAL};
   TRY(ledger_->move_host(it->second.id, endpoint));
   it->second.endpoint = endpoint;
   ++version_;

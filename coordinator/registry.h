@@ -10,25 +10,26 @@
 
 namespace hob::coordinator {
 
-/// The hosts of the cell as the ledger has them, held in memory for quick look-up by name, number and
-/// key; and the invitations. Changes are on the disk before they count.
+/// The hosts of the cell as the ledger has them, held in memory for quick look-up by name, number
+/// and key; and the invitations. Changes are on the disk before they count.
 class Registry {
  public:
-  /// The prefix of the name under which the holder of an invitation is known to the sockets. No host's
-  /// name may contain ':'.
+  /// The prefix of the name under which the holder of an invitation is known to the sockets. No
+  /// host's name may contain ':'.
   static constexpr std::string_view kInvited = "invited:";
 
   static Result<Registry> load(Ledger& ledger);
 
-  /// What wire::Context asks: a host's name, kInvited plus the key for a standing invitation, or empty.
+  /// What wire::Context asks: a host's name, kInvited plus the key for a standing invitation, or
+  /// empty.
   std::string name_of(const wire::Key& key) const;
   const HostRow* find(const std::string& name) const;
   const HostRow* find(HostId id) const;
   const std::map<std::string, HostRow>& hosts() const { return by_name_; }
   std::string name_or_number(HostId id) const;
 
-  /// Registers a host on the strength of an invitation (its peer name). Error: damaged or taken name,
-  /// endpoint or key; or the invitation does not stand.
+  /// Registers a host on the strength of an invitation (its peer name). Error: damaged or taken
+  /// name, endpoint or key; or the invitation does not stand.
   Result<HostId> join(const std::string& invited_as, const pb::Join& join);
   Result<void> remove(const std::string& name);
   Result<void> move(const std::string& name, const std::string& endpoint);
@@ -48,8 +49,8 @@ class Registry {
   uint64_t version_ = 1;
 };
 
-/// 1 to 63 letters, digits, '-', '_' or '.', not beginning with '.' or '-': what can stand in job ids,
-/// paths and tables.
+/// 1 to 63 letters, digits, '-', '_' or '.', not beginning with '.' or '-': what can stand in job
+/// ids, paths and tables.
 bool valid_host_name(const std::string& name);
 
 }  // namespace hob::coordinator
