@@ -49,10 +49,7 @@ Result<migrate::LinkKey> link_key_of(const std::string& bytes) {
 class Starter::Source final : public migrate::SourceHooks {
  public:
   Source(Starter& starter, uint64_t attempt) : starter_(starter), attempt_(attempt) {}
-  std::string frozen() override {
-    starter_.relay_->drain();
-    return starter_.relay_->state().SerializeAsString();
-  }
+  std::string frozen() override { return starter_.relay_->depart().SerializeAsString(); }
   bool settle() override {
     pb::Envelope question;
     question.mutable_settle()->set_job(starter_.job_);
@@ -72,7 +69,7 @@ class Starter::Target final : public migrate::TargetHooks {
   Result<void> attached(const std::string& bytes) override {
     if (!stdio_.ParseFromString(bytes))
       return Error{"take over the standard streams: damaged state", EINVAL};
-    return {};
+    return starter_.relay_->put_back(stdio_);
   }
   Result<void> commit() override {
     pb::Envelope question;
@@ -197,7 +194,9 @@ void Starter::on_depart(const pb::Depart& depart) {
     if (auto gone = sandbox_->destroy(); !gone.ok()) departed->set_text(gone.error().text);
     sandbox_.reset();
   }
+  if (!departed->moved()) relay_->stay();
+  const bool moved = departed->moved();
   send(std::move(envelope));
-  if (departed->moved()) leave();
+  if (moved) leave();
 }
 }  // namespace hob::hostd

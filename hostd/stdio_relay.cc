@@ -9,8 +9,10 @@
 
 #include <algorithm>
 #include <cstring>
+#include <utility>
 
 #include "base/log.h"
+#include "hostd/unread_input.h"
 
 namespace hob::hostd {
 namespace {
@@ -191,6 +193,7 @@ void StdioRelay::on_data(const pb::Data& data, std::string_view bytes) {
 }
 
 void StdioRelay::write_input() {
+  if (departing_) return;  // it waits here, not acknowledged: the next host gets it from the shadow
   const uint64_t before = input_.offset();
   bool full = false;
   while (input_end_ && !input_.ready().empty() && !full) {
@@ -282,11 +285,37 @@ void StdioRelay::drain() {
   }
 }
 
+pb::StdioState StdioRelay::depart() {
+  drain();
+  departing_ = true;
+  watch_input(false);
+  if (terminal_) {
+    Result<std::string> unread = take_unread_input(outputs_[0].end.get());
+    if (unread.ok()) unread_ = std::move(*unread);
+    if (!unread.ok()) log::warning("job {}: {}", job_, unread.error().text);
+  }
+  return state();
+}
+
+void StdioRelay::stay() {
+  if (!std::exchange(departing_, false)) return;
+  pb::StdioState taken;
+  taken.set_stdin_unread(std::exchange(unread_, {}));
+  if (auto back = put_back(taken); !back.ok()) log::warning("job {}: {}", job_, back.error().text);
+  write_input();
+}
+
+Result<void> StdioRelay::put_back(const pb::StdioState& state) {
+  if (!terminal_) return {};
+  return put_back_unread_input(outputs_[0].end.get(), state.stdin_unread());
+}
+
 pb::StdioState StdioRelay::state() const {
   pb::StdioState state;
   state.set_stdin_offset(input_.offset());
   state.set_stdin_end(input_.ended());
   state.set_stdin_closed(input_.closed());
+  state.set_stdin_unread(unread_);
   store(outputs_[0].sender, *state.mutable_out());
   if (!terminal_) store(outputs_[1].sender, *state.mutable_err());
   winsize size{};
