@@ -69,6 +69,9 @@ class Shadow {
   void read_input();
   void input_closed();
   void send_input();
+  /// What connections on the way have lost is sent again until it is acknowledged, the end
+  /// included.
+  void watch_acknowledgements();
   void on_data(const pb::Data& data, std::string_view bytes);
   Sink& sink_of(pb::Stream stream);
   void write_output(Sink& sink);
@@ -117,6 +120,9 @@ class Shadow {
   std::optional<StandardStream> input_;
   EventLoop::Handle foreground_timer_;
   wire::StreamSender sender_;
+  EventLoop::Handle resend_timer_;
+  Duration resend_after_{0};
+  uint64_t acknowledged_before_ = 0;
   std::optional<Sink> out_, err_;
 
   EventLoop::Handle signals_;

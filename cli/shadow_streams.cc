@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <utility>
 
 #include "cli/say.h"
 #include "cli/shadow.h"
@@ -17,6 +18,10 @@ namespace {
 /// waits for room, or after this time, so that little has to be kept for the next move.
 constexpr uint64_t kAckAfter = wire::kStreamWindow / 4;
 constexpr Duration kAckDelay = milliseconds(20);
+/// Input that nobody acknowledges is sent again after this time; then after twice as long, and so
+/// on up to the longest, because a job that does not read its stdin looks the same.
+constexpr Duration kResend = seconds(5);
+constexpr Duration kResendLongest = seconds(60);
 /// How late input typed in the background may be noticed after `fg`.
 constexpr Duration kForegroundCheck = milliseconds(200);
 /// Ctrl-C, as a raw terminal gives it.
@@ -112,7 +117,24 @@ void Shadow::send_input() {
     message.bulk = piece->bytes;
     send(std::move(message));
   }
+  watch_acknowledgements();
   if (input_ && sender_.room() > 0) input_->when_ready([this] { read_input(); });
+}
+
+void Shadow::watch_acknowledgements() {
+  const bool all_there = sender_.closed() || (sender_.all_acked() && !sender_.ended());
+  if (all_there) return resend_timer_.reset();
+  if (resend_timer_) return;
+  const bool progress =
+      sender_.acknowledged() != std::exchange(acknowledged_before_, sender_.acknowledged());
+  resend_after_ = progress || resend_after_ == Duration::zero()
+                      ? kResend
+                      : std::min(2 * resend_after_, kResendLongest);
+  resend_timer_ = loop_.after(resend_after_, [this] {
+    resend_timer_.reset();
+    if (sender_.acknowledged() == acknowledged_before_) sender_.rewind();
+    send_input();
+  });
 }
 
 Shadow::Sink& Shadow::sink_of(pb::Stream stream) {

@@ -19,9 +19,13 @@ namespace hob {
 
 /// "none", "all", or a list of host names.
 struct HostList {
+  /// A longer list belongs into the cell, not into a host's policy: each entry costs the
+  /// coordinator one of its own for as long as the host is free.
+  static constexpr size_t kMostHosts = 1024;
+
   enum class Kind { none, all, listed };
   Kind kind = Kind::all;
-  std::vector<std::string> hosts;  // for Kind::listed
+  std::vector<std::string> hosts;  // for Kind::listed, at most kMostHosts
 
   bool contains(std::string_view host) const;
   bool operator==(const HostList&) const = default;

@@ -94,7 +94,12 @@ Result<HostList> to_host_list(const TomlEntry& entry) {
     if (*word == "none") return HostList{HostList::Kind::none, {}};
     if (*word == "all") return HostList{HostList::Kind::all, {}};
   } else if (std::holds_alternative<TomlEntry::Texts>(entry.value)) {
-    return HostList{HostList::Kind::listed, TRY(to_texts(entry))};
+    HostList list{HostList::Kind::listed, TRY(to_texts(entry))};
+    if (list.hosts.size() > HostList::kMostHosts)
+      return Error{
+          fmt::format("{} host names; at most {} are allowed; write \"all\", or shorten it",
+                      list.hosts.size(), HostList::kMostHosts)};
+    return list;
   }
   return Error{"expected \"none\", \"all\", or a list of host names"};
 }

@@ -5,8 +5,10 @@
 #include <algorithm>
 #include <sstream>
 
+#include "base/check.h"
 #include "base/log.h"
 #include "wire/grant_token.h"
+#include "wire/job_name.h"
 
 namespace hob::coordinator {
 namespace {
@@ -24,12 +26,18 @@ Duration nanos(uint64_t ns) {
 
 HostState state_of(pb::HostState state) {
   switch (state) {
-    case pb::HOST_ACTIVE: return HostState::active;
-    case pb::HOST_IDLE: return HostState::idle;
-    case pb::HOST_PART_USED: return HostState::part_used;
-    case pb::HOST_FULL: return HostState::full;
-    case pb::HOST_REFUSES: return HostState::refuses;
-    default: return HostState::down;
+    case pb::HOST_ACTIVE:
+      return HostState::active;
+    case pb::HOST_IDLE:
+      return HostState::idle;
+    case pb::HOST_PART_USED:
+      return HostState::part_used;
+    case pb::HOST_FULL:
+      return HostState::full;
+    case pb::HOST_REFUSES:
+      return HostState::refuses;
+    default:
+      return HostState::down;
   }
 }
 
@@ -61,12 +69,10 @@ Result<std::unique_ptr<Coordinator>> Coordinator::create(EventLoop& loop,
   c->keys_.secret_key = TRY(wire::read_secret_key(c->config_.cell_key));
   c->keys_.public_key = TRY(wire::public_key_of(c->keys_.secret_key));
   c->registry_ = TRY(Registry::load(c->ledger_));
-  c->context_ = TRY(wire::Context::create(loop, [raw = c.get()](const wire::Key& key) {
-    return raw->registry_->name_of(key);
-  }));
+  c->context_ = TRY(wire::Context::create(
+      loop, [raw = c.get()](const wire::Key& key) { return raw->registry_->name_of(key); }));
   c->server_ = TRY(wire::Server::listen(
-      *c->context_,
-      fmt::format("tcp://{}:{}", c->config_.listen_address, c->config_.listen_port),
+      *c->context_, fmt::format("tcp://{}:{}", c->config_.listen_address, c->config_.listen_port),
       c->keys_.secret_key,
       [raw = c.get()](const std::string& peer, const wire::Server::Connection& connection,
                       wire::Message message) {
@@ -75,8 +81,8 @@ Result<std::unique_ptr<Coordinator>> Coordinator::create(EventLoop& loop,
   TRY(c->serve_administrator());
   // Registered hosts that have not come yet are down, not unknown: `remote hosts` shows them.
   for (const auto& [name, row] : c->registry_->hosts()) c->hosts_[name].id = row.id;
-  c->liveness_timer_ = loop.every(c->config_.heartbeat_interval / 2,
-                                  [raw = c.get()] { raw->check_liveness(); });
+  c->liveness_timer_ =
+      loop.every(c->config_.heartbeat_interval / 2, [raw = c.get()] { raw->check_liveness(); });
   c->reason_timer_ = loop.every(kReasons, [raw = c.get()] { raw->tell_changed_reasons(); });
   return c;
 }
@@ -93,24 +99,26 @@ void Coordinator::on_message(const std::string& peer, const wire::Server::Connec
                                          "an invitation is only good for joining the cell"));
   }
   const HostRow* row = registry_->find(peer);
-  if (row == nullptr)  // removed while connected
-    return server_->answer(
-        connection, envelope,
-        wire::failure(pb::Failure::NOT_PERMITTED, "this host does not belong to the cell any more"));
+  CHECK(row != nullptr);  // the registry has just named it: of whom was removed nothing gets here
   Host& host = hosts_[peer];
   host.id = row->id;
   host.seen = Clock::now();
   if (envelope.has_hello()) return on_hello(peer, connection, envelope);
   if (host.connection != connection || host.down)
-    // It knows a coordinator that knew it: this one has been restarted, has given it up, or would speak to
-    // a connection that is gone.
-    return server_->answer(connection, envelope,
-                           wire::failure(pb::Failure::STALE, "the coordinator wants a Hello first"));
+    // It knows a coordinator that knew it: this one has been restarted, has given it up, or would
+    // speak to a connection that is gone.
+    return server_->answer(
+        connection, envelope,
+        wire::failure(pb::Failure::STALE, "the coordinator wants a Hello first"));
   switch (envelope.body_case()) {
-    case pb::Envelope::kHostReport: return on_report(peer, envelope.host_report());
-    case pb::Envelope::kHeartbeat: return on_heartbeat(peer, connection, envelope);
-    case pb::Envelope::kSelect: return on_select(peer, envelope);
-    case pb::Envelope::kWithdraw: return on_withdraw(peer, envelope.withdraw());
+    case pb::Envelope::kHostReport:
+      return on_report(peer, envelope.host_report());
+    case pb::Envelope::kHeartbeat:
+      return on_heartbeat(peer, connection, envelope);
+    case pb::Envelope::kSelect:
+      return on_select(peer, envelope);
+    case pb::Envelope::kWithdraw:
+      return on_withdraw(peer, envelope.withdraw());
     case pb::Envelope::kRelease: {
       const LeaseId id{envelope.release().lease()};
       const Lease* lease = pool_.lease(id);
@@ -118,9 +126,12 @@ void Coordinator::on_message(const std::string& peer, const wire::Server::Connec
       record(GrantEnded{id, "released", WallClock::now()});
       return apply(pool_.release(id, Clock::now()));
     }
-    case pb::Envelope::kJobReport: return on_job_report(peer, envelope.job_report());
-    case pb::Envelope::kMoveReport: return on_move_report(peer, envelope.move_report());
-    case pb::Envelope::kListHosts: return on_list_hosts(connection, envelope);
+    case pb::Envelope::kJobReport:
+      return on_job_report(peer, envelope.job_report());
+    case pb::Envelope::kMoveReport:
+      return on_move_report(peer, envelope.move_report());
+    case pb::Envelope::kListHosts:
+      return on_list_hosts(connection, envelope);
     case pb::Envelope::kListJobs:
       return server_->answer(connection, envelope, list_jobs(envelope.list_jobs()));
     case pb::Envelope::kListHistory:
@@ -150,6 +161,11 @@ void Coordinator::on_join(const std::string& peer, const wire::Server::Connectio
 void Coordinator::on_hello(const std::string& peer, const wire::Server::Connection& connection,
                            const pb::Envelope& request) {
   const pb::Hello& hello = request.hello();
+  if (Result<void> good = check_policies(hello.report()); !good.ok()) {
+    log::warning("host {}: {}", peer, good.error().text);
+    return server_->answer(connection, request,
+                           wire::failure(pb::Failure::USAGE, good.error().text));
+  }
   Host& host = hosts_[peer];
   host.connection = connection;
   // What it asked for before, it asks for again.
@@ -175,21 +191,33 @@ void Coordinator::on_hello(const std::string& peer, const wire::Server::Connecti
   server_->answer(connection, request, std::move(envelope));
   if (elsewhere) broadcast_directory();
 
-  on_report(peer, hello.report());
+  on_report(peer, hello.report(), homes_of(hello));
 
   std::vector<Lease> held;
   for (const pb::HeldLease& lease : hello.held()) {
     const HostRow* on = registry_->find(lease.host());
     if (on == nullptr) continue;
-    held.push_back({LeaseId{lease.lease()}, on->id, {host.id, user_number(lease.user()), 0}, {}, false});
+    held.push_back(
+        {LeaseId{lease.lease()}, on->id, {host.id, user_number(lease.user()), 0}, {}, false});
   }
   apply(pool_.restore(host.id, held, Clock::now()));
 }
 
-void Coordinator::on_report(const std::string& peer, const pb::HostReport& report) {
+std::vector<HostId> Coordinator::homes_of(const pb::Hello& hello) const {
+  std::vector<HostId> homes;
+  for (const std::string& job : hello.serving()) {
+    const std::string home = job.substr(0, job.rfind('.'));
+    const HostRow* row = registry_->find(home);
+    if (row != nullptr && wire::is_job_of(home, job)) homes.push_back(row->id);
+  }
+  return homes;
+}
+
+void Coordinator::on_report(const std::string& peer, const pb::HostReport& report,
+                            const std::vector<HostId>& serving) {
   Host& host = hosts_[peer];
   host.report = report;
-  apply(pool_.update(facts_of(peer, host), Clock::now()));
+  apply(pool_.update(facts_of(peer, host), Clock::now(), serving));
   for (const auto& query : std::vector(queries_)) {
     query->awaited.erase(peer);
     if (query->awaited.empty()) answer_hosts(*query);
@@ -225,9 +253,9 @@ void Coordinator::on_select(const std::string& peer, const pb::Envelope& request
   if (!select.host().empty()) {
     const HostRow* row = registry_->find(select.host());
     if (row == nullptr) {
-      pb::Envelope envelope = wire::failure(
-          pb::Failure::NOT_FOUND,
-          fmt::format("no host {} in this cell; see `remote hosts`", select.host()));
+      pb::Envelope envelope =
+          wire::failure(pb::Failure::NOT_FOUND,
+                        fmt::format("no host {} in this cell; see `remote hosts`", select.host()));
       envelope.set_answers(request.request());
       return send(peer, std::move(envelope));
     }
@@ -263,7 +291,8 @@ void Coordinator::check_liveness() {
   }
 }
 
-// ---------------------------------------------------------------------------------- facts for the pool
+// ---------------------------------------------------------------------------------- facts for the
+// pool
 
 HostFacts Coordinator::facts_of(const std::string&, const Host& host) const {
   HostFacts facts;
@@ -278,16 +307,30 @@ HostFacts Coordinator::facts_of(const std::string&, const Host& host) const {
   return facts;
 }
 
+Result<void> check_policies(const pb::HostReport& report) {
+  for (const auto& [name, policy] :
+       {std::pair("import", &report.import()), {"export", &report.export_()}})
+    if (policy->hosts_size() > static_cast<int>(HostList::kMostHosts))
+      return Error{
+          fmt::format("take a host's report: owner.{} names {} hosts; at most {} are allowed; "
+                      "write \"all\", or shorten it, in its hostd.toml",
+                      name, policy->hosts_size(), HostList::kMostHosts),
+          E2BIG};
+  return {};
+}
+
 Policy Coordinator::policy_of(const pb::Policy& policy) const {
   switch (policy.kind()) {
-    case pb::Policy::NONE: return {Policy::Kind::none, {}};
+    case pb::Policy::NONE:
+      return {Policy::Kind::none, {}};
     case pb::Policy::LIST: {
       std::vector<HostId> hosts;
       for (const std::string& name : policy.hosts())
         if (const HostRow* row = registry_->find(name)) hosts.push_back(row->id);
       return Policy::only(std::move(hosts));
     }
-    default: return {};
+    default:
+      return {};
   }
 }
 
@@ -296,8 +339,8 @@ CpuFeatures Coordinator::features_of(const std::string& names) {
   constexpr size_t kBits = 64 * std::tuple_size_v<decltype(features.bits)>;
   std::istringstream words(names);
   for (std::string word; words >> word;) {
-    // Beyond the last bit all features share it: hosts that differ there alone count as alike, and the
-    // engine's own check, before the freeze, has the last word.
+    // Beyond the last bit all features share it: hosts that differ there alone count as alike, and
+    // the engine's own check, before the freeze, has the last word.
     const size_t bit =
         feature_bits_.try_emplace(word, std::min(feature_bits_.size(), kBits - 1)).first->second;
     features.bits[bit / 64] |= 1ull << (bit % 64);
@@ -316,7 +359,8 @@ UserId Coordinator::user_number(const std::string& name) {
 void Coordinator::send(const std::string& host, pb::Envelope envelope) {
   auto it = hosts_.find(host);
   if (it == hosts_.end() || it->second.connection.empty()) return;
-  if (Result<void> sent = server_->send(it->second.connection, {std::move(envelope), {}}); !sent.ok())
+  if (Result<void> sent = server_->send(it->second.connection, {std::move(envelope), {}});
+      !sent.ok())
     log::debug("host {}: {}", host, sent.error().text);  // its Hello will make up for it
 }
 
@@ -343,7 +387,8 @@ void Coordinator::commit() {
 }
 
 void Coordinator::flush() {
-  if (Result<void> written = ledger_.commit(); !written.ok()) log::error("{}", written.error().text);
+  if (Result<void> written = ledger_.commit(); !written.ok())
+    log::error("{}", written.error().text);
 }
 
 }  // namespace hob::coordinator

@@ -17,11 +17,16 @@
 
 namespace hob::coordinator {
 
-/// The cell's coordinator: hosts tell it how they stand, homes ask it for grants. The pool decides; this
-/// class carries facts in and decisions out, and writes down what happened. It never touches job data.
+/// Whether the policies of a host's report are of a length that HostList allows; an Error says what
+/// to change. The rest of a report is cut to size where it is used.
+Result<void> check_policies(const pb::HostReport& report);
+
+/// The cell's coordinator: hosts tell it how they stand, homes ask it for grants. The pool decides;
+/// this class carries facts in and decisions out, and writes down what happened. It never touches
+/// job data.
 ///
-/// After a restart it knows the hosts and the history from the ledger; who is idle and who holds what
-/// comes back with each host's Hello. One event loop, one thread.
+/// After a restart it knows the hosts and the history from the ledger; who is idle and who holds
+/// what comes back with each host's Hello. One event loop, one thread.
 class Coordinator {
  public:
   static Result<std::unique_ptr<Coordinator>> create(EventLoop& loop, CoordinatorConfig config);
@@ -61,7 +66,10 @@ class Coordinator {
                const pb::Envelope& request);
   void on_hello(const std::string& peer, const wire::Server::Connection& connection,
                 const pb::Envelope& request);
-  void on_report(const std::string& peer, const pb::HostReport& report);
+  void on_report(const std::string& peer, const pb::HostReport& report,
+                 const std::vector<HostId>& serving = {});
+  /// Of the guests that a host has.
+  std::vector<HostId> homes_of(const pb::Hello& hello) const;
   void on_heartbeat(const std::string& peer, const wire::Server::Connection& connection,
                     const pb::Envelope& request);
   void on_select(const std::string& peer, const pb::Envelope& request);

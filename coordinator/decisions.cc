@@ -127,8 +127,8 @@ void Coordinator::tell_changed_reasons() {
 
 void Coordinator::arm_expiry() {
   const std::optional<Time> next = pool_.next_expiry();
-  expiry_timer_ = next ? loop_.at(*next, [this] { apply(pool_.expire(Clock::now())); })
-                       : EventLoop::Handle();
+  expiry_timer_ =
+      next ? loop_.at(*next, [this] { apply(pool_.expire(Clock::now())); }) : EventLoop::Handle();
 }
 
 }  // namespace hob::coordinator

@@ -188,6 +188,8 @@ Decisions Pool::expire(Time now) {
     for (const auto& [id, claim] : claims_) out.push_back(Expired{claim});
     claims_.clear();
   }
+  const bool awaited = !awaited_at_.empty() && !restoring(now);
+  while (awaited && !awaited_at_.empty()) await_no_more(HostId(awaited_at_.begin()->first), out);
   std::vector<HostRecord*> freed;
   while (!by_expiry_.empty() && by_expiry_.front()->lease.expires <= now) {
     LeaseRecord& record = *by_expiry_.front();
@@ -196,14 +198,15 @@ Decisions Pool::expire(Time now) {
     end_lease(record);
   }
   for (HostRecord* host : freed) serve(*host, out);
-  if (!freed.empty()) balance(out);
+  if (!freed.empty() || awaited) balance(out);
   return out;
 }
 
 std::optional<Time> Pool::next_expiry() const {
   std::optional<Time> next;
   if (!by_expiry_.empty()) next = by_expiry_.front()->lease.expires;
-  if (!claims_.empty()) next = std::min(next.value_or(Time::max()), *started_ + config_.lease);
+  if (!claims_.empty() || !awaited_at_.empty())
+    next = std::min(next.value_or(Time::max()), *started_ + config_.lease);
   return next;
 }
 

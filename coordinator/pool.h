@@ -63,7 +63,11 @@ class Pool {
   // Hosts. -------------------------------------------------------------------------------------
 
   /// A host joins, comes back, or reports changed facts. What no longer fits them is revoked.
-  Decisions update(const HostFacts& facts, Time now);
+  ///
+  /// `serving`: with its first words to this coordinator, the homes of the guests that it has.
+  /// While restoring(now) their slots are kept for the grants that these homes will bring back,
+  /// until they have spoken (restore) or the host has lost its guests (IDLE).
+  Decisions update(const HostFacts& facts, Time now, std::span<const HostId> serving = {});
   /// The frequent case of update(): the state alone. The host must be known.
   Decisions set_state(HostId host, HostState state, Time idle_since, Time now);
   /// The host leaves the cell, with all its clients and requests. Unknown: nothing happens.
@@ -169,6 +173,8 @@ class Pool {
   void revoke_misfits(HostRecord& host, Decisions& out);
   void adopt(const Lease& claim, HostRecord& host, Decisions& out);
   void adopt_claims(HostRecord& host, Decisions& out);
+  void await(HostRecord& host, std::span<const HostId> serving);
+  void await_no_more(HostId home, Decisions& out);
 
   // Fair reclaim (pool_reclaim.cc).
   void balance(Decisions& out);
@@ -190,6 +196,10 @@ class Pool {
   std::unordered_map<LeaseId, LeaseRecord, HashLease> leases_;
   /// Restored grants whose hosts have not reported.
   std::map<LeaseId, Lease> claims_;
+  /// Homes that have told which grants they hold; and those that have not, with the hosts that wait
+  /// for it.
+  std::set<HostId> spoken_;
+  std::map<HostId, std::set<HostId>> awaited_at_;
   std::list<LeaseRecord*> by_expiry_;       // the next to expire first
   std::map<Client, ClientRecord> clients_;  // those of one home together
   std::unordered_map<UserId, UserRecord> users_;

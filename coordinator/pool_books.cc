@@ -49,7 +49,7 @@ void Pool::change_slots(HostRecord& host, Change change) {
   // Most grants on a host of many slots leave it where it stands in the order of free hosts.
   const bool before = host.free();
   const HostState state = host.facts.state;
-  const bool stays = before && host.leases.size() + 1 < host.facts.slots;
+  const bool stays = before && host.taken() + 1 < host.facts.slots;
   if (stays && state != HostState::full) {
     change();
     return;

@@ -47,6 +47,7 @@ Decisions Pool::set_state(HostId id, HostState state, Time idle_since, Time now)
   change_state(host, [&] {
     host.facts.state = state;
     host.facts.idle_since = idle_since;
+    if (state == HostState::idle) host.awaited.clear();
   });
   if (state == HostState::down && host.waiting > 0) {
     for (RequestRecord* r : requests_of(id)) refuse(*r, Refusal::home_lost, out);
@@ -75,7 +76,7 @@ void Pool::revoke_misfits(HostRecord& host, Decisions& out) {
   }
 }
 
-Decisions Pool::update(const HostFacts& facts, Time now) {
+Decisions Pool::update(const HostFacts& facts, Time now, std::span<const HostId> serving) {
   advance(now);
   Decisions out;
   const auto [at, fresh] = hosts_.try_emplace(facts.id);
@@ -88,6 +89,7 @@ Decisions Pool::update(const HostFacts& facts, Time now) {
     census_.leave(host);
   }
   host.facts = facts;
+  await(host, serving);
   census_.enter(host);
   if (host.free()) free_.insert(host);
   for (RequestRecord* r : own) queue_.insert(*r, host);
@@ -134,6 +136,7 @@ Decisions Pool::remove(HostId id, Time now) {
   }
   census_.leave(host);
   hosts_.erase(at);
+  await_no_more(id, out);
   for (HostRecord* h : freed) serve(*h, out);
   balance(out);
   return out;
@@ -141,6 +144,30 @@ Decisions Pool::remove(HostId id, Time now) {
 
 bool Pool::restoring(Time now) const {
   return !started_ || now < *started_ + config_.lease;
+}
+
+/// The host must be out of all indexes.
+void Pool::await(HostRecord& host, std::span<const HostId> serving) {
+  if (host.facts.state == HostState::idle || !serving.empty()) host.awaited.clear();
+  if (!restoring(now_)) return;
+  for (HostId home : serving.first(std::min<size_t>(serving.size(), host.facts.slots))) {
+    if (home == host.facts.id || spoken_.contains(home)) continue;
+    host.awaited.push_back(home);
+    awaited_at_[home].insert(host.facts.id);
+  }
+}
+
+void Pool::await_no_more(HostId home, Decisions& out) {
+  const auto at = awaited_at_.find(home);
+  if (at == awaited_at_.end()) return;
+  const std::set<HostId> waited = std::move(at->second);
+  awaited_at_.erase(at);
+  for (HostId id : waited) {
+    const auto host = hosts_.find(id);
+    if (host == hosts_.end()) continue;
+    change_state(host->second, [&] { std::erase(host->second.awaited, home); });
+    serve(host->second, out);
+  }
 }
 
 void Pool::adopt(const Lease& claim, HostRecord& host, Decisions& out) {
@@ -152,6 +179,10 @@ void Pool::adopt(const Lease& claim, HostRecord& host, Decisions& out) {
   } else if (home != nullptr && !eligible(host.facts, *home)) {
     out.push_back(Revoked{claim, Revocation::not_allowed});
   } else {
+    change_state(host, [&] {
+      const auto its = std::find(host.awaited.begin(), host.awaited.end(), claim.client.home);
+      if (its != host.awaited.end()) host.awaited.erase(its);
+    });
     enter_lease(claim.id, host, client_record(claim.client));
   }
 }
@@ -171,6 +202,7 @@ void Pool::adopt_claims(HostRecord& host, Decisions& out) {
 Decisions Pool::restore(HostId home, std::span<const Lease> held, Time now) {
   advance(now);
   Decisions out;
+  if (restoring(now)) spoken_.insert(home);
   for (const Lease& claim : held) {
     const auto known = leases_.find(claim.id);
     if (known != leases_.end() && known->second.lease.host == claim.host &&
@@ -189,6 +221,7 @@ Decisions Pool::restore(HostId home, std::span<const Lease> held, Time now) {
       adopt(claim, host->second, out);
     }
   }
+  await_no_more(home, out);
   balance(out);
   return out;
 }

@@ -23,6 +23,13 @@ std::string Pool::broken_host(const HostRecord& host) const {
   if (!(census_.features(host.feature_class) == host.facts.features)) {
     return fmt::format("host {} is in the class of other features", id);
   }
+  for (HostId home : host.awaited) {
+    const auto at = awaited_at_.find(home);
+    if (spoken_.contains(home) || at == awaited_at_.end() || !at->second.contains(host.facts.id)) {
+      return fmt::format("host {} waits for the grants of home {}, which will bring none", id,
+                         static_cast<uint32_t>(home));
+    }
+  }
   for (const LeaseRecord* lease : host.leases) {
     if (lease->host != &host || lease->lease.host != host.facts.id) {
       return fmt::format("host {} lists the grant {:x} of another", id, lease->lease.id.value);

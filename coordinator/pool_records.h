@@ -4,6 +4,7 @@
 #include <list>
 #include <set>
 #include <tuple>
+#include <vector>
 
 #include "coordinator/lease.h"
 
@@ -34,6 +35,9 @@ struct HostRecord {
   /// Where it stands in FreeHosts, while it is free and takes guests of everybody: the way out
   /// without a search.
   std::set<FreeKey>::iterator at_free;
+  /// After a restart of the coordinator: the homes of guests that this host has and whose grants
+  /// are not in the books yet, one entry for each. They take a slot like a grant.
+  std::vector<HostId> awaited;
   /// As a home: how many of its requests wait.
   uint32_t waiting = 0;
   HostFacts facts;
@@ -42,7 +46,8 @@ struct HostRecord {
   bool open() const {
     return facts.state == HostState::idle || facts.state == HostState::part_used;
   }
-  bool free() const { return open() && leases.size() < facts.slots; }
+  size_t taken() const { return leases.size() + awaited.size(); }
+  bool free() const { return open() && taken() < facts.slots; }
 };
 
 /// A person who holds or waits for something.

@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "coordinator/coordinator.h"
 #include "wire/invitation.h"
+#include "wire/job_name.h"
 
 namespace hob::coordinator {
 namespace {
@@ -16,12 +17,8 @@ constexpr auto kFreshReports = milliseconds(300);
 constexpr auto kInvitationValid = hours(24);
 
 /// Text of a host, for people: enough for a sentence, too little to fill the ledger.
-std::string shortened(const std::string& text) { return text.substr(0, 400); }
-
-/// Jobs are numbered by their homes: "h0.17".
-bool belongs_to(const std::string& job, const std::string& home) {
-  return job.size() <= 100 && job.starts_with(home + ".") &&
-         job.find_first_not_of("0123456789", home.size() + 1) == std::string::npos;
+std::string shortened(const std::string& text) {
+  return text.substr(0, 400);
 }
 
 WallTime wall_time(uint64_t ns) {
@@ -34,27 +31,41 @@ uint64_t wall_ns(WallTime time) {
       std::chrono::duration_cast<nanoseconds>(time.time_since_epoch()).count());
 }
 
-uint64_t count_ns(Duration d) { return d.count() < 0 ? 0 : static_cast<uint64_t>(d.count()); }
+uint64_t count_ns(Duration d) {
+  return d.count() < 0 ? 0 : static_cast<uint64_t>(d.count());
+}
 
 JobState state_of(pb::JobReport::State state) {
   switch (state) {
-    case pb::JobReport::RUNNING: return JobState::running;
-    case pb::JobReport::MOVING: return JobState::moving;
-    case pb::JobReport::SUSPENDED: return JobState::suspended;
-    case pb::JobReport::DONE: return JobState::done;
-    case pb::JobReport::LOST: return JobState::lost;
-    default: return JobState::waiting;
+    case pb::JobReport::RUNNING:
+      return JobState::running;
+    case pb::JobReport::MOVING:
+      return JobState::moving;
+    case pb::JobReport::SUSPENDED:
+      return JobState::suspended;
+    case pb::JobReport::DONE:
+      return JobState::done;
+    case pb::JobReport::LOST:
+      return JobState::lost;
+    default:
+      return JobState::waiting;
   }
 }
 
 pb::JobReport::State to_wire(JobState state) {
   switch (state) {
-    case JobState::running: return pb::JobReport::RUNNING;
-    case JobState::moving: return pb::JobReport::MOVING;
-    case JobState::suspended: return pb::JobReport::SUSPENDED;
-    case JobState::done: return pb::JobReport::DONE;
-    case JobState::lost: return pb::JobReport::LOST;
-    case JobState::waiting: break;
+    case JobState::running:
+      return pb::JobReport::RUNNING;
+    case JobState::moving:
+      return pb::JobReport::MOVING;
+    case JobState::suspended:
+      return pb::JobReport::SUSPENDED;
+    case JobState::done:
+      return pb::JobReport::DONE;
+    case JobState::lost:
+      return pb::JobReport::LOST;
+    case JobState::waiting:
+      break;
   }
   return pb::JobReport::WAITING;
 }
@@ -62,7 +73,7 @@ pb::JobReport::State to_wire(JobState state) {
 }  // namespace
 
 void Coordinator::on_job_report(const std::string& peer, const pb::JobReport& report) {
-  if (!belongs_to(report.job(), peer))
+  if (!wire::is_job_of(peer, report.job()))
     return log::warning("host {} reported on a job that is not its own", peer);
   JobRow row;
   row.id = report.job();
@@ -77,12 +88,13 @@ void Coordinator::on_job_report(const std::string& peer, const pb::JobReport& re
   const WallTime at = wall_time(report.wall_ns());
   row.submitted = at;
   if (report.state() == pb::JobReport::RUNNING) row.started = at;
-  if (report.state() == pb::JobReport::DONE || report.state() == pb::JobReport::LOST) row.ended = at;
+  if (report.state() == pb::JobReport::DONE || report.state() == pb::JobReport::LOST)
+    row.ended = at;
   record(std::move(row));
 }
 
 void Coordinator::on_move_report(const std::string& peer, const pb::MoveReport& report) {
-  if (!belongs_to(report.job(), peer))
+  if (!wire::is_job_of(peer, report.job()))
     return log::warning("host {} reported on a job that is not its own", peer);
   const HostRow* from = registry_->find(report.from());
   const HostRow* to = registry_->find(report.to());
@@ -91,11 +103,11 @@ void Coordinator::on_move_report(const std::string& peer, const pb::MoveReport& 
   const auto duration = [](uint64_t ns) {
     return nanoseconds(static_cast<int64_t>(std::min<uint64_t>(ns, 1ull << 62)));
   };
-  record(MoveRow{report.job(), from->id, to->id, shortened(report.reason()), report.moved(), shortened(report.text()),
-                 duration(figures.freeze_ns()), duration(figures.push_ns()),
-                 duration(figures.clean_ns()), figures.pages_moved(), figures.pages_demanded(),
-                 figures.image_bytes(), figures.threads(), figures.processes(),
-                 wall_time(report.wall_ns())});
+  record(MoveRow{report.job(), from->id, to->id, shortened(report.reason()), report.moved(),
+                 shortened(report.text()), duration(figures.freeze_ns()),
+                 duration(figures.push_ns()), duration(figures.clean_ns()), figures.pages_moved(),
+                 figures.pages_demanded(), figures.image_bytes(), figures.threads(),
+                 figures.processes(), wall_time(report.wall_ns())});
 }
 
 // ---------------------------------------------------------------------------------- answers

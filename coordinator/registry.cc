@@ -10,7 +10,9 @@
 namespace hob::coordinator {
 namespace {
 
-std::string bytes_of(const wire::Key& key) { return std::string(key.begin(), key.end()); }
+std::string bytes_of(const wire::Key& key) {
+  return std::string(key.begin(), key.end());
+}
 
 bool valid_endpoint(const std::string& endpoint) {
   constexpr size_t kLongest = 300;
@@ -96,7 +98,8 @@ Result<void> Registry::move(const std::string& name, const std::string& endpoint
   CHECK(it != by_name_.end());
   if (it->second.endpoint == endpoint) return {};
   if (!valid_endpoint(endpoint))
-    return Error{fmt::format("host {}: its address is not of the form tcp://HOST:PORT", name), EINVAL};
+    return Error{fmt::format("host {}: its address is not of the form tcp://HOST:PORT", name),
+                 EINVAL};
   TRY(ledger_->move_host(it->second.id, endpoint));
   it->second.endpoint = endpoint;
   ++version_;

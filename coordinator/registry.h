@@ -10,12 +10,12 @@
 
 namespace hob::coordinator {
 
-/// The hosts of the cell as the ledger has them, held in memory for quick look-up by name, number and
-/// key; and the invitations. Changes are on the disk before they count.
+/// The hosts of the cell as the ledger has them, held in memory for quick look-up by name, number
+/// and key; and the invitations. Changes are on the disk before they count.
 class Registry {
  public:
-  /// The prefix of the name under which the holder of an invitation is known to the sockets. No host's
-  /// name may contain ':'.
+  /// The prefix of the name under which the holder of an invitation is known to the sockets. No
+  /// host's name may contain ':'.
   static constexpr std::string_view kInvited = "invited:";
 
   static Result<Registry> load(Ledger& ledger);
@@ -28,8 +28,8 @@ class Registry {
   const std::map<std::string, HostRow>& hosts() const { return by_name_; }
   std::string name_or_number(HostId id) const;
 
-  /// Registers a host on the strength of an invitation (its peer name). Error: damaged or taken name,
-  /// endpoint or key; or the invitation does not stand.
+  /// Registers a host on the strength of an invitation (its peer name). Error: damaged or taken
+  /// name, endpoint or key; or the invitation does not stand.
   Result<HostId> join(const std::string& invited_as, const pb::Join& join);
   /// The host leaves. Error (ENOENT) if there is none of that name.
   Result<void> remove(const std::string& name);

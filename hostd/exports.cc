@@ -2,22 +2,16 @@
 
 #include <fmt/core.h>
 
-#include <algorithm>
 #include <csignal>
 #include <utility>
 
 #include "base/log.h"
 #include "hostd/convert.h"
 #include "hostd/users.h"
-#include "wire/grant_token.h"
 
 namespace hob::hostd {
 namespace {
 
-/// A host may take that long to begin a job.
-constexpr auto kStartLimit = seconds(10);
-/// Grants can turn out to be stale (the owner came back in between); then another one is asked for.
-constexpr unsigned kMostTries = 20;
 constexpr auto kShadowGrace = seconds(30);
 constexpr auto kLookForSites = seconds(5);
 
@@ -88,10 +82,11 @@ void Exports::on_run(const Shadow& shadow, const wire::PeerIdentity& who,
                   "run: jobs of root are not taken; run as an ordinary user");
   const bool local = run.local() || run.host() == post_.own_name();
   if (!local && who.uid < options_.min_uid)
-    return refuse(pb::Failure::NOT_PERMITTED,
-                  fmt::format("run: jobs of user id {} do not leave home (owner.min_uid is {}); use "
-                              "--local, or run as an ordinary user",
-                              who.uid, options_.min_uid));
+    return refuse(
+        pb::Failure::NOT_PERMITTED,
+        fmt::format("run: jobs of user id {} do not leave home (owner.min_uid is {}); use "
+                    "--local, or run as an ordinary user",
+                    who.uid, options_.min_uid));
   if (!local && !options_.may_export)
     return refuse(pb::Failure::NOT_PERMITTED,
                   "run: this host sends no jobs away (owner.export); use --local");
@@ -118,10 +113,9 @@ void Exports::on_attach(const Shadow& shadow, const wire::PeerIdentity& who,
                         const pb::Envelope& request) {
   ExportPtr e = find(request.attach().job());
   if (!e || e->record.state().identity().uid() != who.uid)
-    return shadow->answer(
-        request, wire::failure(pb::Failure::NOT_FOUND,
-                               fmt::format("no job {} of yours runs any more",
-                                           request.attach().job())));
+    return shadow->answer(request, wire::failure(pb::Failure::NOT_FOUND,
+                                                 fmt::format("no job {} of yours runs any more",
+                                                             request.attach().job())));
   if (e->shadow) by_shadow_.erase(e->shadow.get());
   e->shadow = shadow;
   e->shadow_limit.reset();
@@ -147,10 +141,18 @@ void Exports::on_shadow_message(const Shadow& shadow, wire::Message message) {
   if (!e || e->record.site().empty()) return;  // ended, or not begun: offsets make up for it
   pb::Envelope& envelope = message.envelope;
   switch (envelope.body_case()) {
-    case pb::Envelope::kData: envelope.mutable_data()->set_job(e->job()); break;
-    case pb::Envelope::kAck: envelope.mutable_ack()->set_job(e->job()); break;
-    case pb::Envelope::kSignal: envelope.mutable_signal()->set_job(e->job()); break;
-    case pb::Envelope::kWindowSize: envelope.mutable_window_size()->set_job(e->job()); break;
+    case pb::Envelope::kData:
+      envelope.mutable_data()->set_job(e->job());
+      break;
+    case pb::Envelope::kAck:
+      envelope.mutable_ack()->set_job(e->job());
+      break;
+    case pb::Envelope::kSignal:
+      envelope.mutable_signal()->set_job(e->job());
+      break;
+    case pb::Envelope::kWindowSize:
+      envelope.mutable_window_size()->set_job(e->job());
+      break;
     default:
       log::warning("job {}: its shadow sent a message of kind {}", e->job(),
                    static_cast<int>(envelope.body_case()));
@@ -172,20 +174,6 @@ void Exports::on_shadow_message(const Shadow& shadow, wire::Message message) {
 void Exports::send_held(const ExportPtr& e) {
   for (wire::Message& message : std::exchange(e->held, {}))
     post_.send(e->record.site(), std::move(message));
-}
-
-bool Exports::speaks_for(const Export& e, const std::string& host) const {
-  // During a move the old and the new site may both still have something to say.
-  return host == e.record.site() || (e.last_move && host == e.last_move->from);
-}
-
-void Exports::note_output(Export& e, const pb::Data& data, size_t size) {
-  uint64_t& seen = data.stream() == pb::STDERR ? e.stderr_seen : e.stdout_seen;
-  if (data.offset() <= seen) seen = std::max(seen, data.offset() + size);
-}
-
-bool Exports::all_seen(const Export& e, const pb::Exited& exited) const {
-  return e.stdout_seen >= exited.stdout_end() && e.stderr_seen >= exited.stderr_end();
 }
 
 void Exports::on_shadow_gone(const wire::StreamChannel* shadow) {
@@ -211,120 +199,6 @@ void Exports::note(const ExportPtr& e, const std::string& text) {
   to_shadow(e, {std::move(envelope), {}});
 }
 
-// ---------------------------------------------------------------------------------- finding a host
-
-void Exports::look_for_host(const ExportPtr& e) {
-  const pb::Run& run = e->record.state().run();
-  pb::Select select;
-  select.set_user(e->record.state().identity().user());
-  select.set_host(run.host());
-  select.add_exclude(post_.own_name());
-  if (run.host().empty())
-    for (const std::string& host : e->refused_by) select.add_exclude(host);
-  select.set_no_wait(run.no_wait() && !run.or_local());
-  std::weak_ptr<Export> weak = e;
-  e->phase = Export::Phase::waiting;
-  e->select = coordinator_->select(
-      std::move(select),
-      {[this, weak](Grant grant) {
-         if (ExportPtr x = weak.lock()) on_granted(x, std::move(grant));
-       },
-       [this, weak](const std::string& reason) {
-         ExportPtr x = weak.lock();
-         if (!x || x->phase != Export::Phase::waiting) return;
-         if (x->record.state().run().or_local()) {
-           coordinator_->withdraw(x->select);
-           note(x, fmt::format("{}; running at home", reason));
-           return start_on(x, post_.own_name());
-         }
-         if (x->waiting_reason.empty()) report(x, pb::JobReport::WAITING);
-         x->waiting_reason = reason;
-         pb::Envelope envelope;
-         envelope.mutable_waiting()->set_job(x->job());
-         envelope.mutable_waiting()->set_reason(reason);
-         to_shadow(x, {std::move(envelope), {}});
-       },
-       [this, weak](const pb::Failure& failure) {
-         if (ExportPtr x = weak.lock()) fail(x, failure.kind(), failure.text());
-       }});
-}
-
-void Exports::on_granted(const ExportPtr& e, Grant grant) {
-  const std::string host = grant->host().name();
-  e->grant = std::move(grant);
-  start_on(e, host);
-}
-
-void Exports::start_on(const ExportPtr& e, const std::string& host) {
-  e->phase = Export::Phase::starting;
-  e->starting_on = host;
-  e->waiting_reason.clear();
-  pb::Envelope envelope;
-  pb::Start* start = envelope.mutable_start();
-  start->set_job(e->job());
-  start->set_home(post_.own_name());
-  *start->mutable_program() = e->record.state().run().program();
-  *start->mutable_identity() = e->record.state().identity();
-  *start->mutable_clocks() = clocks_now();
-  start->set_keep(e->record.state().run().keep());
-  if (e->grant) {
-    start->set_lease(e->grant->lease());
-    start->set_token(e->grant->token());
-    start->set_expires_wall_ns(e->grant->expires_wall_ns());
-  }
-  post_.request(host, std::move(envelope), kStartLimit,
-                [this, weak = std::weak_ptr<Export>(e), host](wire::Message answer) {
-                  if (ExportPtr x = weak.lock()) {
-                    on_start_answer(x, host, answer.envelope);
-                  } else if (answer.envelope.has_started()) {
-                    // Its shadow has gone meanwhile.
-                    pb::Envelope kill;
-                    kill.mutable_kill()->set_job(answer.envelope.started().job());
-                    post_.send(host, std::move(kill));
-                  }
-                });
-}
-
-void Exports::on_started(const ExportPtr& e, const std::string& host) {
-  if (e->phase != Export::Phase::starting) return;
-  e->phase = Export::Phase::running;
-  e->site_heard = Clock::now();
-  e->record.place(host, e->grant ? e->grant->lease() : 0);
-  e->record.started(wall_ns());
-  save(e);
-  report(e, pb::JobReport::RUNNING);
-  changed_();
-  pb::Envelope envelope;
-  envelope.mutable_started()->set_job(e->job());
-  envelope.mutable_started()->set_host(host);
-  to_shadow(e, {std::move(envelope), {}});
-}
-
-void Exports::on_start_answer(const ExportPtr& e, const std::string& host,
-                              const pb::Envelope& answer) {
-  if (answer.has_started()) return on_started(e, host);
-  if (e->phase != Export::Phase::starting) return;  // it has spoken for itself meanwhile
-  const pb::Failure& failure = answer.failure();
-  e->grant.reset();
-  switch (failure.kind()) {
-    case pb::Failure::STALE:
-      // Its owner came back, or another job was quicker. Another host, please.
-      e->refused_by.push_back(host);
-      if (++e->tries < kMostTries) return look_for_host(e);
-      return fail(e, pb::Failure::NO_HOST, failure.text());
-    case pb::Failure::UNREACHABLE: {
-      pb::Envelope kill;
-      kill.mutable_kill()->set_job(e->job());
-      post_.send(host, std::move(kill));
-      return fail(e, pb::Failure::LOST,
-                  fmt::format("{} did not answer the start of the job within {} s; it may have begun "
-                              "there, and was told to stop",
-                              host, kStartLimit.count()));
-    }
-    default: return fail(e, failure.kind(), failure.text());
-  }
-}
-
 // ---------------------------------------------------------------------------------- ending
 
 void Exports::lose(const ExportPtr& e, const std::string& why) {
@@ -337,11 +211,13 @@ void Exports::lose(const ExportPtr& e, const std::string& why) {
 }
 
 void Exports::fail(const ExportPtr& e, pb::Failure::Kind kind, const std::string& text) {
-  // It never began. What its shadow ends with (`remote help run`) is its end, as waitpid(2) would tell it.
+  // It never began. What its shadow ends with (`remote help run`) is its end, as waitpid(2) would
+  // tell it.
   const int status = kind == pb::Failure::NO_PROGRAM       ? 127
                      : kind == pb::Failure::NOT_EXECUTABLE ? 126
                                                            : 125;
-  report(e, kind == pb::Failure::LOST ? pb::JobReport::LOST : pb::JobReport::DONE, status << 8, text);
+  report(e, kind == pb::Failure::LOST ? pb::JobReport::LOST : pb::JobReport::DONE, status << 8,
+         text);
   to_shadow(e, {wire::failure(kind, text), {}});
   forget(e);
 }
@@ -385,8 +261,9 @@ bool Exports::signal(const std::string& job, int number) {
   ExportPtr e = find(job);
   if (!e) return false;
   if (number == 0 || e->record.site().empty()) {
-    to_shadow(e, {wire::failure(pb::Failure::LOST, fmt::format("job {} was ended by `remote kill`",
-                                                               job)), {}});
+    to_shadow(
+        e, {wire::failure(pb::Failure::LOST, fmt::format("job {} was ended by `remote kill`", job)),
+            {}});
     end_everywhere(e);
     return true;
   }
@@ -397,91 +274,4 @@ bool Exports::signal(const std::string& job, int number) {
   post_.send(e->record.site(), std::move(envelope));
   return true;
 }
-
-// ---------------------------------------------------------------------------------- telling
-
-std::string Exports::resolve(const std::string& name) const {
-  for (const std::string& job : {name, post_.own_name() + "." + name})
-    if (exports_.contains(job)) return job;
-  return "";
-}
-
-uint32_t Exports::uid_of(const std::string& job) const {
-  ExportPtr e = find(job);
-  return e ? e->record.state().identity().uid() : 0;
-}
-
-std::vector<pb::JobStatus> Exports::list() const {
-  std::vector<pb::JobStatus> jobs;
-  for (const auto& [job, e] : exports_) {
-    pb::JobStatus status;
-    pb::JobReport* report = status.mutable_job();
-    report->set_job(job);
-    report->set_user(e->record.state().identity().user());
-    report->set_uid(e->record.state().identity().uid());
-    report->set_command(e->command);
-    report->set_host(e->record.site());
-    report->set_state(e->phase != Export::Phase::running ? pb::JobReport::WAITING
-                      : e->record.moving()               ? pb::JobReport::MOVING
-                      : !e->suspended.empty()            ? pb::JobReport::SUSPENDED
-                      : e->stopped                       ? pb::JobReport::STOPPED
-                                                         : pb::JobReport::RUNNING);
-    status.set_home(post_.own_name());
-    status.set_started_wall_ns(e->record.state().started_wall_ns());
-    status.set_reason(!e->suspended.empty() ? e->suspended : e->waiting_reason);
-    status.set_moves(e->moves);
-    jobs.push_back(std::move(status));
-  }
-  return jobs;
-}
-
-bool Exports::any_abroad() const {
-  return std::any_of(exports_.begin(), exports_.end(), [&](const auto& entry) {
-    return entry.second->phase == Export::Phase::running &&
-           entry.second->record.site() != post_.own_name();
-  });
-}
-
-void Exports::save(const ExportPtr& e) {
-  if (e->record.site().empty()) return;
-  if (Result<void> saved = store_.save(e->record); !saved.ok())
-    log::error("job {}: {}; it would not survive a restart of hostd", e->job(), saved.error().text);
-}
-
-void Exports::report(const ExportPtr& e, pb::JobReport::State state, int status,
-                     const std::string& text) {
-  pb::Envelope envelope;
-  pb::JobReport* report = envelope.mutable_job_report();
-  report->set_job(e->job());
-  report->set_user(e->record.state().identity().user());
-  report->set_uid(e->record.state().identity().uid());
-  report->set_command(e->command);
-  report->set_state(state);
-  report->set_host(e->record.site());
-  report->set_exit_status(status);
-  report->set_lease(e->record.state().lease());
-  report->set_wall_ns(wall_ns());
-  report->set_text(text);
-  coordinator_->tell(std::move(envelope));
-}
-
-void Exports::report_move(const ExportPtr& e, const Move& move, bool moved,
-                          const std::string& text) {
-  pb::Envelope envelope;
-  pb::MoveReport* report = envelope.mutable_move_report();
-  report->set_job(e->job());
-  report->set_from(moved ? move.from : e->record.site());
-  report->set_to(move.target);
-  report->set_reason(move.reason);
-  report->set_moved(moved);
-  report->set_text(text);
-  pb::MoveFigures* figures = report->mutable_figures();
-  *figures = move.source;
-  figures->set_push_ns(move.pages.push_ns());
-  figures->set_pages_moved(std::max(move.pages.pages_moved(), move.source.pages_moved()));
-  figures->set_pages_demanded(std::max(move.pages.pages_demanded(), move.source.pages_demanded()));
-  report->set_wall_ns(wall_ns());
-  coordinator_->tell(std::move(envelope));
-}
-
 }  // namespace hob::hostd

@@ -16,23 +16,23 @@ namespace hob::hostd {
 
 /// The home side: the jobs that were started on this host, wherever they run.
 ///
-/// Home finds a host for each job, starts it there, carries the bytes between shadow and guest, decides
-/// every move (record.h) and brings the job back when its host asks. A job ends when its root process
-/// does, or with its shadow. One thread, the loop's.
+/// Home finds a host for each job, starts it there, carries the bytes between shadow and guest,
+/// decides every move (record.h) and brings the job back when its host asks. A job ends when its
+/// root process does, or with its shadow. One thread, the loop's.
 class Exports {
  public:
   struct Options {
     uint32_t min_uid = 1000;
-    bool may_export = true;             ///< owner's policy: `export` is not "none"
-    Duration home_lost_after = minutes(10);
+    bool may_export = true;                  ///< owner's policy: `export` is not "none"
+    Duration home_lost_after = minutes(10);  ///< a host that is silent for so long is given up
   };
   Exports(EventLoop& loop, Post& post, RecordStore store, JobNumbers numbers, Options options,
           std::function<void()> changed);
   ~Exports();
   void set_coordinator(CoordinatorLink* coordinator) { coordinator_ = coordinator; }
 
-  /// Takes up the jobs that an earlier hostd of this boot has left; their shadows have kShadowGrace to
-  /// come back.
+  /// Takes up the jobs that an earlier hostd of this boot has left; their shadows have kShadowGrace
+  /// to come back.
   void recover();
 
   /// A shadow's connection. The channel's messages go to on_shadow_message.
@@ -64,7 +64,7 @@ class Exports {
   struct Move {
     uint64_t attempt = 0;
     std::string from, target, reason;
-    Grant grant;              // of the target, if it is another host
+    Grant grant;  // of the target, if it is another host
     bool arrived = false, departed = false;
     pb::MoveFigures source, pages;
     std::function<void(pb::Envelope)> on_end;
@@ -76,7 +76,7 @@ class Exports {
     Shadow shadow;
     std::string command;
     enum class Phase { waiting, starting, running, ended } phase = Phase::waiting;
-    uint64_t select = 0;      // number of the wish, while waiting
+    uint64_t select = 0;  // number of the wish, while waiting
     Grant grant;
     std::unique_ptr<Move> move;
     std::unique_ptr<Move> last_move;  // committed; its figures are still coming
@@ -104,23 +104,37 @@ class Exports {
   void on_started(const ExportPtr& e, const std::string& host);
   void on_start_answer(const ExportPtr& e, const std::string& host, const pb::Envelope& answer);
   // While it runs.
+  /// The answer to Start takes another connection than everything else its host says, which may be
+  /// quicker: a job that speaks or ends has started.
+  ExportPtr begun(const std::string& job, const std::string& from);
   bool speaks_for(const Export& e, const std::string& host) const;
   void note_output(Export& e, const pb::Data& data, size_t size);
   bool all_seen(const Export& e, const pb::Exited& exited) const;
-  void send_held(const ExportPtr& e);
   void answer_signal(const ExportPtr& e, const pb::Envelope& request);
-  void on_exited(const ExportPtr& e, const pb::Exited& exited);
+  bool on_stream(const std::string& from, wire::Message& message);
+  void on_exited(const std::string& from, const pb::Exited& exited, const Post::Reply& reply);
+  bool on_suspended(const std::string& from, const pb::Suspended& suspended);
+  void on_lost(const std::string& from, const pb::Lost& lost);
+  bool on_where_is(const std::string& from, const pb::WhereIs& where_is, const Post::Reply& reply);
   void look_for_sites();
+  void look_for_site(const ExportPtr& e);
   // Moving.
   void begin_move(const ExportPtr& e, const std::string& target, const std::string& reason,
                   std::function<void(pb::Envelope)> on_end, Grant grant = {});
   void on_listening(const ExportPtr& e, uint64_t attempt, const pb::Envelope& answer,
                     const std::string& key);
-  void on_commit(const ExportPtr& e, const std::string& from, const pb::Commit& commit,
-                 const Post::Reply& reply);
-  void on_departed(const ExportPtr& e, const pb::Departed& departed);
+  void on_evict_request(const std::string& from, const pb::EvictRequest& evict,
+                        const Post::Reply& reply);
+  void on_commit(const std::string& from, const pb::Commit& commit, const Post::Reply& reply);
+  void on_settle(const std::string& from, const pb::Settle& settle, const Post::Reply& reply);
+  bool on_arrived(const std::string& from, const pb::Arrived& arrived);
+  bool on_pages_in(const std::string& from, const pb::PagesIn& pages_in);
+  void on_departed(const std::string& from, const pb::Departed& departed);
+  void send_held(const ExportPtr& e);
   void give_up_move(const ExportPtr& e, const std::string& why);
   void note_move(const ExportPtr& e);
+  /// The committed move will tell no more: what it still holds is given back.
+  void close_move(const ExportPtr& e, const std::string& why);
   // Ending.
   void lose(const ExportPtr& e, const std::string& why);
   void fail(const ExportPtr& e, pb::Failure::Kind kind, const std::string& text);

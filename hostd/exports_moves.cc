@@ -17,7 +17,9 @@ constexpr auto kReadyLimit = seconds(10);
 /// From Depart until the target asks to commit: the image of the largest job over a slow link.
 constexpr auto kMoveLimit = seconds(120);
 
-double ms(uint64_t ns) { return static_cast<double>(ns) / 1e6; }
+double ms(uint64_t ns) {
+  return static_cast<double>(ns) / 1e6;
+}
 
 }  // namespace
 
@@ -28,9 +30,11 @@ void Exports::migrate(const std::string& job, const std::string& host,
   const auto refuse = [&](const std::string& text) {
     on_end(wire::failure(pb::Failure::USAGE, text));
   };
-  if (!e || e->phase != Export::Phase::running) return refuse(fmt::format("job {} does not run", job));
+  if (!e || e->phase != Export::Phase::running)
+    return refuse(fmt::format("job {} does not run", job));
   if (e->record.moving()) return refuse(fmt::format("job {} is on the move already", job));
-  if (e->record.site() == target) return refuse(fmt::format("job {} is on {} already", job, target));
+  if (e->record.site() == target)
+    return refuse(fmt::format("job {} is on {} already", job, target));
   if (target == post_.own_name()) return begin_move(e, target, "asked for", std::move(on_end));
   pb::Select select;
   select.set_user(e->record.state().identity().user());
@@ -102,13 +106,14 @@ void Exports::on_listening(const ExportPtr& e, uint64_t attempt, const pb::Envel
   post_.send(e->record.site(), std::move(envelope));
   e->move->limit = loop_.after(kMoveLimit, [this, weak = std::weak_ptr<Export>(e)] {
     ExportPtr x = weak.lock();
-    if (x && x->move)
-      give_up_move(x, fmt::format("not finished within {} s", kMoveLimit.count()));
+    if (x && x->move) give_up_move(x, fmt::format("not finished within {} s", kMoveLimit.count()));
   });
 }
 
-void Exports::on_commit(const ExportPtr& e, const std::string& from, const pb::Commit& commit,
+void Exports::on_commit(const std::string& from, const pb::Commit& commit,
                         const Post::Reply& reply) {
+  ExportPtr e = find(commit.job());
+  if (!e) return reply(wire::failure(pb::Failure::STALE, "no such job at home"));
   const bool first = e->record.moving();
   const uint64_t lease = e->move && e->move->grant ? e->move->grant->lease() : 0;
   Record next = e->record;
@@ -121,15 +126,24 @@ void Exports::on_commit(const ExportPtr& e, const std::string& from, const pb::C
       return give_up_move(e, saved.error().text);
     }
     e->record = std::move(next);
+    if (e->last_move) close_move(e, "the job has moved on");
     e->last_move = std::move(e->move);
-    e->last_move->limit.reset();
-    // The old site's slot is free when the old site is clean: note_move() drops it.
+    // The old site's slot is free when the old site is clean (note_move), or is given up.
     std::swap(e->grant, e->last_move->grant);
+    e->last_move->limit =
+        loop_.after(options_.home_lost_after, [this, weak = std::weak_ptr<Export>(e)] {
+          ExportPtr x = weak.lock();
+          if (x && x->last_move)
+            close_move(x, fmt::format("not heard of within {:.0f} s",
+                                      to_seconds(options_.home_lost_after)));
+        });
   }
   reply(wire::done());
 }
 
-void Exports::on_departed(const ExportPtr& e, const pb::Departed& departed) {
+void Exports::on_departed(const std::string& from, const pb::Departed& departed) {
+  ExportPtr e = find(departed.job());
+  if (!e || !speaks_for(*e, from)) return;
   if (e->last_move && e->last_move->attempt == departed.attempt()) {
     e->last_move->departed = true;
     e->last_move->source = departed.figures();
@@ -152,7 +166,8 @@ void Exports::give_up_move(const ExportPtr& e, const std::string& why) {
   envelope.mutable_abandon()->set_job(e->job());
   envelope.mutable_abandon()->set_attempt(move->attempt);
   post_.send(move->target, std::move(envelope));
-  log::warning("job {}: not moved from {} to {}: {}", e->job(), e->record.site(), move->target, why);
+  log::warning("job {}: not moved from {} to {}: {}", e->job(), e->record.site(), move->target,
+               why);
   if (std::exchange(e->trouble, why) != why)
     note(e,
          fmt::format("could not be moved from {} to {}: {}", e->record.site(), move->target, why));
@@ -170,13 +185,28 @@ void Exports::note_move(const ExportPtr& e) {
   if (!move.departed || !pages_in) return;
   const pb::MoveFigures& source = move.source;
   const pb::MoveFigures& pages = move.pages;
-  note(e, fmt::format("moved from {} to {} ({}): frozen {:.1f} ms; {} pages, {} of them on demand; {} "
-                      "clean after {:.0f} ms",
-                      move.from, move.target, move.reason, ms(source.freeze_ns()),
-                      pages.pages_moved(), pages.pages_demanded(), move.from,
-                      ms(source.clean_ns())));
+  note(e,
+       fmt::format("moved from {} to {} ({}): frozen {:.1f} ms; {} pages, {} of them on demand; {} "
+                   "clean after {:.0f} ms",
+                   move.from, move.target, move.reason, ms(source.freeze_ns()), pages.pages_moved(),
+                   pages.pages_demanded(), move.from, ms(source.clean_ns())));
   report_move(e, move, true, "");
   e->last_move.reset();  // and with it the grant of the old site
+}
+
+void Exports::close_move(const ExportPtr& e, const std::string& why) {
+  const std::unique_ptr<Move> move = std::move(e->last_move);
+  const std::string missing = !move->departed
+                                  ? fmt::format("that {} is clean", move->from)
+                                  : fmt::format("that all pages are on {}", move->target);
+  log::warning("job {}: moved from {} to {}, but {}: {}; its grant on {} is given back", e->job(),
+               move->from, move->target, missing, why, move->from);
+  report_move(e, *move, true, fmt::format("{}: {}", missing, why));
+  if (move->on_end)
+    move->on_end(
+        wire::failure(pb::Failure::INTERNAL,
+                      fmt::format("job {} was moved to {}, but has not said that it runs there",
+                                  e->job(), move->target)));
 }
 
 }  // namespace hob::hostd

@@ -16,22 +16,22 @@
 
 namespace hob::hostd {
 
-/// The executing side: the guests on this host, one starter process each, among them this host's own jobs
-/// that run at home (which the owner's return does not touch).
+/// The executing side: the guests on this host, one starter process each, among them this host's
+/// own jobs that run at home (which the owner's return does not touch).
 ///
-/// Messages of a job come from its home through Post and go on to its starter, and the other way. The
-/// owner's return freezes every foreign guest at once and asks its home to take it back, again and again
-/// until it has left. One thread, the loop's.
+/// Messages of a job come from its home through Post and go on to its starter, and the other way.
+/// The owner's return freezes every foreign guest at once and asks its home to take it back, again
+/// and again until it has left. One thread, the loop's.
 class Guests {
  public:
   struct Options {
     std::string starter;         ///< path of hob-starter
     std::string starter_socket;  ///< where starters come back after a restart of hostd
-    std::string cgroup;          ///< v2 path below which each guest has its own; `starters` beside it
-    std::string address;         ///< where starters of this host receive migrations
-    uint64_t memory_limit = 0;   ///< per guest, bytes; 0: none
+    std::string cgroup;   ///< v2 path below which each guest has its own; `starters` beside it
+    std::string address;  ///< where starters of this host receive migrations
+    uint64_t memory_limit = 0;  ///< per guest, bytes; 0: none
     Duration home_lost_after = minutes(10);
-    size_t spares = 1;           ///< starters kept ready while guests are welcome
+    size_t spares = 1;  ///< starters kept ready while guests are welcome
   };
   Guests(EventLoop& loop, Post& post, Options options, std::function<void()> changed);
   ~Guests();
@@ -39,8 +39,8 @@ class Guests {
   /// Must be called once: opens the socket for starters that outlived an earlier hostd.
   Result<void> start();
 
-  /// Start, Receive, Depart, Kill, Data, Ack, Signal, WindowSize, Attach, Abandon, WhereIs of jobs that
-  /// are here. False if it was none of these or the job is unknown here.
+  /// Start, Receive, Depart, Kill, Data, Ack, Signal, WindowSize, Attach, Abandon, WhereIs of jobs
+  /// that are here. False if it was none of these or the job is unknown here.
   bool on_message(const std::string& from, wire::Message& message, const Post::Reply& reply);
 
   /// What to ask of newcomers; guests and slots are filled in here.
@@ -84,7 +84,7 @@ class Guests {
     bool frozen = false;
     Time frozen_at{};
     uint64_t frozen_wall_ns = 0;
-    Duration lead{0};  // frozen before the engine began
+    Duration lead{0};      // frozen before the engine began
     std::string evicting;  // reason; empty: not being sent home
     EventLoop::Handle again;
     std::string suspended;  // why it cannot leave

@@ -19,7 +19,9 @@ constexpr auto kStartedLimit = milliseconds(100);
 
 }  // namespace
 
-void Guests::set_admission(Admission admission) { admission_ = std::move(admission); }
+void Guests::set_admission(Admission admission) {
+  admission_ = std::move(admission);
+}
 
 void Guests::open_group(Guest& guest) {
   Result<migrate::Cgroup> group = migrate::Cgroup::open(guest.cgroup);
@@ -84,8 +86,8 @@ void Guests::owner_returned(const std::string& reason) {
 void Guests::stop_start(const GuestPtr& guest) {
   open_group(*guest);
   freeze(*guest);
-  // If its program was executed before the freeze, its starter says so now, and it goes home as others
-  // do. If not, it never will be: home may start it elsewhere.
+  // If its program was executed before the freeze, its starter says so now, and it goes home as
+  // others do. If not, it never will be: home may start it elsewhere.
   guest->again = loop_.after(kStartedLimit, [weak = std::weak_ptr<Guest>(guest)] {
     GuestPtr g = weak.lock();
     if (!g || g->phase != Phase::starting) return;
@@ -147,17 +149,18 @@ void Guests::send_home(const GuestPtr& guest) {
   envelope.mutable_evict_request()->set_frozen_wall_ns(guest->frozen_wall_ns);
   std::weak_ptr<Guest> weak = guest;
   ask_again(guest);
-  post_.request(guest->home, std::move(envelope), kHomeAnswer,
-                [this, weak, job = guest->job](wire::Message answer) {
-    GuestPtr g = weak.lock();
-    if (!g || g->job != job || !answer.envelope.has_failure()) return;
-    const pb::Failure& failure = answer.envelope.failure();
-    if (failure.kind() == pb::Failure::STALE) {
-      log::info("job {}: its home {} does not know it any more; killed", g->job, g->home);
-      return kill(g);
-    }
-    log::warning("job {}: cannot go home to {} yet: {}", g->job, g->home, failure.text());
-  });
+  post_.request(
+      guest->home, std::move(envelope), kHomeAnswer,
+      [this, weak, job = guest->job](wire::Message answer) {
+        GuestPtr g = weak.lock();
+        if (!g || g->job != job || !answer.envelope.has_failure()) return;
+        const pb::Failure& failure = answer.envelope.failure();
+        if (failure.kind() == pb::Failure::STALE) {
+          log::info("job {}: its home {} does not know it any more; killed", g->job, g->home);
+          return kill(g);
+        }
+        log::warning("job {}: cannot go home to {} yet: {}", g->job, g->home, failure.text());
+      });
 }
 
 // ---------------------------------------------------------------------------------- upkeep
@@ -175,20 +178,19 @@ void Guests::look_for_homes() {
     if (guest->phase == Phase::starting) continue;
     pb::Envelope envelope;
     envelope.mutable_where_is()->set_job(guest->job);
-    post_.request(guest->home, std::move(envelope), kHomeAnswer,
-                  [this, weak = std::weak_ptr<Guest>(guest), job = guest->job](wire::Message answer) {
-                    GuestPtr g = weak.lock();
-                    if (!g || g->job != job) return;
-                    const pb::Envelope& e = answer.envelope;
-                    if (!e.has_failure()) {
-                      g->home_heard = Clock::now();
-                    } else if (e.failure().kind() == pb::Failure::STALE &&
-                               g->phase == Phase::running) {
-                      log::info("job {}: its home {} does not know it any more; killed", g->job,
-                                g->home);
-                      kill(g);
-                    }
-                  });
+    post_.request(
+        guest->home, std::move(envelope), kHomeAnswer,
+        [this, weak = std::weak_ptr<Guest>(guest), job = guest->job](wire::Message answer) {
+          GuestPtr g = weak.lock();
+          if (!g || g->job != job) return;
+          const pb::Envelope& e = answer.envelope;
+          if (!e.has_failure()) {
+            g->home_heard = Clock::now();
+          } else if (e.failure().kind() == pb::Failure::STALE && g->phase == Phase::running) {
+            log::info("job {}: its home {} does not know it any more; killed", g->job, g->home);
+            kill(g);
+          }
+        });
   }
 }
 

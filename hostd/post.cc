@@ -25,9 +25,6 @@ Result<void> Post::listen(wire::Context& context, const std::string& endpoint,
   server_ = TRY(wire::Server::listen(
       context, endpoint, keys_.secret_key,
       [this](const std::string& peer, const wire::Server::Connection& connection, Message message) {
-        // A host that was removed keeps the connection it had.
-        if (!hosts_.contains(peer))
-          return log::info("dropped a message from {}, which is not in the cell any more", peer);
         Reply reply;
         if (message.envelope.request() != 0) {
           pb::Envelope asked;
@@ -72,9 +69,8 @@ void Post::retire(std::unique_ptr<wire::Client> client) {
   const uint64_t number = next_local_++;
   Retired& retired = retired_[number];
   retired.client = std::move(client);
-  retired.limit = loop_.after(kLongestRequest, [this, number] {
-    loop_.defer([this, number] { retired_.erase(number); });
-  });
+  retired.limit = loop_.after(
+      kLongestRequest, [this, number] { loop_.defer([this, number] { retired_.erase(number); }); });
 }
 
 std::string Post::name_of(const wire::Key& key) const {
@@ -119,8 +115,8 @@ void Post::answer_locally(uint64_t number, pb::Envelope envelope) {
 void Post::send(const std::string& host, Message message) {
   if (host == own_name_) return deliver_locally(std::move(message));
   Result<wire::Client*> client = client_of(host);
-  Result<void> sent = client.ok() ? (*client)->send(std::move(message))
-                                  : Result<void>(std::move(client).error());
+  Result<void> sent =
+      client.ok() ? (*client)->send(std::move(message)) : Result<void>(std::move(client).error());
   if (!sent.ok()) log::warning("{}", sent.error().text);
 }
 
@@ -136,7 +132,8 @@ void Post::request(const std::string& host, pb::Envelope envelope, Duration limi
     return deliver_locally(Message{std::move(envelope), {}});
   }
   Result<wire::Client*> client = client_of(host);
-  if (client.ok()) return (*client)->request(Message{std::move(envelope), {}}, limit, std::move(on_answer));
+  if (client.ok())
+    return (*client)->request(Message{std::move(envelope), {}}, limit, std::move(on_answer));
   loop_.defer([on_answer = std::move(on_answer), text = client.error().text] {
     on_answer(Message{wire::failure(pb::Failure::UNREACHABLE, text), {}});
   });

@@ -15,7 +15,9 @@ void Record::place(const std::string& site, uint64_t lease) {
   state_.set_lease(lease);
 }
 
-void Record::started(uint64_t wall_ns) { state_.set_started_wall_ns(wall_ns); }
+void Record::started(uint64_t wall_ns) {
+  state_.set_started_wall_ns(wall_ns);
+}
 
 uint64_t Record::begin(const std::string& target) {
   CHECK(!moving());
@@ -37,7 +39,7 @@ bool Record::commit(uint64_t attempt, const std::string& target, uint64_t lease)
 
 bool Record::settle(uint64_t attempt) {
   if (attempt == state_.attempt()) state_.set_undecided(false);
-  return attempt != 0 && state_.committed() == attempt;
+  return attempt != 0 && attempt <= state_.committed();
 }
 
 Result<RecordStore> RecordStore::open(const std::string& directory) {
@@ -87,7 +89,8 @@ uint64_t JobNumbers::next() {
   constexpr uint64_t kBlock = 1000;
   if (next_ == end_) {
     end_ += kBlock;
-    if (Result<void> saved = replace_file(path_, std::to_string(end_) + "\n", 0644, true); !saved.ok())
+    if (Result<void> saved = replace_file(path_, std::to_string(end_) + "\n", 0644, true);
+        !saved.ok())
       log::error("{}; job numbers may repeat after a restart", saved.error().text);
   }
   return next_++;

@@ -11,10 +11,10 @@ namespace hob::hostd {
 
 /// Home's record of one job: which copy is the live one. Pure.
 ///
-/// The record decides every move, once: an attempt commits when the target asks while it is undecided;
-/// asking whether it did (settle) or giving it up (abandon) decides it too. Whatever the order in which
-/// messages arrive, and however often, the verdict of an attempt never changes (DESIGN.md section 6,
-/// invariant 1). Attempts are numbered upwards from 1; 0 is "none".
+/// The record decides every move, once: an attempt commits when the target asks while it is
+/// undecided; asking whether it did (settle) or giving it up (abandon) decides it too. Whatever the
+/// order in which messages arrive, and however often, the verdict of an attempt never changes
+/// (DESIGN.md section 6, invariant 1). Attempts are numbered upwards from 1; 0 is "none".
 class Record {
  public:
   explicit Record(pb::ExportRecord state) : state_(std::move(state)) {}
@@ -32,8 +32,12 @@ class Record {
   uint64_t begin(const std::string& target);
   /// The target's question. True: it is the live copy (also when asked again); false: never.
   bool commit(uint64_t attempt, const std::string& target, uint64_t lease);
-  /// The source's question: decides an undecided attempt against it. True if it had committed.
+  /// The question of the source of `attempt`: decides an undecided attempt against it. True: this
+  /// attempt or a later one has committed, so that the copy that asks is not the live one and may
+  /// not run.
   bool settle(uint64_t attempt);
+  /// Whether the answer to settle(attempt) is known already, so that anybody may ask.
+  bool settled(uint64_t attempt) const { return attempt <= state_.committed(); }
   /// Home gives the attempt up; no effect once it has committed.
   void abandon(uint64_t attempt) { settle(attempt); }
 
@@ -41,8 +45,8 @@ class Record {
   pb::ExportRecord state_;
 };
 
-/// Keeps records as files, one per job, so that they survive a restart of hostd. They lie in the run
-/// directory: a reboot ends jobs and shadows alike, and with them the need for the record.
+/// Keeps records as files, one per job, so that they survive a restart of hostd. They lie in the
+/// run directory: a reboot ends jobs and shadows alike, and with them the need for the record.
 class RecordStore {
  public:
   static Result<RecordStore> open(const std::string& directory);
@@ -63,7 +67,8 @@ class JobNumbers {
   uint64_t next();
 
  private:
-  JobNumbers(std::string path, uint64_t first) : path_(std::move(path)), next_(first), end_(first) {}
+  JobNumbers(std::string path, uint64_t first)
+      : path_(std::move(path)), next_(first), end_(first) {}
   std::string path_;
   uint64_t next_, end_;
 };

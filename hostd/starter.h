@@ -12,23 +12,24 @@
 
 namespace hob::hostd {
 
-/// The process that starts, holds, captures and restores one guest: one per guest, started by hostd.
+/// The process that starts, holds, captures and restores one guest: one per guest, started by
+/// hostd.
 ///
-/// Its life: spare (a sandbox without a guest) -> Start or Receive -> a guest runs -> it ends (Exited,
-/// repeated until home has it) or departs (Depart). When a guest has ended and its sandbox is clean, the
-/// starter is a spare again, for the same user and home (making a sandbox costs more than `true` does);
-/// otherwise it ends too. It outlives a hostd restart: it reconnects and says
-/// what it holds (StarterHello). Without a hostd that watches the owner for kUnwatched, it freezes a
-/// foreign guest (DESIGN.md section 2: nobody is looking out for the owner).
+/// Its life: spare (a sandbox without a guest) -> Start or Receive -> a guest runs -> it ends
+/// (Exited, repeated until home has it) or departs (Depart). When a guest has ended and its sandbox
+/// is clean, the starter is a spare again, for the same user and home (making a sandbox costs more
+/// than `true` does); otherwise it ends too. It outlives a hostd restart: it reconnects and says
+/// what it holds (StarterHello). Without a hostd that watches the owner for kUnwatched, it freezes
+/// a foreign guest (DESIGN.md section 2: nobody is looking out for the owner).
 ///
 /// Single-threaded while it clones or traces, as the engine asks.
 class Starter {
  public:
   struct Options {
-    std::string cgroup;      ///< to be made for the sandbox
-    std::string socket;      ///< where hostd takes starters back after a restart
-    std::string host;        ///< this host's name
-    std::string address;     ///< where migrations are received
+    std::string cgroup;   ///< to be made for the sandbox
+    std::string socket;   ///< where hostd takes starters back after a restart
+    std::string host;     ///< this host's name
+    std::string address;  ///< where migrations are received
   };
   /// `channel` is the connection to hostd.
   static Result<std::unique_ptr<Starter>> create(EventLoop& loop, Options options, Fd channel);
@@ -47,9 +48,11 @@ class Starter {
   void say_hello();
   void on_message(wire::Message message);
   void send(pb::Envelope envelope);
-  /// Sends a request and turns the loop until it is answered, through reconnections, for as long as it
-  /// takes: for the two questions whose answer cannot be guessed (Commit, Settle).
-  pb::Envelope ask_until_answered(const pb::Envelope& question);
+  /// Sends a request and turns the loop until it is answered, through reconnections, for as long as
+  /// it takes: for the two questions whose answer cannot be guessed (Commit, Settle).
+  /// Failures::ignored: a Failure is no answer either.
+  enum class Failures { count, ignored };
+  pb::Envelope ask_until_answered(const pb::Envelope& question, Failures failures);
 
   // The guest's life.
   void on_start(const pb::Envelope& request);
@@ -81,12 +84,13 @@ class Starter {
   bool running_ = false;
   migrate::Guest guest_;
   std::optional<int> exit_status_;
-  std::string furnished_for_;  // the home whose name and clocks the sandbox shows
+  std::string furnished_for_;   // the home whose name and clocks the sandbox shows
   uint64_t cpu_before_ns_ = 0;  // of earlier guests
-  uint64_t exit_request_ = 0;  // number of the Exited that waits for home's Done
+  uint64_t exit_request_ = 0;   // number of the Exited that waits for home's Done
   uint64_t next_request_ = 1;
   std::optional<pb::Envelope> answer_;  // for ask_until_answered
   uint64_t awaited_ = 0;
+  Failures awaited_failures_ = Failures::count;
 };
 
 }  // namespace hob::hostd

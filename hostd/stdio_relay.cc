@@ -9,16 +9,18 @@
 
 #include <algorithm>
 #include <cstring>
+#include <utility>
 
 #include "base/log.h"
+#include "hostd/unread_input.h"
 
 namespace hob::hostd {
 namespace {
 
 /// How much is read at once: the default capacity of a pipe (pipe(7)).
 constexpr size_t kPipe = 64u << 10;
-/// The most that a pipe of an unprivileged guest can hold (fs.pipe-max-size, pipe(7)); kept free, so that
-/// drain() finds room for what a frozen guest has written.
+/// The most that a pipe of an unprivileged guest can hold (fs.pipe-max-size, pipe(7)); kept free,
+/// so that drain() finds room for what a frozen guest has written.
 constexpr size_t kLargestPipe = 1u << 20;
 constexpr size_t kHold = wire::kStreamWindow + kLargestPipe;
 
@@ -27,9 +29,9 @@ Result<Fd> path_of_descriptor(int fd) {
 }
 
 wire::StreamSender sender_from(const pb::OutputState& state) {
-  return wire::StreamSender(
-      wire::StreamSender::State{state.offset(), state.unacknowledged(), state.end(), state.closed()},
-      kHold);
+  return wire::StreamSender(wire::StreamSender::State{state.offset(), state.unacknowledged(),
+                                                      state.end(), state.closed()},
+                            kHold);
 }
 
 void store(const wire::StreamSender& sender, pb::OutputState& state) {
@@ -99,8 +101,12 @@ Result<void> StdioRelay::make_terminal(const pb::Program& program, Fd master) {
   return resize(program.window());
 }
 
-migrate::Stdio StdioRelay::take_guest_ends() { return std::move(guest_); }
-void StdioRelay::drop_guest_ends() { guest_ = {}; }
+migrate::Stdio StdioRelay::take_guest_ends() {
+  return std::move(guest_);
+}
+void StdioRelay::drop_guest_ends() {
+  guest_ = {};
+}
 
 std::vector<migrate::External> StdioRelay::externals() const {
   using Kind = migrate::External::Kind;
@@ -187,6 +193,7 @@ void StdioRelay::on_data(const pb::Data& data, std::string_view bytes) {
 }
 
 void StdioRelay::write_input() {
+  if (departing_) return;  // it waits here, not acknowledged: the next host gets it from the shadow
   const uint64_t before = input_.offset();
   bool full = false;
   while (input_end_ && !input_.ready().empty() && !full) {
@@ -202,7 +209,7 @@ void StdioRelay::write_input() {
   }
   watch_input(full);
   if (input_.ended() || input_.closed()) close_input();
-  if (input_.offset() != before || input_.closed()) send_input_ack();
+  if (input_.offset() != before || input_.closed() || input_.ended()) send_input_ack();
 }
 
 void StdioRelay::watch_input(bool on) {
@@ -232,7 +239,9 @@ void StdioRelay::send_input_ack() {
   ack->set_job(job_);
   ack->set_stream(pb::STDIN);
   ack->set_offset(input_.offset());
-  ack->set_closed(input_.closed());
+  // Nothing is read after the end: that it has arrived is worth a word, or it would be sent for
+  // ever.
+  ack->set_closed(input_.closed() || input_.ended());
   send_({std::move(envelope), {}});
 }
 
@@ -269,10 +278,36 @@ pid_t StdioRelay::foreground() const {
 
 void StdioRelay::drain() {
   for (Output& output : outputs_) {
-    while (read_output(output)) {}
+    while (read_output(output)) {
+    }
     send_pieces(output);
     watch_output(output);
   }
+}
+
+pb::StdioState StdioRelay::depart() {
+  drain();
+  departing_ = true;
+  watch_input(false);
+  if (terminal_) {
+    Result<std::string> unread = take_unread_input(outputs_[0].end.get());
+    if (unread.ok()) unread_ = std::move(*unread);
+    if (!unread.ok()) log::warning("job {}: {}", job_, unread.error().text);
+  }
+  return state();
+}
+
+void StdioRelay::stay() {
+  if (!std::exchange(departing_, false)) return;
+  pb::StdioState taken;
+  taken.set_stdin_unread(std::exchange(unread_, {}));
+  if (auto back = put_back(taken); !back.ok()) log::warning("job {}: {}", job_, back.error().text);
+  write_input();
+}
+
+Result<void> StdioRelay::put_back(const pb::StdioState& state) {
+  if (!terminal_) return {};
+  return put_back_unread_input(outputs_[0].end.get(), state.stdin_unread());
 }
 
 pb::StdioState StdioRelay::state() const {
@@ -280,6 +315,7 @@ pb::StdioState StdioRelay::state() const {
   state.set_stdin_offset(input_.offset());
   state.set_stdin_end(input_.ended());
   state.set_stdin_closed(input_.closed());
+  state.set_stdin_unread(unread_);
   store(outputs_[0].sender, *state.mutable_out());
   if (!terminal_) store(outputs_[1].sender, *state.mutable_err());
   winsize size{};

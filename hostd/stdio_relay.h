@@ -15,15 +15,15 @@ namespace hob::hostd {
 
 /// The starter's ends of a guest's standard streams, and the byte streams to the shadow.
 ///
-/// Reads what the guest writes while the shadow keeps up, writes what the shadow sends while the guest
-/// reads, and knows at any moment what has to travel when the guest moves: state(). One thread, the
-/// loop's; `send` is called with Data and Ack for `job`.
+/// Reads what the guest writes while the shadow keeps up, writes what the shadow sends while the
+/// guest reads, and knows at any moment what has to travel when the guest moves: state(). One
+/// thread, the loop's; `send` is called with Data and Ack for `job`.
 class StdioRelay {
  public:
   using Send = std::function<void(wire::Message)>;
 
-  /// New pipes, or a new pty of the sandbox with `program`'s window and settings. They belong to the
-  /// guest's user, who can open /dev/stderr and the like.
+  /// New pipes, or a new pty of the sandbox with `program`'s window and settings. They belong to
+  /// the guest's user, who can open /dev/stderr and the like.
   static Result<std::unique_ptr<StdioRelay>> create(EventLoop& loop, std::string job,
                                                     const pb::Program& program,
                                                     const pb::Identity& identity,
@@ -47,7 +47,13 @@ class StdioRelay {
 
   /// Reads all that the guest, which must be frozen or dead, has written and not yet been read.
   void drain();
-  pb::StdioState state() const;
+  /// The guest, which must be frozen, is about to leave: where its streams stand, what it has
+  /// written and not been read, and what was typed and it has not read. Nothing more is given to
+  /// it, until stay(): the move has failed.
+  pb::StdioState depart();
+  void stay();
+  /// At the target, before the guest runs: what depart() took from its terminal.
+  Result<void> put_back(const pb::StdioState& state);
   /// Something was sent, or is to be, that the shadow has not acknowledged; and how much it has.
   bool waiting_for_acks() const;
   uint64_t acknowledged() const;
@@ -74,6 +80,7 @@ class StdioRelay {
   /// False at the end of the stream or when nothing is there.
   bool read_output(Output& output);
   void send_pieces(Output& output);
+  pb::StdioState state() const;
   void send_input_ack();
   void write_input();
   void close_input();
@@ -86,8 +93,10 @@ class StdioRelay {
   bool started_ = false;  // before, where the streams stand is not known
   std::vector<Output> outputs_;
   wire::StreamReceiver input_;
-  Fd input_end_;     // gone once the shadow's stdin has ended
-  Fd input_marker_;  // O_PATH: names the pipe without holding it open
+  bool departing_ = false;
+  std::string unread_;  // taken from the terminal by depart()
+  Fd input_end_;        // gone once the shadow's stdin has ended
+  Fd input_marker_;     // O_PATH: names the pipe without holding it open
   EventLoop::Handle input_watch_;
   bool input_watched_ = false;
   migrate::Stdio guest_;

@@ -217,9 +217,9 @@ struct Context::State {
     CHECK(zap.receive(frames));
     // RFC 27: version, request id, domain, address, identity, mechanism, credentials...
     std::string name;
+    Key key{};
     if (frames.size() == 7 && frames[0].to_string_view() == "1.0" &&
         frames[5].to_string_view() == "CURVE" && frames[6].size() == 32) {
-      Key key;
       std::memcpy(key.data(), frames[6].data(), key.size());
       name = authorise(key);
       if (name.empty())
@@ -227,6 +227,8 @@ struct Context::State {
                   frames[3].to_string_view(), to_text(key));
     }
     const bool known = !name.empty();
+    // The user id is the key and not the name: names can change hands while a connection is open.
+    const std::string user = known ? to_text(key) : "";
     const std::string id = frames.size() > 1 ? frames[1].to_string() : "";
     std::vector<zmq::message_t> reply;
     // 300 closes the connection without a word, and the stranger tries again: it works from the
@@ -234,7 +236,7 @@ struct Context::State {
     // for good.
     for (std::string_view part :
          {std::string_view("1.0"), std::string_view(id), std::string_view(known ? "200" : "300"),
-          std::string_view(), std::string_view(name), std::string_view()})
+          std::string_view(), std::string_view(user), std::string_view()})
       reply.emplace_back(part.data(), part.size());
     CHECK(zap.send(std::move(reply), "the authentication handler").ok());
   }
@@ -263,19 +265,25 @@ Result<std::unique_ptr<Context>> Context::create(EventLoop& loop, Authorise auth
 // ---------------------------------------------------------------------------------- server
 
 struct Server::State {
-  State(EventLoop& loop, zmq::context_t& context, OnMessage m)
-      : socket(loop, context, zmq::socket_type::router),
+  State(Context::State& c, OnMessage m)
+      : context(c),
+        socket(c.loop, c.context, zmq::socket_type::router),
         on_message(std::make_shared<OnMessage>(std::move(m))) {}
+
+  /// Who has sent this, as of now; empty: nobody who may.
+  std::string sender_of(zmq::message_t& frame) {
+    const char* user = zmq_msg_gets(frame.handle(), "User-Id");
+    const Result<Key> key = key_from_text(user == nullptr ? "" : user);
+    if (key.ok()) return context.authorise(*key);
+    log::error("dropped a message without an authenticated sender");
+    return "";
+  }
 
   void on_input() {
     std::vector<zmq::message_t> frames;
     if (!socket.receive(frames) || frames.size() < 2) return;
-    const char* user = zmq_msg_gets(frames.back().handle(), "User-Id");
-    if (user == nullptr || *user == '\0') {
-      log::error("dropped a message without an authenticated sender");
-      return;
-    }
-    const std::string peer = user;
+    const std::string peer = sender_of(frames.back());
+    if (peer.empty()) return;  // its key was taken back: a stranger now, who gets silence
     Connection connection = frames[0].to_string();
     Result<Message> message = message_of(frames, 1);
     if (message.ok()) {
@@ -295,6 +303,7 @@ struct Server::State {
     return socket.send(std::move(frames), "a connected host");
   }
 
+  Context::State& context;
   LoopSocket socket;
   std::shared_ptr<OnMessage> on_message;
 };
@@ -304,8 +313,7 @@ Server::~Server() = default;
 
 Result<std::unique_ptr<Server>> Server::listen(Context& context, const std::string& endpoint,
                                                const Key& secret_key, OnMessage on_message) {
-  auto state =
-      std::make_unique<State>(context.state_->loop, context.state_->context, std::move(on_message));
+  auto state = std::make_unique<State>(*context.state_, std::move(on_message));
   try {
     zmq::socket_t& raw = state->socket.raw();
     set_common(raw);

@@ -9,11 +9,12 @@
 #include "base/event_loop.h"
 #include "wire/message.h"
 
-/// The one door to ZeroMQ: sockets that carry messages between hosts, authenticated and encrypted with
-/// CURVE. There is no mode without.
+/// The one door to ZeroMQ: sockets that carry messages between hosts, authenticated and encrypted
+/// with CURVE. There is no mode without.
 ///
-/// All objects live on the thread of their EventLoop and inside the lifetime of their Context. A callback
-/// may drop the object that calls it. Sending more than wire/message.h allows is an Error (EMSGSIZE).
+/// All objects live on the thread of their EventLoop and inside the lifetime of their Context. A
+/// callback may drop the object that calls it. Sending more than wire/message.h allows is an Error
+/// (EMSGSIZE).
 namespace hob::wire {
 
 /// A CURVE key, 32 bytes.
@@ -33,13 +34,15 @@ Result<void> write_secret_key(const std::string& path, const Key& key);
 
 /// Decides which keys may connect: ZAP (RFC 27) for every Server of a Context.
 ///
-/// Without a handler libzmq accepts any client that knows the server's public key, so a Context cannot
-/// exist without one, a Server drops every message that carries no user id, and the failure of the
-/// handler's socket ends the program. It is asked once per connection: whoever takes a key back also has
-/// to refuse the messages of the connections that are open.
+/// Without a handler libzmq accepts any client that knows the server's public key, so a Context
+/// cannot exist without one, a Server drops every message that carries no user id, and the failure
+/// of the handler's socket ends the program. Authorise is asked at every connection and again at
+/// every message: a key that is taken back, or whose name now has another key, is a stranger's from
+/// that moment, on connections that are open too.
 class Context {
  public:
-  /// Returns the name under which a key is known, or an empty string for strangers.
+  /// Returns the name under which a key is known now, or an empty string for strangers. Cheap: see
+  /// above.
   using Authorise = std::function<std::string(const Key& key)>;
   static Result<std::unique_ptr<Context>> create(EventLoop& loop, Authorise authorise);
   ~Context();
@@ -55,20 +58,21 @@ class Context {
 /// A bound ROUTER socket. Whoever connects has a registered key; `peer` is its name by Authorise.
 class Server {
  public:
-  /// What answers go to: one connection of one peer. Valid until that connection ends; sending to one
-  /// that has ended is an Error.
+  /// What answers go to: one connection of one peer. Valid until that connection ends; sending to
+  /// one that has ended is an Error.
   using Connection = std::string;
   using OnMessage = std::function<void(const std::string& peer, const Connection&, Message)>;
 
-  /// Listens on "tcp://ADDRESS:PORT" ("tcp://127.0.0.1:*" picks a port). Damaged messages of registered
-  /// peers are answered with Failure and logged; strangers get nothing.
+  /// Listens on "tcp://ADDRESS:PORT" ("tcp://127.0.0.1:*" picks a port). Damaged messages of
+  /// registered peers are answered with Failure and logged; strangers get nothing.
   static Result<std::unique_ptr<Server>> listen(Context& context, const std::string& endpoint,
                                                 const Key& secret_key, OnMessage on_message);
   ~Server();
   /// The endpoint with the port that was picked.
   std::string endpoint() const;
   Result<void> send(const Connection& to, Message message);
-  /// Sends `envelope` as the answer to `request`, if that wanted one; a peer that has gone is no error.
+  /// Sends `envelope` as the answer to `request`, if that wanted one; a peer that has gone is no
+  /// error.
   void answer(const Connection& to, const pb::Envelope& request, pb::Envelope envelope);
 
  private:
@@ -77,8 +81,9 @@ class Server {
   std::unique_ptr<State> state_;
 };
 
-/// A connected DEALER socket to one Server, whose key it insists on. Reconnects by itself; messages sent
-/// meanwhile wait (at most a thousand), so every request needs a time limit: `request` has one.
+/// A connected DEALER socket to one Server, whose key it insists on. Reconnects by itself; messages
+/// sent meanwhile wait (at most a thousand), so every request needs a time limit: `request` has
+/// one.
 class Client {
  public:
   using OnMessage = std::function<void(Message)>;
@@ -89,10 +94,10 @@ class Client {
                                                  OnMessage on_message);
   ~Client();
   Result<void> send(Message message);
-  /// Sends a request and calls back exactly once: with the message that answers it, or with a Failure of
-  /// kind UNREACHABLE after `limit`. Never calls back from inside this call. Dropping the Client drops
-  /// the call-back. Further answers, and one that comes too late, go to `on_message`, so that what they
-  /// carry (a grant) can be given back.
+  /// Sends a request and calls back exactly once: with the message that answers it, or with a
+  /// Failure of kind UNREACHABLE after `limit`. Never calls back from inside this call. Dropping
+  /// the Client drops the call-back. Further answers, and one that comes too late, go to
+  /// `on_message`, so that what they carry (a grant) can be given back.
   void request(Message message, Duration limit, OnAnswer on_answer);
 
  private:

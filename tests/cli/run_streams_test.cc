@@ -136,6 +136,27 @@ TEST_CASE("run: stdin arrives byte for byte through a window that the job opens 
   CHECK(exited_with(remote.finish(), 0));
 }
 
+TEST_CASE("run: stdin that was lost on the way is sent again, and so is its end") {
+  RunRig rig;
+  Process remote = rig.start({"cmd"});
+  Connection connection = rig.begin();
+  remote.write("abc");
+  for (int i = 0; i < 2; ++i) {
+    const wire::Message message = connection.receive_but_acks();
+    REQUIRE(message.envelope.data().offset() == 0);
+    REQUIRE(message.bulk == "abc");
+  }
+  connection.ack(3);
+  remote.close_input();
+  for (int i = 0; i < 2; ++i) {
+    const wire::Message message = connection.receive_but_acks();
+    REQUIRE(message.envelope.data().offset() == 3);
+    REQUIRE(message.envelope.data().end());
+  }
+  connection.exited(0);
+  CHECK(exited_with(remote.finish(), 0));
+}
+
 TEST_CASE("run: stdin from files, sockets and nothing") {
   RunRig rig;
   const std::string path = rig.directory.path() + "/input", content = random_bytes(600'000, 6);

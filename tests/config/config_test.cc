@@ -142,6 +142,10 @@ TEST_CASE("a wrong value is an error with file, line, key and the expected form"
   CHECK(wrong("owner", "on_battery = 1") == "owner.on_battery: expected true or false");
   CHECK(wrong("owner", "import = \"some\"") ==
         "owner.import: expected \"none\", \"all\", or a list of host names");
+  std::string names = "\"h\"";
+  for (size_t i = 1; i < HostList::kMostHosts; ++i) names += ", \"h\"";
+  CHECK(wrong("owner", "export = [" + names + ", \"h\"]") ==
+        "owner.export: 1025 host names; at most 1024 are allowed; write \"all\", or shorten it");
   CHECK(wrong("owner", "min_uid = 0") ==
         "owner.min_uid: expected a whole number from 1 to 4294967294");
   CHECK(wrong("log", "level = \"loud\"") ==

@@ -42,6 +42,31 @@ survives "the coordinator was killed and started again" restart coordinator
 survives "the executing host's hostd was killed and started again" restart_host_of_job
 survives "home's hostd was killed and started again" restart h0
 
+# Home's hostd is away when the job ends: its last output and its status wait on the host where it ran.
+cat >last.sh <<'END'
+: >ready
+until [ -e go ]; do sleep 0.05; done
+head -c 500000 /dev/zero | tr '\0' x
+echo
+echo last words >&2
+: >ended
+exit 9
+END
+rm -f ready go
+start_on h0 remote run -q sh last.sh </dev/null >output 2>errors &
+shadow=$!
+soon 20 "the job runs" test -e ready
+is_away || fail "the job runs at '$(job host)'"
+cell kill h0 KILL
+: >go
+# It has written more than is taken from it while nobody acknowledges, or has ended.
+sleep 1
+cell start h0 </dev/null
+ends_with 9 wait "$shadow"
+[[ -e ended ]] || fail "the job did not come to its end"
+equal "bytes of its output" 500001 "$(stat -c %s output)"
+equal "its errors" "last words" "$(cat errors)"
+
 # A new job after all that, with the coordinator away in between.
 soon 20 "a host is idle" is_idle h1
 ends_with 0 on h0 remote run true </dev/null

@@ -19,11 +19,19 @@ stuff = [b"", b"\0", b"GET / HTTP/1.0\r\n\r\n", random.randbytes(100000), b"\xff
          struct.pack("<II", 0xffffffff, 0), struct.pack("<II", 5, 0xffffffff), struct.pack("<II", 0, 0),
          struct.pack("<II", 4 << 20, 0) + random.randbytes(1000),
          struct.pack("<II", 100, 10) + random.randbytes(110), struct.pack("<II", 2, 0) + b"\x08\x63"]
+# Messages of each kind, of the right version: with nothing in them, with little, damaged; and each cut off.
+kinds = []
+for kind in sorted({*range(20, 106), 120, 121} - {102}):  # not those that would be obeyed: Pause, RemoveHost
+    tag = bytes([kind << 3 & 0x7f | 0x82, kind >> 4])
+    for body in (b"\x0a\x7f", b"\x0a\x04h0.1\x10\xff\xff\xff\xff\x0f\x1a\x01/"):
+        envelope = b"\x08\x01" + tag + bytes([len(body)]) + body
+        whole = struct.pack("<II", len(envelope), 0) + envelope
+        kinds += [whole, whole[:-1]]
 for address in sys.argv[1:]:
-    for data in stuff * 3:
+    for data in stuff * 3 + (kinds if address.startswith("/") else []):
         unix = address.startswith("/")
         s = socket.socket(socket.AF_UNIX if unix else socket.AF_INET)
-        s.settimeout(0.3)
+        s.settimeout(0.02 if data in kinds else 0.3)
         s.connect(address if unix else (address.split(":")[0], int(address.split(":")[1])))
         answer = b""
         try:
@@ -40,6 +48,7 @@ before=$(pids)
 coordinator=$(cell address coordinator) h1=$(cell address h1)
 equal "answers to garbage" "" "$(on h0 python3 garbage.py "$coordinator:7717" "$h1:7718" /run/hob/hostd.sock </dev/null)"
 equal "answers to garbage from root" "" "$(on -r coordinator python3 garbage.py /run/hob/coordinator.sock </dev/null)"
+equal "answers to garbage from root" "" "$(on -r h0 python3 garbage.py /run/hob/starter.sock </dev/null)"
 equal "the daemons that live" "$before" "$(pids)"
 ends_with 0 on h0 remote run true </dev/null
 

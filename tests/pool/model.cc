@@ -38,8 +38,9 @@ uint32_t Model::taken(HostId host) const {
 }
 
 bool Model::has_room(const HostFacts& host) const {
+  const auto kept = awaited.find(host.id);
   return (host.state == HostState::idle || host.state == HostState::part_used) &&
-         taken(host.id) < host.slots;
+         taken(host.id) + (kept == awaited.end() ? 0 : kept->second.size()) < host.slots;
 }
 
 bool Model::could_use(const HostFacts& host, const Request& request) const {

@@ -26,6 +26,8 @@ class Model {
     uint32_t missing = 0;
   };
   std::map<RequestId, Waiting> waiting;
+  /// Homes of guests for whose grants a slot is kept, after a restart.
+  std::map<HostId, std::vector<HostId>> awaited;
 
   // The caller's part of each call, before its decisions are checked.
   void begin_ask(RequestId id, const Request& request) {

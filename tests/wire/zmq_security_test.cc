@@ -145,6 +145,38 @@ TEST_CASE("registered clients are known by the names of their keys, and answered
   CHECK(heard_2 == "to h2+");
 }
 
+TEST_CASE("a key that is taken back gets silence on the connection it has") {
+  ZmqRig rig;
+  const KeyPair keys = rig.register_host("h1");
+  auto client = rig.connect(keys);
+  REQUIRE(rig.works(*client));
+  rig.known.erase(keys.public_key);
+  bool silent = false;
+  client->request(ZmqRig::question(), milliseconds(500), [&](Message answer) {
+    silent = answer.envelope.failure().kind() == pb::Failure::UNREACHABLE;
+  });
+  REQUIRE(run_until(*rig.loop, [&] { return silent; }));
+  CHECK(rig.received.size() == 1);
+}
+
+TEST_CASE("a name that has got a new key is not spoken for by the connection of the old one") {
+  ZmqRig rig;
+  const KeyPair old_keys = rig.register_host("h1");
+  auto old_client = rig.connect(old_keys);
+  REQUIRE(rig.works(*old_client));
+  rig.known.erase(old_keys.public_key);
+  auto new_client = rig.connect(rig.register_host("h1"));
+  REQUIRE(old_client->send(ZmqRig::note("as h1, with the old key")).ok());
+  REQUIRE(rig.works(*new_client));
+  // The old connection still works: once its key is known again, under whatever name, it is heard.
+  rig.known[old_keys.public_key] = "h2";
+  REQUIRE(rig.works(*old_client));
+  REQUIRE(rig.received.size() == 3);
+  CHECK(rig.received[1].peer == "h1");
+  CHECK(rig.received[1].message.envelope.has_list_hosts());
+  CHECK(rig.received[2].peer == "h2");
+}
+
 TEST_CASE("a stranger that is registered later gets in by itself") {
   ZmqRig rig;
   const KeyPair keys = generate_key_pair();
