@@ -321,7 +321,19 @@ Host::~Host() {
   tell("quit");
   for (int i = 0; i < 500 && alive(); i++) ::usleep(10000);
   kill();
-  ::rmdir((Cgroup::root().value() + cgroup_).c_str());
+  remove_group();
+}
+
+// A starter that was killed leaves its sandbox behind; the next test process may have this one's pid.
+void Host::remove_group() {
+  for (int i = 0; i < 500; i++) {
+    auto group = Cgroup::open(cgroup_);
+    if (!group) return;
+    group->kill().ok();  // again and again: until all have ended
+    if (!group->populated() && group->remove()) return;
+    ::usleep(10000);
+  }
+  std::fprintf(stderr, "cgroup %s is left behind: it cannot be emptied\n", cgroup_.c_str());
 }
 
 bool Host::alive() const {

@@ -57,6 +57,7 @@ class Host {
 
  private:
   void tell(const std::string& line);
+  void remove_group();
   std::string hear(int milliseconds = 15000);
   pid_t pid_ = 0;
   Fd socket_;
