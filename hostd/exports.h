@@ -68,7 +68,7 @@ class Exports {
     bool arrived = false, departed = false;
     pb::MoveFigures source, pages;
     std::function<void(pb::Envelope)> on_end;
-    EventLoop::Handle limit;
+    EventLoop::Handle limit, repeat;
   };
   struct Export {
     explicit Export(pb::ExportRecord state) : record(std::move(state)) {}

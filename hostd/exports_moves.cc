@@ -16,6 +16,7 @@ namespace {
 constexpr auto kReadyLimit = seconds(10);
 /// From Depart until the target asks to commit: the image of the largest job over a slow link.
 constexpr auto kMoveLimit = seconds(120);
+constexpr auto kDepartAgain = seconds(2);
 
 double ms(uint64_t ns) {
   return static_cast<double>(ns) / 1e6;
@@ -103,7 +104,11 @@ void Exports::on_listening(const ExportPtr& e, uint64_t attempt, const pb::Envel
   depart->set_address(answer.listening().address());
   depart->set_port(answer.listening().port());
   depart->set_key(key);
-  post_.send(e->record.site(), std::move(envelope));
+  post_.send(e->record.site(), envelope);
+  // A connection that breaks takes messages with it. Who is leaving already does not mind being told again.
+  e->move->repeat = loop_.every(kDepartAgain, [this, weak = std::weak_ptr<Export>(e), envelope] {
+    if (ExportPtr x = weak.lock(); x && x->move) post_.send(x->record.site(), envelope);
+  });
   e->move->limit = loop_.after(kMoveLimit, [this, weak = std::weak_ptr<Export>(e)] {
     ExportPtr x = weak.lock();
     if (x && x->move) give_up_move(x, fmt::format("not finished within {} s", kMoveLimit.count()));
@@ -128,6 +133,7 @@ void Exports::on_commit(const std::string& from, const pb::Commit& commit,
     e->record = std::move(next);
     if (e->last_move) close_move(e, "the job has moved on");
     e->last_move = std::move(e->move);
+    e->last_move->repeat.reset();
     // The old site's slot is free when the old site is clean (note_move), or is given up.
     std::swap(e->grant, e->last_move->grant);
     e->last_move->limit =
@@ -161,6 +167,7 @@ void Exports::on_departed(const std::string& from, const pb::Departed& departed)
 void Exports::give_up_move(const ExportPtr& e, const std::string& why) {
   std::unique_ptr<Move> move = std::move(e->move);
   e->record.abandon(move->attempt);
+  e->site_heard = Clock::now();  // nobody has asked the site while it was to leave it
   save(e);
   pb::Envelope envelope;
   envelope.mutable_abandon()->set_job(e->job());

@@ -166,7 +166,7 @@ struct Connection::State {
   }
   Fd fd;
   Sealer out, in;
-  std::atomic<int64_t> patience{Duration(seconds(30)).count()};
+  std::atomic<int64_t> patience{Duration(kUsualPatience).count()};
   std::vector<uint8_t> send_buffer, receive_buffer;
 };
 
@@ -245,6 +245,7 @@ class Handshake {
     connection.set_patience(end - Clock::now());
     TRY(connection.receive());
     TRY(connection.send({}));
+    connection.set_patience(kUsualPatience);
     return connection;
   }
 
@@ -259,6 +260,7 @@ class Handshake {
     connection.set_patience(end - Clock::now());
     TRY(connection.send({}));
     TRY(connection.receive());  // a replayed hello ends here: its sender cannot seal
+    connection.set_patience(kUsualPatience);
     return connection;
   }
 
@@ -284,8 +286,12 @@ static Result<sockaddr_in> ipv4(const std::string& address, uint16_t port) {
   return a;
 }
 
-static Result<Connection> connect_one(const sockaddr_in& to, const std::string& name,
-                                      Channel channel, const LinkKey& key, Time end) {
+// A cable that is out, a route that is not there yet.
+static bool may_pass(int error) {
+  return error == EHOSTUNREACH || error == ENETUNREACH || error == ENETDOWN;
+}
+
+static Result<Fd> connect_socket(const sockaddr_in& to, const std::string& name, Time end) {
   Fd socket(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
   if (!socket) return Error::sys("make a socket for", name);
   tune(socket.get());
@@ -297,7 +303,18 @@ static Result<Connection> connect_one(const sockaddr_in& to, const std::string& 
     ::getsockopt(socket.get(), SOL_SOCKET, SO_ERROR, &error, &size);
     if (error) return Error::sys("connect to", name, error);
   }
-  return Handshake::as_source(std::move(socket), channel, key, end);
+  return socket;
+}
+
+static Result<Connection> connect_one(const sockaddr_in& to, const std::string& name,
+                                      Channel channel, const LinkKey& key, Time end) {
+  for (;;) {
+    Result<Fd> socket = connect_socket(to, name, end);
+    if (socket) return Handshake::as_source(std::move(*socket), channel, key, end);
+    if (!may_pass(socket.error().code) || Clock::now() >= end) return std::move(socket).error();
+    const timespec a_while = {0, 200'000'000};
+    ::nanosleep(&a_while, nullptr);
+  }
 }
 
 Result<Link> connect_link(const std::string& address, uint16_t port, const LinkKey& key,
@@ -343,8 +360,9 @@ Result<Link> accept_link(int listener, const LinkKey& key, Duration limit) {
       if (got > 0) p.have += static_cast<size_t>(got);
       if (got > 0 && p.have < kHello) continue;
       if (got > 0 && Handshake::authentic(p.hello, key) && !channels[p.hello[sizeof kMagic]]) {
-        auto connection =
-            Handshake::as_target(std::move(p.fd), p.hello, key, std::min(end, now + seconds(2)));
+        // For as long as we have: it is the source, which connects once, and a cable that is out
+        // for some seconds would leave it with a connection that we have given up.
+        auto connection = Handshake::as_target(std::move(p.fd), p.hello, key, end);
         if (connection) channels[p.hello[sizeof kMagic]].emplace(std::move(*connection));
       }
       pending.erase(pending.begin() + static_cast<std::ptrdiff_t>(i));

@@ -32,6 +32,11 @@ enum class Channel : uint8_t { control = 0, demand = 1, bulk = 2 };
 
 /// No record is longer; what is longer is cut into several.
 inline constexpr size_t kMaxRecord = 1u << 20;
+/// What a new connection has.
+inline constexpr Duration kUsualPatience = seconds(30);
+/// After the commit pages lie at the source and nowhere else: a cable that is pulled for a while must not
+/// lose them. A switch takes a minute or two to restart.
+inline constexpr Duration kPagePatience = minutes(5);
 
 class Connection {
  public:
@@ -39,7 +44,7 @@ class Connection {
   Connection& operator=(Connection&&) noexcept;
   ~Connection();
 
-  /// How long one call of send() or receive() may wait for the peer.
+  /// How long one call of send() or receive() may wait for the peer; kUsualPatience at first.
   void set_patience(Duration limit);
 
   /// Sends the pieces as one record. One thread at a time; another may receive meanwhile.

@@ -49,7 +49,9 @@ PageSink::PageSink(Connection demand, Connection bulk, Events events, Fd done, F
       bulk_(std::move(bulk)),
       events_(std::move(events)),
       done_(std::move(done)),
-      wake_(std::move(wake)) {}
+      wake_(std::move(wake)) {
+  bulk_.set_patience(kPagePatience);
+}
 
 Result<std::unique_ptr<PageSink>> PageSink::create(Connection demand, Connection bulk,
                                                    Events events) {

@@ -142,7 +142,7 @@ class DemandServer {
     std::byte page[kPage];
     stream::Reply reply = {request.address, request.process, 0};
     if (!memory_.read(request.process, request.address, page)) return false;
-    link_.set_patience(seconds(30));
+    link_.set_patience(kPagePatience);
     if (all_zero(page)) {
       reply.zero = 1;
       return link_.send({bytes_of(reply)}).ok();
@@ -222,6 +222,8 @@ class Pusher {
 Result<Pushed> push_pages(const std::vector<CaptiveProcess>& processes, const Image& image,
                           const std::vector<Fd>& objects, Link& link) {
   const Memory memory(processes, image, objects);
+  link.bulk.set_patience(kPagePatience);
+  link.control.set_patience(kPagePatience);
   DemandServer server(memory, link.demand);
   // Below the demand server and below what the owner does. It is this thread's own nice value.
   ::setpriority(PRIO_PROCESS, static_cast<id_t>(::syscall(SYS_gettid)), 5);

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Evictions over a slow network. The link is cut for a second at the key: the move takes longer, and that is all.
-# Then the host's hostd dies while the program runs at home and its pages still arrive: the job goes on, and home
+# Evictions over a slow network. The link is cut for some seconds, at the key and while the pages follow the program
+# home: the move takes longer, and that is all. Then the host's hostd dies while the program runs at home and its pages still arrive: the job goes on, and home
 # gives back the grant of a host that will never say that it is clean.
 set -euo pipefail
 # shellcheck source=tests/e2e/lib.sh
@@ -50,10 +50,12 @@ ends_well() {
 }
 cut_link() {
   cell link h1 down
-  sleep 1
+  sleep 3
   cell link h1 up
 }
 evicted pressed cut_link
+ends_well
+evicted runs_at_home cut_link
 ends_well
 
 evicted runs_at_home cell kill h1 KILL
