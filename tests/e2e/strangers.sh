@@ -63,6 +63,9 @@ matches "what it says" "Permission denied; only root" "$(cat errors)"
 invite() { on -r coordinator remote cell invite "$@" </dev/null; }
 numbers() { on -r coordinator remote cell invitations -o name </dev/null; }
 join() { on -r h1 remote cell join --dir "/run/hob/$1" --name "$1" "$2" </dev/null 2>errors; }
+for number in $(numbers); do # what the messages above have asked for
+  on -r coordinator remote cell remove "$number" </dev/null
+done
 equal "unused invitations" "" "$(numbers)"
 ends_with 2 invite --name h1 2>errors
 matches "a name that is taken" "a host of that name is in the cell" "$(cat errors)"
