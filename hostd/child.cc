@@ -13,15 +13,17 @@ namespace {
 
 constexpr int kChannel = 3;
 
-/// In the child, which shares no memory with us but may have been forked while ZeroMQ's thread held any lock: system
-/// calls only. Says errno to `report` if the program cannot be executed; executing it closes that.
+/// In the child, which shares no memory with us but may have been forked while ZeroMQ's thread held
+/// any lock: system calls only. Says errno to `report` if the program cannot be executed; executing
+/// it closes that.
 [[noreturn]] void become(char* const* arguments, int channel, int report) {
   char* const no_environment[] = {nullptr};
   if (report == kChannel) report = ::fcntl(report, F_DUPFD_CLOEXEC, kChannel + 1);
   sigset_t none;
   ::sigemptyset(&none);
-  const bool ready = ::setsid() >= 0 && ::sigprocmask(SIG_SETMASK, &none, nullptr) == 0 &&
-                     (channel == kChannel ? ::fcntl(channel, F_SETFD, 0) : ::dup2(channel, kChannel)) >= 0;
+  const bool ready =
+      ::setsid() >= 0 && ::sigprocmask(SIG_SETMASK, &none, nullptr) == 0 &&
+      (channel == kChannel ? ::fcntl(channel, F_SETFD, 0) : ::dup2(channel, kChannel)) >= 0;
   if (ready) ::execve(arguments[0], arguments, no_environment);
   const int code = errno;
   if (::write(report, &code, sizeof code) < 0) ::_exit(126);
@@ -30,9 +32,11 @@ constexpr int kChannel = 3;
 
 }  // namespace
 
-Result<Child> start_child(const migrate::Cgroup& group, const std::vector<std::string>& arguments, Fd channel) {
+Result<Child> start_child(const migrate::Cgroup& group, const std::vector<std::string>& arguments,
+                          Fd channel) {
   std::vector<char*> pointers;
-  for (const std::string& argument : arguments) pointers.push_back(const_cast<char*>(argument.c_str()));
+  for (const std::string& argument : arguments)
+    pointers.push_back(const_cast<char*>(argument.c_str()));
   pointers.push_back(nullptr);
   Pipe report = TRY(make_pipe());
   int pidfd = -1;

@@ -73,7 +73,8 @@ void CoordinatorLink::on_welcome(const pb::Welcome& welcome) {
   if (!connected_) log::info("connected to the coordinator at {}", endpoint_);
   connected_ = true;
   ++session_;
-  if (welcome.heartbeat_ns() >= 100'000'000) heartbeat_period_ = nanoseconds(welcome.heartbeat_ns());
+  if (welcome.heartbeat_ns() >= 100'000'000)
+    heartbeat_period_ = nanoseconds(welcome.heartbeat_ns());
   events_.welcome(welcome);
   timer_ = loop_.every(heartbeat_period_, [this] { heartbeat(); });
   for (const auto& [number, pending] : pending_) send_select(number);
@@ -194,14 +195,19 @@ void CoordinatorLink::release(uint64_t lease) {
 void CoordinatorLink::on_message(wire::Message message) {
   const pb::Envelope& envelope = message.envelope;
   switch (envelope.body_case()) {
-    case pb::Envelope::kDirectory: return events_.directory(envelope.directory());
-    case pb::Envelope::kRevoked: return events_.revoked(envelope.revoked());
-    case pb::Envelope::kHostStatus: return events_.report_again();
+    case pb::Envelope::kDirectory:
+      return events_.directory(envelope.directory());
+    case pb::Envelope::kRevoked:
+      return events_.revoked(envelope.revoked());
+    case pb::Envelope::kHostStatus:
+      return events_.report_again();
     case pb::Envelope::kGranted:
     case pb::Envelope::kQueued:
-    case pb::Envelope::kFailure: break;
+    case pb::Envelope::kFailure:
+      break;
     case pb::Envelope::kWelcome:
-    case pb::Envelope::kDone: return;  // to a greeting or heartbeat that was given up
+    case pb::Envelope::kDone:
+      return;  // to a greeting or heartbeat that was given up
     default:
       log::warning("coordinator: unexpected message of kind {}",
                    static_cast<int>(envelope.body_case()));
@@ -229,7 +235,8 @@ void CoordinatorLink::on_message(wire::Message message) {
     return wish.granted(std::move(grant));
   }
   if (envelope.failure().kind() == pb::Failure::STALE) {
-    // It has been restarted and does not know us yet. The wish stays, and is sent again after its Welcome.
+    // It has been restarted and does not know us yet. The wish stays, and is sent again after its
+    // Welcome.
     if (!std::exchange(connected_, false)) return;
     ++session_;
     timer_.reset();

@@ -32,8 +32,8 @@ class Grant {
 
 /// This host's connection to its coordinator: tells the host's state, asks for grants, renews them.
 ///
-/// A coordinator that is away changes nothing for jobs that run; requests for grants wait for it, and are
-/// sent again when it is back. One thread, the loop's.
+/// A coordinator that is away changes nothing for jobs that run; requests for grants wait for it,
+/// and are sent again when it is back. One thread, the loop's.
 class CoordinatorLink {
  public:
   struct Events {
@@ -53,14 +53,14 @@ class CoordinatorLink {
   /// What is wrong when not connected: one sentence for people.
   std::string trouble() const;
 
-  /// Reports and ledger entries. While the coordinator is away, history is kept for it (up to a limit)
-  /// and the rest dropped: Hello says it anew.
+  /// Reports and ledger entries. While the coordinator is away, history is kept for it (up to a
+  /// limit) and the rest dropped: Hello says it anew.
   void tell(pb::Envelope envelope);
   /// Something local users asked for. Calls back once.
   void ask(pb::Envelope envelope, Duration limit, wire::Client::OnAnswer on_answer);
 
-  /// What becomes of a request for a grant. `granted` or `failed` ends it; `waiting` comes before, each
-  /// time its reason changes.
+  /// What becomes of a request for a grant. `granted` or `failed` ends it; `waiting` comes before,
+  /// each time its reason changes.
   struct Wish {
     std::function<void(Grant)> granted;
     std::function<void(const std::string& reason)> waiting;

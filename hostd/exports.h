@@ -81,10 +81,10 @@ class Exports {
     std::unique_ptr<Move> move;
     std::unique_ptr<Move> last_move;  // committed; its figures are still coming
     std::string starting_on, waiting_reason, suspended;
-    bool stopped = false;                 // by SIGSTOP from its shadow or `remote kill`
-    std::vector<std::string> refused_by;  // hosts that did not honour a grant for it
-    std::vector<wire::Message> held;      // signals that came while it moved
-    std::string trouble;                  // why the last move failed, as told
+    bool stopped = false;                       // by SIGSTOP from its shadow or `remote kill`
+    std::vector<std::string> refused_by;        // hosts that did not honour a grant for it
+    std::vector<wire::Message> held;            // signals that came while it moved
+    std::string trouble;                        // why the last move failed, as told
     uint64_t stdout_seen = 0, stderr_seen = 0;  // of its output, without a gap
     bool told_end = false;  // the ledger knows how it ended, or never heard of it
     EventLoop::Handle shadow_limit;
@@ -114,6 +114,7 @@ class Exports {
   bool on_stream(const std::string& from, wire::Message& message);
   void on_exited(const std::string& from, const pb::Exited& exited, const Post::Reply& reply);
   bool on_suspended(const std::string& from, const pb::Suspended& suspended);
+  void on_obstacles(const std::string& from, const pb::Obstacles& obstacles);
   void on_lost(const std::string& from, const pb::Lost& lost);
   bool on_where_is(const std::string& from, const pb::WhereIs& where_is, const Post::Reply& reply);
   void look_for_sites();

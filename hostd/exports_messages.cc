@@ -44,6 +44,8 @@ bool Exports::on_message(const std::string& from, wire::Message& message,
       return on_departed(from, envelope.departed()), true;
     case pb::Envelope::kSuspended:
       return on_suspended(from, envelope.suspended());
+    case pb::Envelope::kObstacles:
+      return on_obstacles(from, envelope.obstacles()), true;
     case pb::Envelope::kLost:
       return on_lost(from, envelope.lost()), true;
     case pb::Envelope::kWhereIs:
@@ -137,6 +139,15 @@ bool Exports::on_suspended(const std::string& from, const pb::Suspended& suspend
                               : fmt::format("suspended on {}: {}", from, e->suspended));
   report(e, suspended.resumed() ? pb::JobReport::RUNNING : pb::JobReport::SUSPENDED);
   return true;
+}
+
+void Exports::on_obstacles(const std::string& from, const pb::Obstacles& obstacles) {
+  ExportPtr e = find(obstacles.job());
+  if (!e || from != e->record.site() || obstacles.text_size() == 0) return;
+  const int more = obstacles.text_size() - 1;
+  note(e,
+       fmt::format("{}{}; when the owner of {} returns, the job waits there until he is away again",
+                   obstacles.text(0), more > 0 ? fmt::format(", and {} more", more) : "", from));
 }
 
 void Exports::on_lost(const std::string& from, const pb::Lost& lost) {

@@ -105,7 +105,8 @@ void Exports::on_listening(const ExportPtr& e, uint64_t attempt, const pb::Envel
   depart->set_port(answer.listening().port());
   depart->set_key(key);
   post_.send(e->record.site(), envelope);
-  // A connection that breaks takes messages with it. Who is leaving already does not mind being told again.
+  // A connection that breaks takes messages with it. Who is leaving already does not mind being
+  // told again.
   e->move->repeat = loop_.every(kDepartAgain, [this, weak = std::weak_ptr<Export>(e), envelope] {
     if (ExportPtr x = weak.lock(); x && x->move) post_.send(x->record.site(), envelope);
   });

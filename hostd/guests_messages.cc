@@ -71,6 +71,7 @@ void Guests::on_starter_message(const GuestPtr& guest, wire::Message message) {
     case pb::Envelope::kData:
     case pb::Envelope::kAck:
     case pb::Envelope::kPagesIn:
+    case pb::Envelope::kObstacles:
       break;
     default:
       return log::warning("job {}: its starter sent a message of kind {}", guest->job,

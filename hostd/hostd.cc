@@ -12,7 +12,8 @@
 namespace hob::hostd {
 namespace {
 
-/// How often the owner's processes are counted: the kernel's own load averages take a sample every 5 s.
+/// How often the owner's processes are counted: the kernel's own load averages take a sample every
+/// 5 s.
 constexpr auto kLoadPeriod = seconds(5);
 
 /// Changes in the number of guests alone are reported together.
@@ -22,40 +23,52 @@ bool takes_guests(pb::HostState state) {
   return state == pb::HOST_IDLE || state == pb::HOST_PART_USED || state == pb::HOST_FULL;
 }
 
-uint64_t nanos(Duration d) { return d.count() < 0 ? 0 : static_cast<uint64_t>(d.count()); }
+uint64_t nanos(Duration d) {
+  return d.count() < 0 ? 0 : static_cast<uint64_t>(d.count());
+}
 
 pb::HostState to_wire(HostState state) {
   switch (state) {
-    case HostState::active: return pb::HOST_ACTIVE;
-    case HostState::idle: return pb::HOST_IDLE;
-    case HostState::part_used: return pb::HOST_PART_USED;
-    case HostState::full: return pb::HOST_FULL;
-    case HostState::refuses: return pb::HOST_REFUSES;
-    case HostState::down: break;
+    case HostState::active:
+      return pb::HOST_ACTIVE;
+    case HostState::idle:
+      return pb::HOST_IDLE;
+    case HostState::part_used:
+      return pb::HOST_PART_USED;
+    case HostState::full:
+      return pb::HOST_FULL;
+    case HostState::refuses:
+      return pb::HOST_REFUSES;
+    case HostState::down:
+      break;
   }
   return pb::HOST_DOWN;
 }
 
 void to_wire(const HostList& list, pb::Policy& policy) {
   switch (list.kind) {
-    case HostList::Kind::none: policy.set_kind(pb::Policy::NONE); break;
-    case HostList::Kind::all: policy.set_kind(pb::Policy::ALL); break;
+    case HostList::Kind::none:
+      policy.set_kind(pb::Policy::NONE);
+      break;
+    case HostList::Kind::all:
+      policy.set_kind(pb::Policy::ALL);
+      break;
     case HostList::Kind::listed:
       policy.set_kind(pb::Policy::LIST);
       for (const std::string& host : list.hosts) policy.add_hosts(host);
   }
 }
 
-/// What of the processor a program can use and a migration must find again: instruction sets and register
-/// state, as the kernel names them in /proc/cpuinfo, in its own order. The rest of the kernel's list
-/// (power management, virtualisation, ...) does not matter to a process.
+/// What of the processor a program can use and a migration must find again: instruction sets and
+/// register state, as the kernel names them in /proc/cpuinfo, in its own order. The rest of the
+/// kernel's list (power management, virtualisation, ...) does not matter to a process.
 std::string cpu_features() {
   static constexpr std::string_view kUsable[] = {
-      "3dnow", "abm",    "adx",   "aes",    "amx",   "avx",      "bmi",    "cldemote", "clflush",
-      "clwb",  "cx",     "erms",  "f16c",   "fma",   "fsgsbase", "fsrm",   "fxsr",     "gfni",
-      "hle",   "lahf",   "mmx",   "movbe",  "movdir", "ospke",   "pclmul", "popcnt",   "rdpid",
-      "rdrand", "rdseed", "rdtscp", "rtm",  "serialize", "sha",  "sse",    "ssse",     "vaes",
-      "vpclmul", "waitpkg", "xsave"};
+      "3dnow",   "abm",    "adx",   "aes",    "amx",     "avx",     "bmi",      "cldemote",
+      "clflush", "clwb",   "cx",    "erms",   "f16c",    "fma",     "fsgsbase", "fsrm",
+      "fxsr",    "gfni",   "hle",   "lahf",   "mmx",     "movbe",   "movdir",   "ospke",
+      "pclmul",  "popcnt", "rdpid", "rdrand", "rdseed",  "rdtscp",  "rtm",      "serialize",
+      "sha",     "sse",    "ssse",  "vaes",   "vpclmul", "waitpkg", "xsave"};
   Result<std::string> text = read_file("/proc/cpuinfo");
   if (!text.ok()) return "";
   const size_t begin = text->find("\nflags");
@@ -119,12 +132,12 @@ Result<std::unique_ptr<Hostd>> Hostd::create(EventLoop& loop, HostdConfig config
                        c.home_lost_after},
       changed);
 
-  TRY(hostd->post_->listen(
-      *hostd->context_, fmt::format("tcp://{}:{}", c.host_address, c.host_port),
-      [raw = hostd.get()](const std::string& from, wire::Message message,
-                          const Post::Reply& reply) {
-        raw->on_peer_message(from, std::move(message), reply);
-      }));
+  TRY(hostd->post_->listen(*hostd->context_,
+                           fmt::format("tcp://{}:{}", c.host_address, c.host_port),
+                           [raw = hostd.get()](const std::string& from, wire::Message message,
+                                               const Post::Reply& reply) {
+                             raw->on_peer_message(from, std::move(message), reply);
+                           }));
   hostd->coordinator_ = TRY(CoordinatorLink::create(
       loop, *hostd->context_, c.cell_coordinator, coordinator_key, hostd->keys_,
       {[raw = hostd.get()] {
@@ -178,18 +191,17 @@ Result<void> Hostd::watch_owner() {
   for (const std::string& spec : config_.idle_sources) {
     const Owner::Source number = owner_->add_source(spec);
     sources_.push_back(TRY(make_input_source(loop_, spec, {})));
-    sources_.back()->start({[this, number](Time when, std::string_view what) {
-                              on_input(number, when, what);
-                            },
-                            [this, number](Time last) {
-                              owner_->source_readable(number, last);
-                              judge();
-                            },
-                            [this, number, spec](std::string why) {
-                              log::warning("input source {} {}", spec, why);
-                              owner_->source_unreadable(number, std::move(why));
-                              judge();
-                            }});
+    sources_.back()->start(
+        {[this, number](Time when, std::string_view what) { on_input(number, when, what); },
+         [this, number](Time last) {
+           owner_->source_readable(number, last);
+           judge();
+         },
+         [this, number, spec](std::string why) {
+           log::warning("input source {} {}", spec, why);
+           owner_->source_unreadable(number, std::move(why));
+           judge();
+         }});
   }
   sample_load();
   load_timer_ = loop_.every(kLoadPeriod, [this] { sample_load(); });
@@ -216,8 +228,8 @@ void Hostd::sample_load() {
   judge();
 }
 
-/// While other people's jobs run here, the owner's key must not wait for anything. He is away: it is only they
-/// who wait for hostd.
+/// While other people's jobs run here, the owner's key must not wait for anything. He is away: it
+/// is only they who wait for hostd.
 void Hostd::rank(bool guests_run) {
   if (!guests_run) return first_of_all_.reset();
   if (!first_of_all_) first_of_all_.emplace();
@@ -250,8 +262,8 @@ void Hostd::judge() {
   deadline_ = next ? loop_.at(*next, [this] { judge(); }) : EventLoop::Handle();
 }
 
-// A pause outlives hostd and the machine: the file's text is the wall time in seconds at which it ends,
-// 0 for "until resumed".
+// A pause outlives hostd and the machine: the file's text is the wall time in seconds at which it
+// ends, 0 for "until resumed".
 void Hostd::restore_pause() {
   Result<std::string> text = read_file(config_.state_dir + "/paused", 64);
   if (!text.ok()) return;
@@ -299,7 +311,8 @@ void Hostd::report_changes() {
   key.clear_reason();
   std::string bytes = key.SerializeAsString();
   if (bytes == last_report_ || !coordinator_) return;
-  // Guests that come and go the coordinator knows from its own grants: several in one report will do.
+  // Guests that come and go the coordinator knows from its own grants: several in one report will
+  // do.
   const bool accepting = takes_guests(now.state());
   if (accepting && reported_accepting_) {
     if (!report_timer_)
@@ -333,8 +346,8 @@ void Hostd::on_peer_message(const std::string& from, wire::Message message,
                             const Post::Reply& reply) {
   if (guests_->on_message(from, message, reply)) return;
   if (exports_->on_message(from, message, reply)) return;
-  reply(wire::failure(pb::Failure::STALE, fmt::format("{} knows nothing of that job",
-                                                      config_.host_name)));
+  reply(wire::failure(pb::Failure::STALE,
+                      fmt::format("{} knows nothing of that job", config_.host_name)));
 }
 
 }  // namespace hob::hostd

@@ -19,11 +19,11 @@
 
 namespace hob::hostd {
 
-/// One workstation's daemon: watches the owner, reports to the coordinator, keeps this host's guests and
-/// this host's jobs, and serves local users over a unix socket.
+/// One workstation's daemon: watches the owner, reports to the coordinator, keeps this host's
+/// guests and this host's jobs, and serves local users over a unix socket.
 ///
-/// This class only wires its parts together; what each decides stands in its own header. One event loop,
-/// one thread.
+/// This class only wires its parts together; what each decides stands in its own header. One event
+/// loop, one thread.
 class Hostd {
  public:
   /// Everything that can fail at start-up: keys, sockets, cgroup, records. `starter` is the path of

@@ -25,8 +25,8 @@ Result<void> Hostd::serve_local_users() {
 void Hostd::on_session(Fd socket) {
   Result<wire::PeerIdentity> who = wire::peer_identity(socket.get());
   if (!who.ok()) return log::warning("{}", who.error().text);
-  // A guest is a user of its home, not of this host: it could lift the owner's pause, or run what is
-  // never sent home. Who has gone already may have been one.
+  // A guest is a user of its home, not of this host: it could lift the owner's pause, or run what
+  // is never sent home. Who has gone already may have been one.
   Result<std::string> group = read_file(fmt::format("/proc/{}/cgroup", who->pid), 65536);
   const bool from_job =
       !group.ok() || group->find("0::" + config_.cgroup + "/guests/") != std::string::npos;
@@ -67,14 +67,17 @@ void Hostd::on_local_message(const wire::StreamChannel* channel, wire::Message m
             "use remote: not inside a job, which can neither start jobs nor order them yet; "
             "use it at home, outside of jobs"));
   switch (request.body_case()) {
-    case pb::Envelope::kRun: return exports_->on_run(session.channel, session.who, request);
-    case pb::Envelope::kAttach: return exports_->on_attach(session.channel, session.who, request);
+    case pb::Envelope::kRun:
+      return exports_->on_run(session.channel, session.who, request);
+    case pb::Envelope::kAttach:
+      return exports_->on_attach(session.channel, session.who, request);
     case pb::Envelope::kData:
     case pb::Envelope::kAck:
     case pb::Envelope::kSignal:
     case pb::Envelope::kWindowSize:
       return exports_->on_shadow_message(session.channel, std::move(message));
-    case pb::Envelope::kPause: return session.channel->answer(request, pause(request.pause()));
+    case pb::Envelope::kPause:
+      return session.channel->answer(request, pause(request.pause()));
     case pb::Envelope::kHostStatus: {
       pb::Envelope envelope;
       envelope.mutable_host_status()->set_name(config_.host_name);
@@ -90,7 +93,8 @@ void Hostd::on_local_message(const wire::StreamChannel* channel, wire::Message m
         return session.channel->answer(request, std::move(envelope));
       }
     case pb::Envelope::kListHosts:
-    case pb::Envelope::kListHistory: return ask_coordinator(session, request);
+    case pb::Envelope::kListHistory:
+      return ask_coordinator(session, request);
     case pb::Envelope::kEvictAll: {
       const std::string& job = request.evict_all().job();
       if (guests_->evict(job, "asked by a user of " + config_.host_name))
@@ -100,8 +104,10 @@ void Hostd::on_local_message(const wire::StreamChannel* channel, wire::Message m
                                  fmt::format("evict {}: no such guest on {}; see `remote ps`", job,
                                              config_.host_name)));
     }
-    case pb::Envelope::kMigrate: return migrate_job(session, request);
-    case pb::Envelope::kKillJob: return kill_job(session, request);
+    case pb::Envelope::kMigrate:
+      return migrate_job(session, request);
+    case pb::Envelope::kKillJob:
+      return kill_job(session, request);
     default:
       session.channel->answer(
           request, wire::failure(pb::Failure::USAGE, "hostd does not take such requests here"));

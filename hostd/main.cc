@@ -41,7 +41,8 @@ int run(const std::string& config_path, bool check_only) {
     for (const auto& [key, value] : show_config(*config)) fmt::print("{} = {}\n", key, value);
     return 0;
   }
-  if (::geteuid() != 0) return fail(Error{"start: must run as root, to freeze and to move processes"});
+  if (::geteuid() != 0)
+    return fail(Error{"start: must run as root, to freeze and to move processes"});
   log::use_spdlog("hostd");
   log::set_level(config->log_level);
   std::signal(SIGPIPE, SIG_IGN);

@@ -10,11 +10,11 @@
 
 namespace hob::hostd {
 
-/// Carries messages between hosts by name, this host included, so that the home side (exports.h) and the
-/// executing side (guests.h) of a job need not know whether they share a host.
+/// Carries messages between hosts by name, this host included, so that the home side (exports.h)
+/// and the executing side (guests.h) of a job need not know whether they share a host.
 ///
-/// Knows the cell's directory: names, endpoints and keys of all registered hosts, as the coordinator
-/// tells it. Only they can connect. One thread, the loop's.
+/// Knows the cell's directory: names, endpoints and keys of all registered hosts, as the
+/// coordinator tells it. Only they can connect. One thread, the loop's.
 class Post {
  public:
   /// Sends the answer of a request; does nothing if none was wanted. Callable later, at most once.

@@ -16,8 +16,12 @@ Result<void> set_nice(int value) {
 
 }  // namespace
 
-Result<void> prefer_this_thread() { return set_nice(-11); }
-Result<void> ordinary_priority() { return set_nice(0); }
+Result<void> prefer_this_thread() {
+  return set_nice(-11);
+}
+Result<void> ordinary_priority() {
+  return set_nice(0);
+}
 
 FirstOfAll::FirstOfAll() {
   const sched_param first{1};

@@ -3,6 +3,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "base/event_loop.h"
 #include "hostd/stdio_relay.h"
@@ -59,6 +60,7 @@ class Starter {
   void on_receive(const pb::Envelope& request);
   void on_depart(const pb::Depart& depart);
   void on_signal(const pb::Signal& signal);
+  void look_ahead();
   Result<void> make_relay(const pb::Program& program);
   Result<void> watch_root();
   void on_root_exit(int status);
@@ -72,6 +74,8 @@ class Starter {
   Options options_;
   std::unique_ptr<wire::StreamChannel> channel_;
   EventLoop::Handle reconnect_, unwatched_, repeat_, resend_, arrival_watch_, root_watch_;
+  EventLoop::Handle look_;
+  std::vector<std::string> obstacles_seen_, obstacles_told_;  // by look_ahead()
   uint64_t acknowledged_before_ = 0;
   std::optional<migrate::Sandbox> sandbox_;
   std::unique_ptr<StdioRelay> relay_;

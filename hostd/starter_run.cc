@@ -15,6 +15,8 @@ namespace {
 
 /// Exited, and what the shadow has not acknowledged, are repeated this often until home has them.
 constexpr auto kRepeat = seconds(5);
+/// How often a guest is looked at for what would keep it here.
+constexpr auto kLook = seconds(5);
 
 pb::Failure::Kind kind_of_start_error(const Error& error) {
   return error.code == ENOENT ? pb::Failure::NO_PROGRAM : pb::Failure::NOT_EXECUTABLE;
@@ -86,8 +88,31 @@ Result<void> Starter::watch_root() {
     if (relay_ && relay_->waiting_for_acks() && now == acknowledged_before_) relay_->rewind();
     acknowledged_before_ = now;
   });
+  if (foreign() && !keep_) look_ = loop_.every(kLook, [this] { look_ahead(); });
   root_watch_ = TRY(loop_.on_child_exit(guest_.root, [this](int status) { on_root_exit(status); }));
   return {};
+}
+
+void Starter::look_ahead() {
+  // While it is frozen it is about to leave, and the move itself looks.
+  if (!running_ || arrival_) return;
+  if (auto frozen = sandbox_->cgroup().freezing(); !frozen.ok() || *frozen) return;
+  guest_.sandbox = &*sandbox_;
+  guest_.externals = relay_->externals();
+  auto found = migrate::look_ahead(guest_);
+  if (!found.ok()) return log::debug("job {}: {}", job_, found.error().text);
+  std::vector<std::string> now;
+  for (migrate::Obstacle& obstacle : *found) now.push_back(std::move(obstacle.text));
+  // What is there twice will stay for a while: a file that is locked for a moment is nobody's
+  // concern.
+  const bool lasting = !now.empty() && now == obstacles_seen_ && now != obstacles_told_;
+  obstacles_seen_ = std::move(now);
+  if (!lasting) return;
+  obstacles_told_ = obstacles_seen_;
+  pb::Envelope envelope;
+  envelope.mutable_obstacles()->set_job(job_);
+  for (const std::string& text : obstacles_told_) envelope.mutable_obstacles()->add_text(text);
+  send(std::move(envelope));
 }
 
 void Starter::on_root_exit(int status) {
@@ -149,6 +174,9 @@ void Starter::finish_exit() {
   exit_status_.reset();
   job_.clear();
   guest_ = {};
+  look_.reset();
+  obstacles_seen_.clear();
+  obstacles_told_.clear();
   cpu_before_ns_ = cpu_of_children_ns();
   say_hello();
 }
