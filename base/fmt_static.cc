@@ -1,5 +1,6 @@
 // libfmt compiled into the project: Debian ships it only as a shared library, and `remote` and the
-// starters load none (see hob_static in cmake/hob.cmake). This is what fmt's own src/format.cc does.
+// starters load none (see hob_static in cmake/hob.cmake). This is what fmt's own src/format.cc
+// does.
 #pragma GCC diagnostic ignored "-Wconversion"
 #include <fmt/format-inl.h>
 

@@ -7,8 +7,8 @@
 /// The project's log: one line per event, to stderr.
 ///
 /// Behind this header so that spdlog is compiled once. A program that never calls `log::use_spdlog`
-/// writes plain lines with write(2), which is all that starters and the command line need. Safe from
-/// any thread; not from signal handlers.
+/// writes plain lines with write(2), which is all that starters and the command line need. Safe
+/// from any thread; not from signal handlers.
 namespace hob::log {
 
 enum class Level { debug, info, warning, error };

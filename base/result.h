@@ -13,8 +13,8 @@ namespace hob {
 /// Why an operation did not happen: operation, subject, cause and what to do next, in one line that
 /// reads as a sentence ("open /proc/41/maps: permission denied; hostd must run as root").
 ///
-/// `code` is an errno where one exists, else 0; callers that treat one cause as ordinary (ESRCH: the
-/// process is gone) look at it, people read `text`.
+/// `code` is an errno where one exists, else 0; callers that treat one cause as ordinary (ESRCH:
+/// the process is gone) look at it, people read `text`.
 struct Error {
   std::string text;
   int code = 0;
@@ -27,7 +27,8 @@ struct Error {
   Error in(std::string_view context) &&;
 };
 
-/// A value, or the Error that says why there is none. Expected failures only: see check.h for others.
+/// A value, or the Error that says why there is none. Expected failures only: see check.h for
+/// others.
 template <class T>
 class [[nodiscard]] Result {
  public:
@@ -74,9 +75,9 @@ class [[nodiscard]] Result<void> {
 }  // namespace hob
 
 /// `auto x = TRY(f());`: the value of a Result, or return its Error from the calling function.
-#define TRY(...)                                              \
-  ({                                                          \
-    auto hob_try_result_ = (__VA_ARGS__);                     \
+#define TRY(...)                                                          \
+  ({                                                                      \
+    auto hob_try_result_ = (__VA_ARGS__);                                 \
     if (!hob_try_result_.ok()) return std::move(hob_try_result_).error(); \
-    std::move(hob_try_result_).value();                       \
+    std::move(hob_try_result_).value();                                   \
   })

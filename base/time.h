@@ -18,8 +18,8 @@ using std::chrono::seconds;
 using Clock = std::chrono::steady_clock;
 using Time = Clock::time_point;
 
-/// Wall time (CLOCK_REALTIME): for people, ledgers and the owner's hours; never for a decision about
-/// what comes first.
+/// Wall time (CLOCK_REALTIME): for people, ledgers and the owner's hours; never for a decision
+/// about what comes first.
 using WallClock = std::chrono::system_clock;
 using WallTime = WallClock::time_point;
 
@@ -32,6 +32,8 @@ inline uint64_t wall_ns() {
 inline double to_milliseconds(Duration d) {
   return std::chrono::duration<double, std::milli>(d).count();
 }
-inline double to_seconds(Duration d) { return std::chrono::duration<double>(d).count(); }
+inline double to_seconds(Duration d) {
+  return std::chrono::duration<double>(d).count();
+}
 
 }  // namespace hob

@@ -13,7 +13,8 @@
 //   bench_latency guest THREADS sleep|busy
 //       A guest for `freeze`.
 //
-// cgroup.events is read again and again: the kernel holds its notifications back for 10 ms and more.
+// cgroup.events is read again and again: the kernel holds its notifications back for 10 ms and
+// more.
 #include <fcntl.h>
 #include <sched.h>
 #include <spawn.h>
@@ -205,8 +206,8 @@ Result<void> measure_freeze(const Words& words) {
   if (words.size() < 4 || words.size() % 2 != 0)
     return Error{"freeze: NAME SAMPLES (INPUT CGROUP)..."};
   const size_t count = TRY(to_count(words[1]));
-  // The stop-watch looks every 20 us and sleeps in between: spinning, it would take a processor from what
-  // it measures. It looks on time whatever else runs.
+  // The stop-watch looks every 20 us and sleeps in between: spinning, it would take a processor
+  // from what it measures. It looks on time whatever else runs.
   ::prctl(PR_SET_TIMERSLACK, 1);
   const sched_param first{1};
   if (::sched_setscheduler(0, SCHED_FIFO, &first) < 0)

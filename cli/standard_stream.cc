@@ -16,9 +16,9 @@
 namespace hob::cli {
 namespace {
 
-/// A nameless pipe, or a terminal that is not the master side of a pty: opening /dev/ptmx makes a new pty.
-/// A FIFO (fifo(7)) whose last writer has gone is, for who opens it then, one that has had no writer yet:
-/// its end would never be seen.
+/// A nameless pipe, or a terminal that is not the master side of a pty: opening /dev/ptmx makes a
+/// new pty. A FIFO (fifo(7)) whose last writer has gone is, for who opens it then, one that has had
+/// no writer yet: its end would never be seen.
 bool may_open_again(int fd, const struct stat& status) {
   if (S_ISFIFO(status.st_mode)) {
     const Result<std::string> name = read_link(fmt::format("/proc/self/fd/{}", fd));

@@ -62,8 +62,10 @@ std::string Registry::name_or_number(HostId id) const {
 
 Result<HostId> Registry::join(const std::string& invited_as, const pb::Join& join) {
   if (!is_host_name(join.name()))
-    return Error{"join: a host's name is 1 to 63 letters, digits, '-', '_' and '.'; choose another "
-                 "with --name", EINVAL};
+    return Error{
+        "join: a host's name is 1 to 63 letters, digits, '-', '_' and '.'; choose another "
+        "with --name",
+        EINVAL};
   if (!valid_endpoint(join.endpoint()))
     return Error{"join: the host's address is not of the form tcp://HOST:PORT", EINVAL};
   if (join.public_key().size() != sizeof(wire::Key))

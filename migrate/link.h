@@ -34,8 +34,8 @@ enum class Channel : uint8_t { control = 0, demand = 1, bulk = 2 };
 inline constexpr size_t kMaxRecord = 1u << 20;
 /// What a new connection has.
 inline constexpr Duration kUsualPatience = seconds(30);
-/// After the commit pages lie at the source and nowhere else: a cable that is pulled for a while must not
-/// lose them. A switch takes a minute or two to restart.
+/// After the commit pages lie at the source and nowhere else: a cable that is pulled for a while
+/// must not lose them. A switch takes a minute or two to restart.
 inline constexpr Duration kPagePatience = minutes(5);
 
 class Connection {

@@ -238,8 +238,8 @@ PageSink::Installed PageSink::copy(Space& space, Range target, const std::byte* 
           space.dead = true;
           return Installed::done;
         }
-        // A copy must lie in one mapping of the kernel's, and neighbours that differ in protection or advice are
-        // two: ENOENT. What is in front of their border comes in smaller steps.
+        // A copy must lie in one mapping of the kernel's, and neighbours that differ in protection
+        // or advice are two: ENOENT. What is in front of their border comes in smaller steps.
         if (errno == ENOENT && size > kPage) {
           size = (size / 2 + kPage - 1) & ~(kPage - 1);
           continue;

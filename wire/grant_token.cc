@@ -12,8 +12,8 @@ namespace hob::wire {
 std::string grant_token(const std::string& grant_key, uint64_t lease, const std::string& home,
                         uint64_t expires_wall_ns) {
   // Numbers have no '\n', so the home's name, last, cannot be mistaken for anything else.
-  const std::string text = "hob-grant\n" + std::to_string(lease) + "\n" +
-                           std::to_string(expires_wall_ns) + "\n" + home;
+  const std::string text =
+      "hob-grant\n" + std::to_string(lease) + "\n" + std::to_string(expires_wall_ns) + "\n" + home;
   unsigned char digest[EVP_MAX_MD_SIZE];
   unsigned int size = 0;
   CHECK(HMAC(EVP_sha256(), grant_key.data(), static_cast<int>(grant_key.size()),

@@ -22,9 +22,10 @@ Result<pb::Envelope> decode(std::span<const char> bytes) {
   if (!envelope.ParseFromArray(bytes.data(), static_cast<int>(bytes.size())))
     return Error{fmt::format("decode a message of {} bytes: damaged", bytes.size())};
   if (envelope.version() != kVersion)
-    return Error{fmt::format("decode a message: protocol version {}, this program speaks {}; update "
-                             "hob on the older side",
-                             envelope.version(), kVersion)};
+    return Error{
+        fmt::format("decode a message: protocol version {}, this program speaks {}; update "
+                    "hob on the older side",
+                    envelope.version(), kVersion)};
   if (envelope.body_case() == pb::Envelope::BODY_NOT_SET)
     return Error{"decode a message: no known body; update hob on this side"};
   return envelope;
@@ -45,27 +46,43 @@ pb::Envelope failure(pb::Failure::Kind kind, std::string_view text) {
 
 std::string_view name_of(pb::Failure::Kind kind) {
   switch (kind) {
-    case pb::Failure::USAGE: return "usage";
-    case pb::Failure::NOT_FOUND: return "not_found";
-    case pb::Failure::NOT_PERMITTED: return "not_permitted";
-    case pb::Failure::UNREACHABLE: return "unreachable";
-    case pb::Failure::NO_HOST: return "no_host";
-    case pb::Failure::NOT_EXECUTABLE: return "not_executable";
-    case pb::Failure::NO_PROGRAM: return "no_program";
-    case pb::Failure::LOST: return "lost";
-    case pb::Failure::STALE: return "stale";
-    default: return "internal";
+    case pb::Failure::USAGE:
+      return "usage";
+    case pb::Failure::NOT_FOUND:
+      return "not_found";
+    case pb::Failure::NOT_PERMITTED:
+      return "not_permitted";
+    case pb::Failure::UNREACHABLE:
+      return "unreachable";
+    case pb::Failure::NO_HOST:
+      return "no_host";
+    case pb::Failure::NOT_EXECUTABLE:
+      return "not_executable";
+    case pb::Failure::NO_PROGRAM:
+      return "no_program";
+    case pb::Failure::LOST:
+      return "lost";
+    case pb::Failure::STALE:
+      return "stale";
+    default:
+      return "internal";
   }
 }
 
 std::string_view name_of(pb::HostState state) {
   switch (state) {
-    case pb::HOST_ACTIVE: return "ACTIVE";
-    case pb::HOST_IDLE: return "IDLE";
-    case pb::HOST_PART_USED: return "PART_USED";
-    case pb::HOST_FULL: return "FULL";
-    case pb::HOST_REFUSES: return "REFUSES";
-    default: return "DOWN";
+    case pb::HOST_ACTIVE:
+      return "ACTIVE";
+    case pb::HOST_IDLE:
+      return "IDLE";
+    case pb::HOST_PART_USED:
+      return "PART_USED";
+    case pb::HOST_FULL:
+      return "FULL";
+    case pb::HOST_REFUSES:
+      return "REFUSES";
+    default:
+      return "DOWN";
   }
 }
 

@@ -13,8 +13,8 @@ namespace hob::wire {
 /// The version of the protocol; the rule stands in wire/hob.proto.
 inline constexpr uint32_t kVersion = 1;
 
-/// Largest encoded Envelope. A Start carries the arguments and the environment of a job, for which the
-/// kernel allows a quarter of the stack limit, by default 2 MiB (execve(2)).
+/// Largest encoded Envelope. A Start carries the arguments and the environment of a job, for which
+/// the kernel allows a quarter of the stack limit, by default 2 MiB (execve(2)).
 inline constexpr size_t kMaxEnvelope = 4u << 20;
 /// Largest bulk part.
 inline constexpr size_t kMaxBulk = 1u << 20;
@@ -25,8 +25,8 @@ inline constexpr size_t kStreamWindow = 256u << 10;
 /// Largest piece of a standard stream in one Data.
 inline constexpr size_t kStreamPiece = 64u << 10;
 
-/// Whether a message of these sizes may travel. Senders ask before they send: a receiver ends the whole
-/// connection over a larger one.
+/// Whether a message of these sizes may travel. Senders ask before they send: a receiver ends the
+/// whole connection over a larger one.
 Result<void> check_size(size_t envelope_bytes, size_t bulk_bytes);
 
 /// An envelope and the bytes that travel beside it.
@@ -38,8 +38,8 @@ struct Message {
 /// Envelope to bytes. The version is set here.
 std::string encode(pb::Envelope& envelope);
 
-/// Bytes to envelope: refuses damaged ones, other versions and empty bodies. Hostile input costs at most
-/// memory in proportion to its size (protobuf's own guarantee, fuzzed in tests/fuzz).
+/// Bytes to envelope: refuses damaged ones, other versions and empty bodies. Hostile input costs at
+/// most memory in proportion to its size (protobuf's own guarantee, fuzzed in tests/fuzz).
 Result<pb::Envelope> decode(std::span<const char> bytes);
 
 /// The answer of a request that has nothing to tell but success.

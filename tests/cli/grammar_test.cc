@@ -97,11 +97,10 @@ TEST_CASE("run's options") {
   ::setenv("HOB_TEST_SET", "value", 1);
   ::unsetenv("HOB_TEST_UNSET");
   const auto o = parsed<RunOptions>(
-      {"run", "--no-wait",    "--or-local", "--keep",         "-t",   "-n",
-       "-q",  "-v",           "-e",         "A=[x,y]",        "--env",        "B=",   "-eC=1=2",
-       "-e",  "HOB_TEST_SET", "-e",         "HOB_TEST_UNSET", "--timeout",    "1.5m", "cmd"});
-  CHECK((o.no_wait && o.or_local && o.keep && o.terminal && o.no_input && o.quiet &&
-         o.verbose));
+      {"run",          "--no-wait", "--or-local",     "--keep",    "-t",   "-n",      "-q",
+       "-v",           "-e",        "A=[x,y]",        "--env",     "B=",   "-eC=1=2", "-e",
+       "HOB_TEST_SET", "-e",        "HOB_TEST_UNSET", "--timeout", "1.5m", "cmd"});
+  CHECK((o.no_wait && o.or_local && o.keep && o.terminal && o.no_input && o.quiet && o.verbose));
   CHECK_FALSE(o.local);
   CHECK(o.environment == Words{"A=[x,y]", "B=", "C=1=2", "HOB_TEST_SET=value"});
   CHECK(o.time_limit == seconds(90));

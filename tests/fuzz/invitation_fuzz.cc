@@ -1,4 +1,5 @@
-// The text of an invitation comes from a clipboard: refused, or it is the one text of what it holds.
+// The text of an invitation comes from a clipboard: refused, or it is the one text of what it
+// holds.
 #include "wire/invitation.h"
 
 using namespace hob;

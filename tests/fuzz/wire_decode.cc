@@ -1,5 +1,5 @@
-// What any local user may write to hostd's socket, in any pieces: a StreamDecoder takes it or refuses it,
-// keeps no more than came, and what it takes it can write again.
+// What any local user may write to hostd's socket, in any pieces: a StreamDecoder takes it or
+// refuses it, keeps no more than came, and what it takes it can write again.
 //
 // The input is a list of pieces: one byte of length, then so many bytes.
 #include <algorithm>

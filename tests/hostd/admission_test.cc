@@ -13,7 +13,8 @@ const std::string kKey(32, 'k');
 constexpr uint64_t kExpires = 2'000'000'000'000'000'000;
 
 WallTime wall(uint64_t ns) {
-  return WallTime(std::chrono::duration_cast<WallClock::duration>(nanoseconds(static_cast<int64_t>(ns))));
+  return WallTime(
+      std::chrono::duration_cast<WallClock::duration>(nanoseconds(static_cast<int64_t>(ns))));
 }
 
 Admission open_host() {

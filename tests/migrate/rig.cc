@@ -324,7 +324,8 @@ Host::~Host() {
   remove_group();
 }
 
-// A starter that was killed leaves its sandbox behind; the next test process may have this one's pid.
+// A starter that was killed leaves its sandbox behind; the next test process may have this one's
+// pid.
 void Host::remove_group() {
   for (int i = 0; i < 500; i++) {
     auto group = Cgroup::open(cgroup_);
