@@ -79,12 +79,20 @@ Result<std::unique_ptr<Coordinator>> Coordinator::create(EventLoop& loop,
         raw->on_message(peer, connection, std::move(message));
       }));
   TRY(c->serve_administrator());
-  // Registered hosts that have not come yet are down, not unknown: `remote hosts` shows them.
-  for (const auto& [name, row] : c->registry_->hosts()) c->hosts_[name].id = row.id;
+  for (const auto& [name, row] : c->registry_->hosts()) c->enter(name, row.id);
   c->liveness_timer_ =
       loop.every(c->config_.heartbeat_interval / 2, [raw = c.get()] { raw->check_liveness(); });
   c->reason_timer_ = loop.every(kReasons, [raw = c.get()] { raw->tell_changed_reasons(); });
   return c;
+}
+
+/// A registered host that has not come yet is down, not unknown: `remote hosts` shows it, and who
+/// wants it waits.
+void Coordinator::enter(const std::string& name, HostId id) {
+  hosts_[name].id = id;
+  HostFacts facts;
+  facts.id = id;
+  apply(pool_.update(facts, Clock::now()));
 }
 
 // ---------------------------------------------------------------------------------- from hosts
@@ -150,7 +158,7 @@ void Coordinator::on_join(const std::string& peer, const wire::Server::Connectio
         connection, request,
         wire::failure(id.error().code == EACCES ? pb::Failure::NOT_PERMITTED : pb::Failure::USAGE,
                       id.error().text));
-  hosts_[request.join().name()].id = *id;
+  enter(request.join().name(), *id);
   log::info("host {} joined the cell at {}", request.join().name(), request.join().endpoint());
   pb::Envelope joined;
   joined.mutable_joined()->set_cell("hob");

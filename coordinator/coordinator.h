@@ -62,6 +62,7 @@ class Coordinator {
   // From hosts.
   void on_message(const std::string& peer, const wire::Server::Connection& connection,
                   wire::Message message);
+  void enter(const std::string& name, HostId id);
   void on_join(const std::string& peer, const wire::Server::Connection& connection,
                const pb::Envelope& request);
   void on_hello(const std::string& peer, const wire::Server::Connection& connection,

@@ -78,6 +78,7 @@ void CoordinatorLink::on_welcome(const pb::Welcome& welcome) {
   events_.welcome(welcome);
   timer_ = loop_.every(heartbeat_period_, [this] { heartbeat(); });
   for (const auto& [number, pending] : pending_) send_select(number);
+  for (const auto& ask_again : std::exchange(unanswered_, {})) ask_again();
   for (pb::Envelope& envelope : std::exchange(backlog_, {})) tell(std::move(envelope));
 }
 
@@ -92,7 +93,17 @@ void CoordinatorLink::lost(const std::string& text) {
     for (const auto& [number, pending] : pending_) numbers.push_back(number);
     for (uint64_t number : numbers) tell_trouble(number);
   }
+  for (const auto& ask_again : std::exchange(unanswered_, {}))
+    ask_again();  // which tells the trouble
   timer_ = loop_.after(kHelloAgain, [this] { greet(); });
+}
+
+/// It has been restarted and does not know us yet.
+void CoordinatorLink::greet_again() {
+  if (!std::exchange(connected_, false)) return;  // on its way
+  ++session_;
+  timer_.reset();
+  greet();
 }
 
 void CoordinatorLink::tell_trouble(uint64_t number) {
@@ -117,7 +128,7 @@ void CoordinatorLink::heartbeat() {
   const uint64_t session = session_;
   client_->request({std::move(envelope), {}}, heartbeat_period_, [=, this](wire::Message answer) {
     if (!answer.envelope.has_failure() || session != session_) return;
-    // Either it does not know us any more (it restarted), or it does not answer: both begin anew.
+    if (answer.envelope.failure().kind() == pb::Failure::STALE) return greet_again();
     lost(answer.envelope.failure().text());
   });
 }
@@ -133,7 +144,21 @@ void CoordinatorLink::tell(pb::Envelope envelope) {
 }
 
 void CoordinatorLink::ask(pb::Envelope envelope, Duration limit, wire::Client::OnAnswer on_answer) {
-  if (connected_) return client_->request({std::move(envelope), {}}, limit, std::move(on_answer));
+  ask(std::move(envelope), limit, std::move(on_answer), true);
+}
+
+void CoordinatorLink::ask(pb::Envelope envelope, Duration limit, wire::Client::OnAnswer on_answer,
+                          bool again) {
+  if (connected_)
+    return client_->request(
+        {envelope, {}}, limit, [this, envelope, limit, on_answer, again](wire::Message answer) {
+          const pb::Envelope& e = answer.envelope;
+          if (!again || !e.has_failure() || e.failure().kind() != pb::Failure::STALE)
+            return on_answer(std::move(answer));
+          unanswered_.push_back(
+              [this, envelope, limit, on_answer] { ask(envelope, limit, on_answer, false); });
+          greet_again();
+        });
   loop_.defer([on_answer = std::move(on_answer), text = trouble()] {
     on_answer({wire::failure(pb::Failure::UNREACHABLE, text), {}});
   });
@@ -235,12 +260,8 @@ void CoordinatorLink::on_message(wire::Message message) {
     return wish.granted(std::move(grant));
   }
   if (envelope.failure().kind() == pb::Failure::STALE) {
-    // It has been restarted and does not know us yet. The wish stays, and is sent again after its
-    // Welcome.
-    if (!std::exchange(connected_, false)) return;
-    ++session_;
-    timer_.reset();
-    return greet();
+    // The wish stays, and is sent again after the Welcome.
+    return greet_again();
   }
   Wish wish = std::move(it->second.wish);
   pending_.erase(it);

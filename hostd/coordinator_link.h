@@ -83,6 +83,8 @@ class CoordinatorLink {
   void on_welcome(const pb::Welcome& welcome);
   void heartbeat();
   void lost(const std::string& text);
+  void greet_again();
+  void ask(pb::Envelope envelope, Duration limit, wire::Client::OnAnswer on_answer, bool again);
   void release(uint64_t lease);
   void send_select(uint64_t number);
   void tell_trouble(uint64_t number);
@@ -100,6 +102,7 @@ class CoordinatorLink {
   std::map<uint64_t, Pending> pending_;
   std::map<uint64_t, pb::HeldLease> held_;
   std::vector<pb::Envelope> backlog_;
+  std::vector<std::function<void()>> unanswered_;  // asked of a coordinator that had been restarted
   uint64_t next_select_;
   uint64_t session_ = 0;  // answers to heartbeats of an earlier one mean nothing
   EventLoop::Handle timer_;

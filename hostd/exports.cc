@@ -261,9 +261,13 @@ bool Exports::signal(const std::string& job, int number) {
   ExportPtr e = find(job);
   if (!e) return false;
   if (number == 0 || e->record.site().empty()) {
-    to_shadow(
-        e, {wire::failure(pb::Failure::LOST, fmt::format("job {} was ended by `remote kill`", job)),
-            {}});
+    note(e, "ended by `remote kill`");
+    pb::Envelope exited;
+    exited.mutable_exited()->set_job(job);
+    exited.mutable_exited()->set_status(SIGKILL);
+    exited.mutable_exited()->set_stdout_end(e->stdout_seen);
+    exited.mutable_exited()->set_stderr_end(e->stderr_seen);
+    to_shadow(e, {std::move(exited), {}});
     end_everywhere(e);
     return true;
   }

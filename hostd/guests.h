@@ -64,6 +64,7 @@ class Guests {
   void kill_all();
 
  private:
+  static constexpr char kJustStarted[] = "hob was started again, and the owner may be back";
   enum class Phase { spare, starting, arriving, running, leaving, done };
   struct Guest {
     std::string job, home;
@@ -125,7 +126,8 @@ class Guests {
   Options options_;
   std::function<void()> changed_;
   Admission admission_;
-  bool owner_present_ = true;  // fail closed: until the state machine says otherwise
+  bool owner_present_ = true;             // fail closed: until the state machine says otherwise
+  std::string unwelcome_ = kJustStarted;  // why guests may not be here, while owner_present_
   bool spares_wanted_ = false;
   uint64_t next_cgroup_ = 1, next_request_ = 1;
   std::optional<migrate::Cgroup> starters_;  // the group they are born in

@@ -67,6 +67,7 @@ void Guests::thaw(Guest& guest) {
 
 void Guests::owner_returned(const std::string& reason) {
   owner_present_ = true;
+  unwelcome_ = reason;
   // All are stopped before the first message is sent.
   for (const GuestPtr& guest : guests_)
     if (guest->phase == Phase::running && foreign(*guest)) freeze(*guest);
@@ -133,7 +134,7 @@ bool Guests::evict(const std::string& job, const std::string& reason) {
 }
 
 void Guests::send_home(const GuestPtr& guest) {
-  if (guest->evicting.empty()) guest->evicting = "the owner is back";
+  if (guest->evicting.empty()) guest->evicting = unwelcome_;
   if (guest->keep || !guest->suspended.empty()) {
     pb::Envelope envelope;
     envelope.mutable_suspended()->set_job(guest->job);

@@ -167,14 +167,14 @@ Result<std::unique_ptr<Hostd>> Hostd::create(EventLoop& loop, HostdConfig config
 }
 
 void Hostd::leave(Duration limit, std::function<void()> on_end) {
-  owner_->pause(std::nullopt);  // for this life of hostd alone: not saved
-  judge();
   const Time deadline = Clock::now() + limit;
   leave_timer_ = loop_.every(milliseconds(50), [this, deadline, on_end = std::move(on_end)] {
     if (guests_->foreign_count() > 0 && Clock::now() < deadline) return;
     leave_timer_.reset();
     on_end();
   });
+  owner_->pause(std::nullopt);  // for this life of hostd alone: not saved
+  judge();
 }
 
 // ---------------------------------------------------------------------------------- the owner
@@ -235,6 +235,11 @@ void Hostd::rank(bool guests_run) {
   if (!first_of_all_) first_of_all_.emplace();
 }
 
+std::string Hostd::why_unwelcome(HostState state, Time now, WallTime wall) const {
+  if (leave_timer_) return "hob is being stopped";
+  return state == HostState::refuses ? owner_->why(now, wall) : "the owner is back";
+}
+
 void Hostd::judge() {
   const Time now = Clock::now();
   const WallTime wall = WallClock::now();
@@ -243,7 +248,7 @@ void Hostd::judge() {
   if (decision.verdict.guests_allowed != guests_allowed_) {
     guests_allowed_ = decision.verdict.guests_allowed;
     // Nothing comes before this when the owner returns.
-    if (!guests_allowed_) guests_->owner_returned("the owner is back");
+    if (!guests_allowed_) guests_->owner_returned(why_unwelcome(decision.verdict.state, now, wall));
     if (guests_allowed_) guests_->owner_away();
   }
   rank(guests_allowed_ && guests_->foreign_count() > 0);
@@ -296,7 +301,7 @@ pb::HostReport Hostd::report() const {
   if (auto last = owner_->last_input()) report.set_idle_ns(nanos(now - *last));
   report.set_slots(slots_);
   report.set_guests(static_cast<uint32_t>(guests_->foreign_count()));
-  report.set_reason(owner_->why(now, wall));
+  report.set_reason(leave_timer_ ? "hob is being stopped" : owner_->why(now, wall));
   report.set_cpu_features(features);
   to_wire(config_.owner_import, *report.mutable_import());
   to_wire(config_.owner_export, *report.mutable_export_());

@@ -43,6 +43,7 @@ class Hostd {
   void on_input(Owner::Source source, Time when, std::string_view what);
   void sample_load();
   void judge();
+  std::string why_unwelcome(HostState state, Time now, WallTime wall) const;
   void rank(bool guests_run);
   void restore_pause();
   void set_pause(bool on, std::optional<WallTime> until);

@@ -38,7 +38,7 @@ soon 10 "it is shown as running" state_is running
 
 # The number alone is short for a job of this host.
 ends_with 0 on h0 remote kill "$number" </dev/null
-ends_with 125 wait "$shadow"
+ends_with 137 wait "$shadow"
 
 # What has ended is in the list when asked for, of this host's jobs.
 ended() { on "$1" remote ps --ended -o name </dev/null | grep -c -x -F "$id" || true; }
