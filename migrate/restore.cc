@@ -352,7 +352,7 @@ void grant_wishes(const Making& m) {
     const pid_t tid = m.threads[i].tid().value;
     // Never ahead of others, whatever the image says.
     bool done =
-        thread.nice <= 0 || ::setpriority(PRIO_PROCESS, static_cast<id_t>(tid), thread.nice) == 0;
+        ::setpriority(PRIO_PROCESS, static_cast<id_t>(tid), std::max<int>(thread.nice, 0)) == 0;
     if (thread.processors.size() == sizeof(cpu_set_t)) {
       cpu_set_t wished;
       std::memcpy(&wished, thread.processors.data(), sizeof wished);
