@@ -278,4 +278,5 @@ bool Exports::signal(const std::string& job, int number) {
   post_.send(e->record.site(), std::move(envelope));
   return true;
 }
+
 }  // namespace hob::hostd

@@ -199,4 +199,5 @@ void Starter::on_depart(const pb::Depart& depart) {
   send(std::move(envelope));
   if (moved) leave();
 }
+
 }  // namespace hob::hostd

@@ -201,4 +201,5 @@ void Starter::on_signal(const pb::Signal& signal) {
   const pid_t foreground = relay_->foreground();
   ::kill(foreground > 0 ? -foreground : -guest_.root, signal.number());
 }
+
 }  // namespace hob::hostd

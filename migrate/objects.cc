@@ -51,6 +51,9 @@ Result<uint32_t> Objects::add(const Place& place) {
   Fd file = TRY(open_file(place.link, O_RDONLY | O_NONBLOCK | O_NOCTTY));
   if (::fstat(file.get(), &st) < 0) return Error::sys("look at", place.name);
   if (!S_ISREG(st.st_mode)) return obstacle(place.subject, place.name);
+  // It has another name: what is written must reach the file that others see under that.
+  if (place.written_through && st.st_nlink > 0)
+    return obstacle(place.subject, "the file " + place.name + ", which has been moved");
   struct statfs fs {};
   if (::fstatfs(file.get(), &fs) == 0 && fs.f_type == HUGETLBFS_MAGIC)
     return obstacle(place.subject, "huge pages (hugetlb)");

@@ -25,6 +25,7 @@ class Objects {
   /// maps says.
   struct Place {
     std::string link, name, subject;
+    bool written_through = false;  ///< a shared mapping
   };
   /// Its index in Image::objects. An Error with code kObstacle: it cannot be carried.
   Result<uint32_t> add(const Place& place);

@@ -51,12 +51,11 @@ class SocketPairs {
  public:
   explicit SocketPairs(Image& image) : image_(image) {}
 
-  Result<uint32_t> add(Tid process, int fd, ino_t inode) {
+  Result<uint32_t> add(Tid process, int fd, ino_t inode, const std::string& subject) {
     const auto [at, fresh] = known_.emplace(inode, static_cast<uint32_t>(image_.sockets.size()));
     if (!fresh) return at->second;
-    const std::string subject = "fd " + std::to_string(fd);
     SocketEnd end = TRY(look_at_socket(process, fd, inode, subject));
-    end.image.queue = TRY(peek_queue(process, fd, end.image));
+    end.image.queue = TRY(peek_queue(process, fd, end.image, subject));
     image_.sockets.push_back(std::move(end.image));
     peers_.push_back({end.peer, subject});
     return at->second;
@@ -148,13 +147,14 @@ Result<void> capture_descriptions(const Guest& guest, std::vector<CaptiveProcess
               TRY(open_file(proc::path(pid, "fd/" + std::to_string(fd)), O_RDONLY | O_NONBLOCK));
           TRY(flush_if_remote(file.get(), d.path));
         }
+        const std::string subject = "fd " + std::to_string(fd) + " of " + processes[p].name();
         if (d.kind == DescriptionKind::object) {
-          d.object = TRY(objects.add({proc::path(pid, "fd/" + std::to_string(fd)), d.path,
-                                      "fd " + std::to_string(fd) + " of " + processes[p].name()}));
+          d.object =
+              TRY(objects.add({proc::path(pid, "fd/" + std::to_string(fd)), d.path, subject}));
           objects.in_image(d.object);
         }
         if (d.kind == DescriptionKind::socket)
-          d.socket = TRY(sockets.add(pid, fd, described->inode));
+          d.socket = TRY(sockets.add(pid, fd, described->inode, subject));
         d.owner = processes[p].node.pid;
         alike.push_back({pid, fd, static_cast<uint32_t>(image.descriptions.size())});
         image.descriptions.push_back(std::move(d));

@@ -127,9 +127,9 @@ std::vector<proc::Mapping> without(const std::vector<proc::Mapping>& maps, Range
 Result<uint32_t> object_index(ProcessCapture& c, const proc::Mapping& m) {
   char range[40];
   std::snprintf(range, sizeof range, "%lx-%lx", m.range.start, m.range.end);
-  const uint32_t index =
-      TRY(c.objects.add({proc::path(c.process.pid, std::string("map_files/") + range), m.name,
-                         "mapping at " + std::string(range) + " of " + c.process.name()}));
+  const uint32_t index = TRY(
+      c.objects.add({proc::path(c.process.pid, std::string("map_files/") + range), m.name,
+                     "mapping at " + std::string(range) + " of " + c.process.name(), m.shared}));
   if (!m.shared) c.objects.in_image(index);
   return index;
 }

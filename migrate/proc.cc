@@ -3,6 +3,7 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <sys/sysmacros.h>
 #include <sys/uio.h>
 #include <unistd.h>
@@ -303,6 +304,14 @@ Result<std::vector<Tid>> children(Tid process) {
       all.push_back({s.number<pid_t>(10)});
   }
   return all;
+}
+
+Result<Fd> borrow_descriptor(Tid process, int number) {
+  Fd pidfd(static_cast<int>(::syscall(SYS_pidfd_open, process.value, 0)));
+  if (!pidfd) return Error::sys("reach process", std::to_string(process.value));
+  Fd fd(static_cast<int>(::syscall(SYS_pidfd_getfd, pidfd.get(), number, 0)));
+  if (!fd) return Error::sys("take over", "descriptor " + std::to_string(number));
+  return fd;
 }
 
 Result<std::vector<int>> descriptors(Tid process) {

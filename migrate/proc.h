@@ -7,6 +7,7 @@
 #include <string_view>
 #include <vector>
 
+#include "base/fd.h"
 #include "base/result.h"
 #include "migrate/types.h"
 
@@ -81,6 +82,8 @@ Result<std::vector<Mapping>> maps(Tid process);
 Result<std::vector<Tid>> threads(Tid process);
 /// Children of all its threads, zombies included.
 Result<std::vector<Tid>> children(Tid process);
+/// A descriptor of ours for the open file behind one of the process's (pidfd_getfd(2)).
+Result<Fd> borrow_descriptor(Tid process, int number);
 /// Numbers of the open descriptors, ascending.
 Result<std::vector<int>> descriptors(Tid process);
 

@@ -5,26 +5,19 @@
 #include <linux/sock_diag.h>
 #include <linux/unix_diag.h>
 #include <netinet/tcp.h>
-#include <sys/pidfd.h>
 #include <sys/socket.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <cstring>
-#include <optional>
 
 #include "migrate/parts.h"
+#include "migrate/proc.h"
 
 namespace hob::migrate {
 namespace {
 
-Result<Fd> borrow(Tid process, int number) {
-  Fd pidfd(static_cast<int>(::syscall(SYS_pidfd_open, process.value, 0)));
-  if (!pidfd) return Error::sys("reach process", std::to_string(process.value));
-  Fd fd(static_cast<int>(::syscall(SYS_pidfd_getfd, pidfd.get(), number, 0)));
-  if (!fd) return Error::sys("reach", "descriptor " + std::to_string(number));
-  return fd;
-}
+// SocketImage::shutdown: RCV_SHUTDOWN and SEND_SHUTDOWN of the kernel.
+constexpr uint8_t kNoMoreRead = 1, kNoMoreWritten = 2;
 
 Result<int> option(const Fd& socket, int name) {
   int value = 0;
@@ -93,7 +86,7 @@ Result<Facts> ask_kernel(ino_t inode) {
 }  // namespace
 
 Result<SocketEnd> look_at_socket(Tid process, int number, ino_t inode, const std::string& subject) {
-  const Fd socket = TRY(borrow(process, number));
+  const Fd socket = TRY(proc::borrow_descriptor(process, number));
   const int domain = TRY(option(socket, SO_DOMAIN));
   if (domain == AF_INET || domain == AF_INET6) return obstacle(subject, "a network connection");
   if (domain != AF_UNIX) return obstacle(subject, "a socket of family " + std::to_string(domain));
@@ -111,8 +104,9 @@ Result<SocketEnd> look_at_socket(Tid process, int number, ino_t inode, const std
   return end;
 }
 
-Result<std::vector<Bytes>> peek_queue(Tid process, int number, const SocketImage& socket) {
-  const Fd fd = TRY(borrow(process, number));
+Result<std::vector<Bytes>> peek_queue(Tid process, int number, const SocketImage& socket,
+                                      const std::string& subject) {
+  const Fd fd = TRY(proc::borrow_descriptor(process, number));
   std::vector<Bytes> queue;
   const int from_start = 0, usual = -1;
   if (::setsockopt(fd.get(), SOL_SOCKET, SO_PEEK_OFF, &from_start, sizeof from_start) < 0)
@@ -133,7 +127,13 @@ Result<std::vector<Bytes>> peek_queue(Tid process, int number, const SocketImage
       read = Error::sys("look into", "a socket's queue");
       break;
     }
-    if (n == 0) break;  // the other end has been closed
+    if (n == 0) {
+      // The other end has been closed; or it is a message without bytes, which would look like
+      // that.
+      if (socket.type != SOCK_STREAM && !(socket.shutdown & kNoMoreRead))
+        read = obstacle(subject, "an empty message on its way between processes");
+      break;
+    }
     bool descriptors = false;
     for (cmsghdr* c = CMSG_FIRSTHDR(&message); c != nullptr; c = CMSG_NXTHDR(&message, c)) {
       if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS) continue;
@@ -145,7 +145,7 @@ Result<std::vector<Bytes>> peek_queue(Tid process, int number, const SocketImage
       }
     }
     if (descriptors || (message.msg_flags & (MSG_CTRUNC | MSG_TRUNC))) {
-      read = obstacle("a socket", "descriptors on their way between processes");
+      read = obstacle(subject, "descriptors on their way between processes");
       break;
     }
     Bytes bytes(buffer.begin(), buffer.begin() + n);
@@ -190,8 +190,9 @@ Result<void> fill(const Fd& from, const SocketImage& to) {
 }
 
 Result<void> shut(const Fd& socket, uint8_t shutdown) {
-  constexpr uint8_t kRead = 1, kWrite = 2;  // RCV_SHUTDOWN, SEND_SHUTDOWN of the kernel
-  const int how = shutdown == (kRead | kWrite) ? SHUT_RDWR : shutdown == kRead ? SHUT_RD : SHUT_WR;
+  const int how = shutdown == (kNoMoreRead | kNoMoreWritten) ? SHUT_RDWR
+                  : shutdown == kNoMoreRead                  ? SHUT_RD
+                                                             : SHUT_WR;
   if (shutdown != 0 && ::shutdown(socket.get(), how) < 0)
     return Error::sys("shut down", "a socket");
   return {};

@@ -21,7 +21,9 @@ struct SocketEnd {
 Result<SocketEnd> look_at_socket(Tid process, int number, ino_t inode, const std::string& subject);
 
 /// What waits to be read there; stays there. One element per message, for streams one in all.
-Result<std::vector<Bytes>> peek_queue(Tid process, int number, const SocketImage& socket);
+/// Obstacles as above.
+Result<std::vector<Bytes>> peek_queue(Tid process, int number, const SocketImage& socket,
+                                      const std::string& subject);
 
 /// The target's side: two connected sockets like those, with what waited in their queues. `second`
 /// is null where the other end was closed, and closed then.

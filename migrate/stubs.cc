@@ -368,14 +368,6 @@ Result<void> find_pids(Stubs::State& state) {
   return {};
 }
 
-Result<Fd> fetch_uffd(Tid pid, int number) {
-  Fd process(static_cast<int>(::syscall(SYS_pidfd_open, pid.value, 0)));
-  if (!process) return Error::sys("reach process", std::to_string(pid.value));
-  Fd uffd(static_cast<int>(::syscall(SYS_pidfd_getfd, process.get(), number, 0)));
-  if (!uffd) return Error::sys("take over", "userfaultfd");
-  return uffd;
-}
-
 }  // namespace
 
 Stubs::Stubs(std::unique_ptr<State> state) : state_(std::move(state)) {}
@@ -417,7 +409,7 @@ Result<Stubs> Stubs::make(const Guest& guest, const Tree& tree, const SharedMemo
   }
   TRY(find_pids(state));
   for (size_t i = 0; i < state.pids.size(); i++)
-    state.uffds.push_back(TRY(fetch_uffd(state.pids[i], common.slots[i].uffd)));
+    state.uffds.push_back(TRY(proc::borrow_descriptor(state.pids[i], common.slots[i].uffd)));
   return stubs;
 }
 

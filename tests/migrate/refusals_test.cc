@@ -21,6 +21,9 @@ static void refused(const std::vector<std::string>& arguments, const std::string
 TEST_CASE("a socket is named") {
   refused({victim("refused"), "socket"}, "fd 3 of process 2 (refused): a network connection");
 }
+TEST_CASE("an empty message in a socket's queue is named") {
+  refused({victim("refused"), "empty"}, "an empty message on its way between processes");
+}
 TEST_CASE("inotify is named") {
   refused({victim("refused"), "inotify"}, "fd 3 of process 2 (refused): inotify");
 }

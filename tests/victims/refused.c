@@ -11,6 +11,11 @@ int main(int argc, char** argv) {
   int fd = -1;
   char path[] = "/tmp/victim.XXXXXX";
   if (!strcmp(what, "socket")) fd = socket(AF_INET, SOCK_STREAM, 0);
+  int pair[2];
+  if (!strcmp(what, "empty")) {
+    EXPECT(!socketpair(AF_UNIX, SOCK_DGRAM, 0, pair) && send(pair[1], "", 0, 0) == 0);
+    fd = pair[0];
+  }
   if (!strcmp(what, "inotify")) fd = inotify_init();
   if (!strcmp(what, "lock")) { fd = mkstemp(path); EXPECT(!flock(fd, LOCK_EX)); }
   char* shared = MAP_FAILED;

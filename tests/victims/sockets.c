@@ -11,6 +11,8 @@ int main(void) {
   EXPECT(write(stream[0], "to one", 6) == 6 && write(stream[0], " and on", 7) == 7 && write(stream[1], "to zero", 7) == 7);
   EXPECT(write(packets[0], "first", 5) == 5 && write(packets[0], "second one", 10) == 10);
   EXPECT(write(datagrams[1], "gram", 4) == 4);
+  int last[2];
+  EXPECT(!socketpair(AF_UNIX, SOCK_SEQPACKET, 0, last) && write(last[1], "end", 3) == 3 && !close(last[1]));
   EXPECT(write(half[1], "last words", 10) == 10 && !close(half[1]));
   EXPECT(write(shut[0], "before", 6) == 6 && !shutdown(shut[0], SHUT_WR));
   pid_t child = fork();
@@ -33,6 +35,7 @@ int main(void) {
   EXPECT(read(datagrams[0], text, sizeof text) == 4 && read(datagrams[0], text, sizeof text) == -1 && errno == EAGAIN);
   EXPECT(read(half[0], text, sizeof text) == 10 && !memcmp(text, "last words", 10) && read(half[0], text, 1) == 0);
   EXPECT(send(half[0], "x", 1, MSG_NOSIGNAL) == -1 && errno == EPIPE);
+  EXPECT(read(last[0], text, sizeof text) == 3 && read(last[0], text, 1) == 0);
   EXPECT(read(shut[1], text, sizeof text) == 6 && read(shut[1], text, 1) == 0);
   EXPECT(send(shut[0], "x", 1, MSG_NOSIGNAL) == -1 && errno == EPIPE && write(shut[1], "y", 1) == 1);
   EXPECT(read(shut[0], text, 1) == 1 && text[0] == 'y');
