@@ -162,34 +162,42 @@ void wait_until_asleep(const Group& group) {
   }
 }
 
-// All of the group sleep at once. Marked timers are recognised one by one; one that cannot be
-// marked, if there is no other.
+// The one sleeper without slack that is in `list` and no more now, and whose time had not come. The
+// kernel walks its timers anew for each line, so that one that comes or goes meanwhile may hide its
+// neighbour: who seems to be missing is looked for again. `list` is as it is now afterwards.
+std::optional<int64_t> vanished(std::vector<WakeUp>& list) {
+  std::vector<WakeUp> gone;
+  for (const WakeUp& w : list)
+    if (w.hard == w.soft) gone.push_back(w);
+  for (int i = 0; i < 3 && (i == 0 || gone.size() > 1); i++) {
+    auto now = sleepers();
+    if (!now) return std::nullopt;
+    list = std::move(*now);
+    const int64_t time = now_here();
+    std::erase_if(gone, [&](const WakeUp& w) {
+      return w.soft <= time || std::find(list.begin(), list.end(), w) != list.end();
+    });
+  }
+  if (gone.size() != 1) return std::nullopt;
+  return gone.front().soft;
+}
+
+// All of the group sleep at once. Marked timers are recognised by their mark; the others as their
+// threads are stopped one after the other.
 Result<void> measure(const Group& group) {
   for (Sleeper* s : group) TRY(s->start());
   wait_until_asleep(group);
   for (Sleeper* s : group)
     if (s->call == 0) s->call = original_call(s->tid(), s->thread->registers);
-  auto during = sleepers();
-  for (Sleeper* s : group) TRY(s->stop());
-  if (!during) return {};  // this kernel tells nobody
-  Group unmarked;
+  auto list = sleepers();
   for (Sleeper* s : group) {
-    if (s->over) continue;
-    if (!has_slack(*s)) {
-      unmarked.push_back(s);
-      continue;
-    }
-    for (const WakeUp& w : *during)
-      if (w.hard - w.soft == s->mark) s->end = w.soft;
+    if (list && has_slack(*s))
+      for (const WakeUp& w : *list)
+        if (w.hard - w.soft == s->mark) s->end = w.soft;
+    TRY(s->stop());
+    if (!list || has_slack(*s) || s->over || s->call == 0) continue;
+    s->end = vanished(*list);
   }
-  if (unmarked.size() != 1) return {};
-  const auto after = TRY(sleepers());
-  const int64_t now = now_here();
-  std::vector<int64_t> gone;
-  for (const WakeUp& w : *during)
-    if (w.hard == w.soft && w.soft > now && std::find(after.begin(), after.end(), w) == after.end())
-      gone.push_back(w.soft);
-  if (gone.size() == 1) unmarked.front()->end = gone.front();
   return {};
 }
 
@@ -198,6 +206,7 @@ Result<void> measure(const Group& group) {
 Result<void> measure_waits(Captives& captives) {
   // Above all that select_estimate_accuracy() may choose by itself, and different for each.
   constexpr int64_t kMark = 200'000'000, kStep = 1000;
+  constexpr size_t kMost = 64;
   std::vector<Sleeper> all;
   for (CaptiveProcess& process : captives.processes)
     for (CaptiveThread& thread : process.threads) {
@@ -214,16 +223,18 @@ Result<void> measure_waits(Captives& captives) {
     }
   if (all.empty()) return {};
   const int64_t offset = TRY(guest_monotonic(captives.processes.front().pid)) - now_here();
+  // Those that cost most last, and of those not too many: the guest is frozen meanwhile.
+  std::stable_partition(all.begin(), all.end(), has_slack);
+  if (all.size() > kMost) all.erase(all.begin() + kMost, all.end());
   Group group;
   for (Sleeper& s : all) group.push_back(&s);
   TRY(measure(group));
   for (Sleeper& s : all) {
-    // A coincidence with a timer of somebody else's is unlikely, twice even more so.
-    for (int i = 0; i < 2 && !s.over && !s.end && !has_slack(s) && s.call != 0; i++)
-      TRY(measure({&s}));
+    const auto full = full_time(s.process, s.call, s.thread->registers);
+    // Hidden, or mistaken for somebody else's that came at the same moment.
+    for (int i = 0; i < 3 && full && !s.over && !s.end; i++) TRY(measure({&s}));
     if (s.over || s.call == 0) continue;
     s.thread->wait.call = s.call;
-    const auto full = full_time(s.process, s.call, s.thread->registers);
     if (full && s.end && *s.end <= now_here() + *full + kMark)
       s.thread->wait.end = std::max<int64_t>(1, *s.end + offset);
   }
