@@ -11,6 +11,7 @@
 #include "base/log.h"
 #include "migrate/injector.h"
 #include "migrate/parts.h"
+#include "migrate/waits.h"
 
 namespace hob::migrate {
 
@@ -123,6 +124,8 @@ Result<int64_t> guest_monotonic(Tid process) {
 
 Result<Captured> capture(const Guest& guest, Captives& captives, const Advices& advices,
                          const Platform& platform) {
+  // Before anything is read: a wait may turn out to be over.
+  TRY(measure_waits(captives));
   Captured captured;
   Objects objects;
   Image& image = captured.image;

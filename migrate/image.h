@@ -56,6 +56,11 @@ struct ThreadImage {
   uint64_t stack_pointer = 0, stack_size = 0;  ///< sigaltstack(2)
   uint32_t stack_flags = 0;
   std::vector<siginfo_t> pending;
+  /// A wait that ends at a time and of which the kernel has a note (waits.h): the number of the
+  /// call and when the guest's CLOCK_MONOTONIC says that it is over, in ns; 0: none, or start it
+  /// again.
+  uint32_t wait_call = 0;
+  int64_t wait_end = 0;
   int8_t nice = 0;
   Bytes processors;  ///< a cpu_set_t, as a wish; empty: all
 };

@@ -19,7 +19,7 @@
 namespace hob::migrate {
 namespace {
 
-constexpr uint32_t kVersion = 2;
+constexpr uint32_t kVersion = 3;
 constexpr char kImageMagic[8] = {'H', 'O', 'B', 'I', 'M', 'A', 'G', 'E'};
 constexpr char kAnnouncementMagic[8] = {'H', 'O', 'B', 'A', 'N', 'N', 'C', 'E'};
 constexpr char kCheckpointMagic[8] = {'H', 'O', 'B', 'I', 'N', 'D', 'E', 'X'};
@@ -187,7 +187,7 @@ void fields(A& a, ThreadImage& x) {
   a(x.tid), a(x.name), a(x.registers), a(x.extended_state), a(x.signal_mask), a(x.rseq);
   a(x.robust_list), a(x.robust_size), a(x.tid_address);
   a(x.stack_pointer), a(x.stack_size), a(x.stack_flags), a(x.pending);
-  a(x.nice), a(x.processors);
+  a(x.wait_call), a(x.wait_end), a(x.nice), a(x.processors);
 }
 template <class A>
 void fields(A& a, FileImage& x) {

@@ -107,6 +107,10 @@ Result<void> Tracee::step() {
   return request(PTRACE_SINGLESTEP, 0, 0, "single-step");
 }
 
+Result<void> Tracee::run_to_call(int signal) {
+  return request(PTRACE_SYSCALL, 0, static_cast<uint64_t>(signal), "run to a system call in");
+}
+
 void Tracee::detach() {
   if (tid_.value) raw_ptrace(PTRACE_DETACH, tid_.value, 0, 0);
   tid_ = {};

@@ -71,6 +71,9 @@ class Tracee {
   Result<bool> poll(Stop& stop);
   Result<void> resume(int signal = 0);
   Result<void> step();
+  /// Lets it run to its next entry into (or return from) a system call: a stop like that of a
+  /// SIGTRAP.
+  Result<void> run_to_call(int signal = 0);
   void detach();
   /// Forgets the thread without detaching: it is dead or about to be.
   void abandon() { tid_ = Tid{}; }

@@ -489,6 +489,10 @@ void Host::freeze() {
   CHECK(Cgroup::open(cgroup_).value().freeze().ok());
 }
 
+void Host::thaw() {
+  CHECK(Cgroup::open(cgroup_).value().thaw().ok());
+}
+
 bool Host::frozen() {
   auto cgroup = Cgroup::open(cgroup_).value();
   return cgroup.freezing().value() && cgroup.wait_frozen(seconds(2)).ok();

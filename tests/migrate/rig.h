@@ -49,6 +49,7 @@ class Host {
   void arm(migrate::Fault where, migrate::fault::Act act);
   /// Freezes the guest's cgroup, as hostd does when a key is pressed.
   void freeze();
+  void thaw();
   bool frozen();
   void write_input(const std::string& bytes);
   /// Waits for the guest's end; the status of waitpid(2).
