@@ -18,6 +18,7 @@ enum class Fault : uint8_t {
   image_sent,     ///< the target may commit from here on
   told_running,   ///< the target is the live copy, and the source knows
   push,           ///< all pages pushed, the end not yet told
+  let_go,         ///< the target is the live copy and has asked for locks and addresses
   // target
   connected = 20,  ///< the source is there
   prepared,        ///< the stubs are parked
@@ -29,7 +30,8 @@ enum class Fault : uint8_t {
   committed,       ///< home has recorded it, nothing runs yet
   running,         ///< it runs; the source has not been told
   pull,            ///< the first pages have arrived after the resume
-  last = pull
+  taken_over,      ///< committed; locks and addresses are the target's
+  last = taken_over
 };
 
 namespace fault {

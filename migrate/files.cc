@@ -196,7 +196,7 @@ Result<Described> describe(const Guest& guest, Tid process, int fd) {
   d.flags = info.flags & ~static_cast<uint32_t>(O_CLOEXEC);
   d.position = info.position;
   const std::string subject = "fd " + name;
-  if (!info.field("lock").empty()) return obstacle(subject, "a file lock on " + link);
+  described.locks = TRY(parse_locks(info, subject));
   if (d.flags & O_ASYNC) return obstacle(subject, "signals on input (O_ASYNC)");
   if (is_external(guest, st, d)) return described;
   if (link.compare(0, 5, "pipe:") == 0) {

@@ -209,6 +209,19 @@ struct SocketImage {
   std::vector<Bytes> queue;                      ///< messages that wait to be read
 };
 
+enum class LockKind : uint8_t { flock = 0, posix, ofd, last = ofd };
+/// The end of a lock that reaches to the end of the file, wherever that is.
+inline constexpr uint64_t kLockToEnd = INT64_MAX;
+
+/// A file lock; see locks.h.
+struct LockImage {
+  LockKind kind = LockKind::flock;
+  uint8_t write = 0;
+  uint32_t process = 0;    ///< index into Image::processes: whose it is, or who has the description
+  int32_t descriptor = 0;  ///< there
+  uint64_t start = 0, end = kLockToEnd;  ///< bytes, the last one included; flock: all
+};
+
 /// The controlling terminal, when the tree has one: the starter's pty.
 struct TerminalImage {
   uint8_t present = 0;
@@ -237,6 +250,7 @@ struct Image {
   std::vector<PipeImage> pipes;
   std::vector<ObjectImage> objects;
   std::vector<SocketImage> sockets;
+  std::vector<LockImage> locks;
   TerminalImage terminal;
   Bytes input;  ///< bytes in the stdin pipe, not yet read by the guest
   /// What SourceHooks::frozen returned.

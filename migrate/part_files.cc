@@ -116,10 +116,12 @@ Result<void> capture_descriptions(const Guest& guest, std::vector<CaptiveProcess
   std::map<std::pair<dev_t, ino_t>, uint32_t> pipes;
   std::set<uint32_t> filled;
   SocketPairs sockets(image);
+  LockCollector locks(image);
   bool input_read = false;
 
   for (size_t p = 0; p < processes.size(); p++) {
     const Tid pid = processes[p].pid;
+    std::set<uint32_t> here;  // descriptions
     for (int fd : TRY(proc::descriptors(pid))) {
       auto described = describe(guest, pid, fd);
       if (!described) return std::move(described).error().in(processes[p].name());
@@ -129,7 +131,8 @@ Result<void> capture_descriptions(const Guest& guest, std::vector<CaptiveProcess
       auto same = std::find_if(alike.begin(), alike.end(), [&](const Seen& s) {
         return same_description(s.process, s.fd, pid, fd);
       });
-      if (same == alike.end()) {
+      const bool fresh = same == alike.end();
+      if (fresh) {
         const auto pipe_key = std::pair{described->device, described->inode};
         if (d.kind == DescriptionKind::pipe_read || d.kind == DescriptionKind::pipe_write) {
           d.pipe = pipes.emplace(pipe_key, static_cast<uint32_t>(pipes.size())).first->second;
@@ -160,9 +163,11 @@ Result<void> capture_descriptions(const Guest& guest, std::vector<CaptiveProcess
         image.descriptions.push_back(std::move(d));
         same = alike.end() - 1;
       }
+      locks.add(p, fd, described->locks, fresh, here.insert(same->description).second);
       image.processes[p].descriptors.push_back({fd, same->description, described->close_on_exec});
     }
   }
+  TRY(locks.finish());
   return sockets.finish();
 }
 

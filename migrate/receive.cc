@@ -9,6 +9,7 @@
 #include "migrate/capture.h"
 #include "migrate/control.h"
 #include "migrate/fault.h"
+#include "migrate/handover.h"
 #include "migrate/migrate.h"
 #include "migrate/page_sink.h"
 #include "migrate/restore.h"
@@ -224,6 +225,8 @@ Result<Arrival> Arrival::receive(Listener listener, Guest& guest, TargetHooks& h
     TRY(restoration->build_threads());
     TRY(fault::point(Fault::threads));
     TRY(restoration->set_registers());
+    Takeover takeover(*restoration, image);
+    TRY(takeover.prepare());
     TRY(wait_for_clock(stubs->pid(0), image.monotonic));
     TRY(hooks.attached(image.hook_bytes));
     TRY(fault::point(Fault::restored));
@@ -235,6 +238,10 @@ Result<Arrival> Arrival::receive(Listener listener, Guest& guest, TargetHooks& h
     committed = true;
     TRY(fault::point(Fault::committed));
     // Home has recorded this copy as the live one. There is no way back.
+
+    TRY(takeover.complete(control));
+    TRY(fault::point(Fault::taken_over));
+    // What only one copy can have is here.
 
     guest.root = stubs->pid(0).value;
     restoration->resume();

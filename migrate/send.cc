@@ -3,6 +3,7 @@
 #include "migrate/capture.h"
 #include "migrate/control.h"
 #include "migrate/fault.h"
+#include "migrate/handover.h"
 #include "migrate/migrate.h"
 #include "migrate/page_source.h"
 #include "migrate/parts.h"
@@ -24,14 +25,31 @@ Result<void> announce(const Guest& guest, const Platform& platform, Link& link) 
 enum class Verdict { target, source };
 
 // From the first byte of the image on, only the target's own word or the record at home can tell.
-Verdict await_verdict(Link& link, const Image& image, Report& report, SourceHooks& hooks,
-                      Error& why) {
+Verdict await_verdict(Link& link, const Image& image, Yielding& yielding, Report& report,
+                      SourceHooks& hooks, Error& why) {
   auto told = [&]() -> Result<void> {
     TRY(fault::point(Fault::image_sending));
     report.image_bytes = TRY(control::send_image(link.control, image));
     TRY(fault::point(Fault::image_sent));
     link.control.set_patience(kVerdictLimit);
-    return control::expect(link.control, control::Word::running);
+    for (;;) {
+      switch (TRY(control::next_after_image(link.control))) {
+        case control::Word::weaken:
+          // The target is the live copy, and may have to wait for locks that others have.
+          link.control.set_patience(kPagePatience);
+          yielding.weaken();
+          TRY(control::say(link.control, control::Word::weakened));
+          break;
+        case control::Word::let_go:
+          link.control.set_patience(kPagePatience);
+          yielding.let_go();
+          TRY(control::say(link.control, control::Word::gone));
+          TRY(fault::point(Fault::let_go));
+          break;
+        default:
+          return {};
+      }
+    }
   }();
   if (told) return Verdict::target;
   why = std::move(told).error();
@@ -93,7 +111,8 @@ Result<Sent> send(Guest& guest, const std::string& address, uint16_t port, const
   // The image is complete; what was borrowed for it has been given back.
 
   Error why;
-  if (await_verdict(link, image, sent.report, hooks, why) == Verdict::source)
+  Yielding yielding(captives, image, platform);
+  if (await_verdict(link, image, yielding, sent.report, hooks, why) == Verdict::source)
     return std::move(why).in("move the guest");
   sent.report.freeze = Clock::now() - captives.stopped_at;
   sent.moved = true;

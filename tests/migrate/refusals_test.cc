@@ -30,6 +30,6 @@ TEST_CASE("inotify is named") {
 TEST_CASE("System V shared memory is named") {
   refused({victim("refused"), "sysv"}, "System V shared memory");
 }
-TEST_CASE("a file lock is named") {
-  refused({victim("refused"), "lock"}, "a file lock");
+TEST_CASE("a lease is named") {
+  refused({victim("refused"), "lease"}, "fd 3 of process 2 (refused): a lease");
 }

@@ -36,6 +36,7 @@ VICTIM("objects")
 VICTIM("sockets")
 VICTIM("scheduling")
 VICTIM("advice")
+VICTIM("locks")
 
 TEST_CASE("AVX registers move") {
   moves({victim("vectors"), "avx"});

@@ -1,7 +1,6 @@
 /* Holds one thing that cannot be moved, and goes on with it. */
 #include "victim.h"
 #include <fcntl.h>
-#include <sys/file.h>
 #include <sys/inotify.h>
 #include <sys/mman.h>
 #include <sys/shm.h>
@@ -17,7 +16,7 @@ int main(int argc, char** argv) {
     fd = pair[0];
   }
   if (!strcmp(what, "inotify")) fd = inotify_init();
-  if (!strcmp(what, "lock")) { fd = mkstemp(path); EXPECT(!flock(fd, LOCK_EX)); }
+  if (!strcmp(what, "lease")) { fd = mkstemp(path); EXPECT(!fcntl(fd, F_SETLEASE, F_WRLCK)); }
   char* shared = MAP_FAILED;
   if (!strcmp(what, "sysv")) {
     int id = shmget(IPC_PRIVATE, 4096, 0600);
@@ -33,6 +32,6 @@ int main(int argc, char** argv) {
   wait_for_go();
   if (shared != MAP_FAILED) EXPECT(shared[0] == 's');
   else EXPECT(fcntl(fd, F_GETFD) >= 0);
-  if (!strcmp(what, "lock")) unlink(path);
+  if (!strcmp(what, "lease")) unlink(path);
   return ok();
 }
