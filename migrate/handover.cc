@@ -7,6 +7,7 @@
 
 #include "base/log.h"
 #include "migrate/control.h"
+#include "migrate/here.h"
 
 namespace hob::migrate {
 
@@ -83,16 +84,19 @@ Result<void> Takeover::prepare() {
 }
 
 Result<void> Takeover::complete(Connection& control) {
-  if (wanted_.empty()) return {};
+  // Ends of a named pipe that the source still has open would keep the guest from its end.
+  const bool same_pipes = image_.machine == TRY(this_machine());
+  if (wanted_.empty() && !same_pipes) return {};
   auto ask = [&](control::Word question, control::Word answer) -> Result<void> {
     TRY(control::say(control, question));
     return control::expect(control, answer);
   };
-  auto asked = ask(control::Word::weaken, control::Word::weakened);
+  Result<void> asked;
+  if (!wanted_.empty()) asked = ask(control::Word::weaken, control::Word::weakened);
   // Whatever cannot be had yet can be had when the source has let go.
   TRY(set_locks(wanted_, LockMode::read, hands()));
   if (asked) asked = ask(control::Word::let_go, control::Word::gone);
-  if (!asked) log::warning("take over the locks of the guest: {}", asked.error().text);
+  if (!asked) log::warning("take over from the source: {}", asked.error().text);
   const auto missing = TRY(insist(wanted_, LockMode::write, hands(), kLockPatience));
   if (missing.empty()) return {};
   return Error{"take " + name_of(image_, *missing.front()) +

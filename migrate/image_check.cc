@@ -165,7 +165,8 @@ Result<void> check_form(const Image& image) {
   }
   if (next != image.processes.size()) return invalid("its processes are not those of its tree");
   for (const Description& d : image.descriptions) {
-    const bool pipe = d.kind == DescriptionKind::pipe_read || d.kind == DescriptionKind::pipe_write;
+    const bool pipe = d.kind == DescriptionKind::pipe_read ||
+                      d.kind == DescriptionKind::pipe_write || d.kind == DescriptionKind::pipe_both;
     if (pipe && d.pipe >= image.pipes.size()) return invalid("a descriptor has no pipe");
     if (d.kind == DescriptionKind::object &&
         (d.object >= image.objects.size() || image.objects[d.object].streamed))
@@ -182,6 +183,9 @@ Result<void> check_form(const Image& image) {
   for (const PipeImage& p : image.pipes)
     if (p.content.size() > (64u << 20) || p.capacity > (64u << 20))
       return invalid("a pipe is too big");
+    else if ((!p.path.empty() && p.path[0] != '/') || p.path.find('\0') != std::string::npos ||
+             p.hung_up > 1)
+      return invalid("a named pipe is malformed");
   return {};
 }
 

@@ -229,7 +229,7 @@ void fields(A& a, Description& x) {
 }
 template <class A>
 void fields(A& a, PipeImage& x) {
-  a(x.capacity), a(x.content);
+  a(x.path), a(x.hung_up), a(x.device), a(x.inode), a(x.capacity), a(x.content);
 }
 template <class A>
 void fields(A& a, ObjectPiece& x) {
@@ -256,7 +256,7 @@ template <class A>
 void fields(A& a, Image& x) {
   a(x.tree), a(x.descriptions), a(x.pipes), a(x.objects), a(x.sockets), a(x.terminal), a(x.input),
       a(x.hook_bytes);
-  a(x.monotonic), a(x.processes), a(x.locks);
+  a(x.monotonic), a(x.processes), a(x.locks), a(x.machine);
 }
 
 struct Header {

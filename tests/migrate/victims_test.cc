@@ -37,6 +37,7 @@ VICTIM("sockets")
 VICTIM("scheduling")
 VICTIM("advice")
 VICTIM("locks")
+VICTIM("fifos")
 
 TEST_CASE("AVX registers move") {
   moves({victim("vectors"), "avx"});

@@ -10,6 +10,7 @@ int main(int argc, char** argv) {
   int fd = -1;
   char path[] = "/tmp/victim.XXXXXX";
   if (!strcmp(what, "socket")) fd = socket(AF_INET, SOCK_STREAM, 0);
+  if (!strcmp(what, "fifo")) fd = open(argv[2], O_RDWR);
   int pair[2];
   if (!strcmp(what, "empty")) {
     EXPECT(!socketpair(AF_UNIX, SOCK_DGRAM, 0, pair) && send(pair[1], "", 0, 0) == 0);
