@@ -97,6 +97,8 @@ class Captives {
   std::vector<CaptiveProcess> processes;  ///< the living, root first
   Time stopped_at;
 
+  /// Its cgroup was frozen before: somebody wants the guest to stand still.
+  bool was_frozen() const { return was_frozen_; }
   /// Everything has been captured: the engine may use all processors again.
   void captured() { pinned_.reset(); }
   /// The guest lives elsewhere now: kill and reap what is left here. Nothing is given back.

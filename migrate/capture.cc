@@ -14,10 +14,7 @@
 #include "migrate/waits.h"
 
 namespace hob::migrate {
-namespace {
 
-// A `syscall` instruction that every process has: in its vdso, which starts where the auxiliary
-// vector says.
 Result<RemoteAddress> syscall_instruction(const CaptiveProcess& process, const Platform& platform) {
   const std::string auxv = TRY(proc::read(process.pid, "auxv"));
   const size_t offset = find_syscall(platform.vdso);
@@ -29,6 +26,8 @@ Result<RemoteAddress> syscall_instruction(const CaptiveProcess& process, const P
   }
   return obstacle(process.name(), "it has no vdso");
 }
+
+namespace {
 
 /// Memory borrowed in a captive process: code, table and data of a batch.
 class Scratch {

@@ -6,6 +6,8 @@
 
 #include <set>
 
+#include "migrate/page_stream.h"
+
 namespace hob::migrate {
 
 Error invalid(const char* what) {
@@ -168,6 +170,28 @@ Result<void> check_form(const Image& image) {
   for (const PipeImage& p : image.pipes)
     if (p.content.size() > (64u << 20) || p.capacity > (64u << 20))
       return invalid("a pipe is too big");
+  return {};
+}
+
+Result<void> check_form(const std::vector<CheckpointIndex::Owner>& owners) {
+  std::set<uint32_t> seen;
+  for (const CheckpointIndex::Owner& owner : owners) {
+    if (!stream::valid(owner.process) || !seen.insert(owner.process).second)
+      return invalid("its pages belong to an impossible process");
+    uint64_t end = 0;
+    for (const Range& r : owner.populated) {
+      if (!stream::valid(owner.process, r) || r.start < end)
+        return invalid("its page map is damaged");
+      end = r.end;
+    }
+    end = 0;
+    for (const auto& e : owner.extents) {
+      if (e.size > ~e.address || e.address < end || e.offset % kPage ||
+          !stream::valid(owner.process, {e.address, e.address + e.size}))
+        return invalid("its pages have impossible places");
+      end = e.address + e.size;
+    }
+  }
   return {};
 }
 

@@ -94,6 +94,9 @@ Result<void> Tracee::request(int what, uint64_t address, uint64_t data, const ch
   return {};
 }
 
+Result<void> Tracee::set_options(unsigned options) {
+  return request(PTRACE_SETOPTIONS, 0, options, "set the options of");
+}
 Result<void> Tracee::interrupt() {
   return request(PTRACE_INTERRUPT, 0, 0, "interrupt");
 }

@@ -191,12 +191,13 @@ Result<std::vector<std::vector<HeldBack>>> Restoration::hold_back_pages(
     for (const MappingImage& m : state_->image->processes[i].mappings) {
       const std::optional<uint64_t> source = stream_address(m, *state_->image);
       if (!source) continue;
+      const bool wiped = m.advice & static_cast<uint8_t>(Advice::wipe_on_fork);
       HeldBack* last = covered[i].empty() ? nullptr : &covered[i].back();
-      if (last && last->target.end == m.range.start &&
+      if (last && last->target.end == m.range.start && last->wiped_on_fork == wiped &&
           last->source + last->target.size() == *source)
         last->target.end = m.range.end;
       else
-        covered[i].push_back({m.range, *source});
+        covered[i].push_back({m.range, *source, wiped});
     }
     for (const HeldBack& held : covered[i]) {
       uffdio_register reg = {};
