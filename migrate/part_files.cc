@@ -25,11 +25,17 @@ void check(Inspection& i) {
   auto descriptors = proc::descriptors(i.pid);
   if (!descriptors) return;  // has just ended
   for (int fd : *descriptors) {
+    const std::string number = std::to_string(fd);
     auto described = describe(i.guest, i.pid, fd);
-    if (described || described.error().code != kObstacle) continue;  // gone meanwhile: no obstacle
-    const std::string& text = described.error().text;
-    const size_t colon = text.find(": "), end = text.rfind("; cannot");
-    i.object(text.substr(0, colon), text.substr(colon + 2, end - colon - 2));
+    if (described && i.table) {
+      const auto name = read_link(proc::path(i.pid, "fd/" + number));
+      i.follows("fd " + number, name.ok() ? *name : "", rule_for(described->description.kind));
+    }
+    if (described) continue;
+    const int code = described.error().code;
+    if (code == kObstacle) i.object(described.error());
+    // Who may not look cannot move it either. Everything else: gone meanwhile, no obstacle.
+    if (code == EPERM || code == EACCES) i.object("fd " + number, "it cannot be looked at");
   }
 }
 
