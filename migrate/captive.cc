@@ -112,8 +112,8 @@ Result<TreeView> view_tree(const Guest& guest) {
     pid_t parent;  // inside
   };
   std::vector<Next> queue = {{Tid{guest.root}, 0}};
-  const Tid init{guest.sandbox->init()};
-  for (Tid orphan : TRY(proc::children(init))) queue.push_back({orphan, 1});
+  if (guest.sandbox)
+    for (Tid orphan : TRY(proc::children(Tid{guest.sandbox->init()}))) queue.push_back({orphan, 1});
   for (size_t i = 0; i < queue.size(); i++) {
     auto status = proc::status(queue[i].pid);
     auto stat = proc::stat(queue[i].pid);

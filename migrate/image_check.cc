@@ -11,7 +11,7 @@
 namespace hob::migrate {
 
 Error invalid(const char* what) {
-  return Error{std::string("read the image: ") + what + "; the peer is damaged or hostile",
+  return Error{std::string("read the image: ") + what + "; it is damaged or hostile",
                EBADMSG};
 }
 
