@@ -15,6 +15,7 @@
 #include <optional>
 
 #include "base/fd.h"
+#include "base/log.h"
 #include "bench/migrate_results.h"
 #include "bench/mover.h"
 #include "bench/samples.h"
@@ -22,7 +23,8 @@
 #include "bench/tick_file.h"
 
 /// `scripts/bench migrate`: for how long a program stands still while it moves, by its own clock,
-/// beside CRIU in the same run. Usage: bench_migrate [--criu PATH] [--rounds N] [CASE...]
+/// beside CRIU in the same run. Usage: bench_migrate [--criu PATH] [--rounds N] [--stages]
+/// [CASE...]
 namespace hob::bench {
 namespace {
 
@@ -91,10 +93,11 @@ Result<Measured> measure(const Case& c, Mover& mover, int rounds,
 }
 
 /// Pages that the hypervisor has never backed come at a tenth of the speed of others.
-void touch_memory() {
-  constexpr size_t kMost = 14ull << 30;  // program, image and copy of the largest case
+void touch_memory(const Options& options) {
+  // Program, image and copy of the largest case.
+  const size_t most = options.wants("4GiB") ? 14ull << 30 : 4ull << 30;
   const size_t size =
-      std::min(kMost, static_cast<size_t>(::sysconf(_SC_AVPHYS_PAGES)) * 4096 / 10 * 8);
+      std::min(most, static_cast<size_t>(::sysconf(_SC_AVPHYS_PAGES)) * 4096 / 10 * 8);
   void* at = ::mmap(nullptr, size, PROT_READ | PROT_WRITE,
                     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_POPULATE, -1, 0);
   if (at != MAP_FAILED) ::munmap(at, size);
@@ -234,14 +237,18 @@ int main(int argc, char** argv) {
       options.criu = std::filesystem::absolute(argv[++i]);
     else if (word == "--rounds" && i + 1 < argc)
       options.rounds = std::max(1, std::atoi(argv[++i]));
+    else if (word == "--stages")
+      log::set_level(log::Level::debug);
     else if (word[0] != '-')
       options.only.push_back(word);
     else
-      return std::fprintf(stderr, "usage: bench_migrate [--criu PATH] [--rounds N] [CASE...]\n"), 2;
+      return std::fprintf(stderr,
+                          "usage: bench_migrate [--criu PATH] [--rounds N] [--stages] [CASE...]\n"),
+             2;
   }
   if (auto furnished = furnish(); !furnished)
     return std::fprintf(stderr, "%s\n", furnished.error().text.c_str()), 1;
-  touch_memory();
+  touch_memory(options);
   const Fd held = hold_perf_event();
   Benchmark(options).run();
   return 0;

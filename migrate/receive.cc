@@ -12,6 +12,7 @@
 #include "migrate/migrate.h"
 #include "migrate/page_sink.h"
 #include "migrate/restore.h"
+#include "migrate/stages.h"
 #include "migrate/stubs.h"
 
 namespace hob::migrate {
@@ -179,7 +180,9 @@ Result<Arrival> Arrival::receive(Listener listener, Guest& guest, TargetHooks& h
     // Copies of the tree are parked in the sandbox, in their sessions and groups.
 
     const size_t size = TRY(control::receive_image(control, {memory.data(), memory.size()}));
+    stages::mark("receive");
     const Image image = TRY(decode_image({memory.data(), size}));
+    stages::mark("decode");
     TRY(fault::point(Fault::image_received));
     if (!(image.tree == stubs->tree())) {
       restoration.reset();
@@ -203,6 +206,7 @@ Result<Arrival> Arrival::receive(Listener listener, Guest& guest, TargetHooks& h
                               log::error("{}", killed.error().text);
                           }}));
     state->sink->start();  // while the stubs work; from here on this process has threads
+    stages::mark("page sink");
     TRY(restoration->adopt(image, size));
     TRY(fault::point(Fault::adopted));
     TRY(refill_input(guest, image.input));
@@ -221,11 +225,14 @@ Result<Arrival> Arrival::receive(Listener listener, Guest& guest, TargetHooks& h
       state->sink->add(static_cast<uint32_t>(i), std::move(uffds[i]), covered[i]);
     // The address spaces stand; what is not there yet will be asked for.
 
+    stages::mark("hold back");
     TRY(restoration->build_threads());
     TRY(fault::point(Fault::threads));
     TRY(restoration->set_registers());
+    stages::mark("registers");
     TRY(wait_for_clock(stubs->pid(0), image.monotonic));
     TRY(hooks.attached(image.hook_bytes));
+    stages::mark("attach");
     TRY(fault::point(Fault::restored));
     // Everything is restored and nothing runs. Confined: no privileges, the user's rights.
 
@@ -237,12 +244,16 @@ Result<Arrival> Arrival::receive(Listener listener, Guest& guest, TargetHooks& h
     // Home has recorded this copy as the live one. There is no way back.
 
     guest.root = stubs->pid(0).value;
+    stages::mark("commit");
     restoration->resume();
     state->resumed_at = Clock::now();
+    stages::mark("resume");
     TRY(count(image, size, state->report));
     TRY(fault::point(Fault::running));
     // It runs.
-    return control::say(control, control::Word::running);
+    TRY(control::say(control, control::Word::running));
+    stages::tell("target");
+    return {};
   }();
   if (received) return Arrival(std::move(state));
   Error why = std::move(received).error();

@@ -6,6 +6,7 @@
 #include "migrate/migrate.h"
 #include "migrate/page_source.h"
 #include "migrate/parts.h"
+#include "migrate/stages.h"
 
 namespace hob::migrate {
 namespace {
@@ -29,6 +30,7 @@ Verdict await_verdict(Link& link, const Image& image, Report& report, SourceHook
   auto told = [&]() -> Result<void> {
     TRY(fault::point(Fault::image_sending));
     report.image_bytes = TRY(control::send_image(link.control, image));
+    stages::mark("send");
     TRY(fault::point(Fault::image_sent));
     link.control.set_patience(kVerdictLimit);
     return control::expect(link.control, control::Word::running);
@@ -80,6 +82,7 @@ Result<Sent> send(Guest& guest, const std::string& address, uint16_t port, const
   Captives captives = TRY(Captives::take(guest, kFreezeLimit));
   TRY(fault::point(Fault::seized));
   const std::string hook_bytes = hooks.frozen();
+  stages::mark("drain");
   // Nothing of the guest runs. Leaving this function gives all back.
 
   auto captured = capture(guest, captives, guest.advices, platform);
@@ -89,6 +92,7 @@ Result<Sent> send(Guest& guest, const std::string& address, uint16_t port, const
   captives.captured();
   Image& image = captured->image;
   image.hook_bytes = hook_bytes;
+  stages::mark("finish");
   TRY(fault::point(Fault::captured));
   // The image is complete; what was borrowed for it has been given back.
 
@@ -96,6 +100,8 @@ Result<Sent> send(Guest& guest, const std::string& address, uint16_t port, const
   if (await_verdict(link, image, sent.report, hooks, why) == Verdict::source)
     return std::move(why).in("move the guest");
   sent.report.freeze = Clock::now() - captives.stopped_at;
+  stages::mark("wait for the target");
+  stages::tell("source");
   sent.moved = true;
   count(image, sent.report);
   // The target is the live copy. This one can never run again: it stays stopped until it is killed.
