@@ -8,6 +8,7 @@
 
 #include "base/log.h"
 #include "migrate/parts.h"
+#include "migrate/stages.h"
 
 namespace hob::migrate {
 namespace {
@@ -242,6 +243,7 @@ Result<void> Captives::let_run_a_while() {
 Result<Captives> Captives::take(Guest& guest, Duration limit) {
   const Time end = Clock::now() + limit;
   Cgroup& cgroup = guest.sandbox->cgroup();
+  stages::begin();
   Captives captives(cgroup, TRY(cgroup.freezing()));
   // The cgroup stops all at one moment, so that nobody forks away while threads are seized one by
   // one.
@@ -249,7 +251,10 @@ Result<Captives> Captives::take(Guest& guest, Duration limit) {
   for (;;) {
     TRY(cgroup.freeze());
     TRY(cgroup.wait_frozen(limit));
-    if (TRY(captives.seize_all(guest)) && TRY(captives.all_stopped())) break;
+    stages::mark("freeze");
+    const bool seized = TRY(captives.seize_all(guest));
+    stages::mark("seize");
+    if (seized && TRY(captives.all_stopped())) break;
     if (Clock::now() >= end)
       return Error{
           "stop the guest: a thread of it does not stop (it waits for a device or a file server)",
@@ -258,12 +263,14 @@ Result<Captives> Captives::take(Guest& guest, Duration limit) {
   }
   // All sit in a ptrace stop; the frozen cgroup would keep injected code from running.
   TRY(cgroup.thaw());
+  stages::mark("stop");
   captives.pinned_ = std::make_unique<Pinned>();
   for (CaptiveProcess& process : captives.processes) {
     for (CaptiveThread& thread : process.threads) TRY(thread.borrow(*captives.pinned_));
     process.stat = TRY(proc::stat(process.pid));
     process.status = TRY(proc::status(process.pid));
   }
+  stages::mark("borrow");
   return captives;
 }
 

@@ -5,6 +5,7 @@
 #include "migrate/injector.h"
 #include "migrate/parts.h"
 #include "migrate/scratch.h"
+#include "migrate/stages.h"
 #include "migrate/waits.h"
 
 namespace hob::migrate {
@@ -35,12 +36,18 @@ Result<void> capture_process(const Guest& guest, CaptiveProcess& process, const 
   CaptiveThread& leader = process.leader();
   Scratch scratch =
       TRY(Scratch::borrow({leader.tracee, leader.registers, instruction, process.name()}, size));
+  stages::mark("scratch");
   std::vector<Batch> batches(process.threads.size());
   ProcessCapture context{guest,      process, image, objects, advices, out, scratch.workspace(),
                          batches[0], batches, pages};
   for (const Part* part : parts())
-    if (part->capture) TRY(part->capture(context));
-  return ask(process, scratch, batches);
+    if (part->capture) {
+      TRY(part->capture(context));
+      stages::mark(part->name.data());
+    }
+  TRY(ask(process, scratch, batches));
+  stages::mark("ask");
+  return {};
 }
 
 }  // namespace
@@ -71,7 +78,9 @@ Result<Captured> capture(const Guest& guest, Captives& captives, const Advices& 
   for (size_t i = 0; i < count; i++)
     TRY(capture_process(guest, captives.processes[i], platform, image, objects, advices,
                         image.processes[i], captured.pages[i]));
+  stages::mark("scratch");
   TRY(capture_descriptions(guest, captives.processes, objects, image));
+  stages::mark("descriptors");
   TRY(objects.finish(image));
   captured.objects = objects.take_files();
   TRY(capture_terminal(guest, captives.processes, image));

@@ -6,6 +6,7 @@
 
 #include "migrate/capture.h"
 #include "migrate/fault.h"
+#include "migrate/stages.h"
 
 namespace hob::migrate {
 namespace {
@@ -112,6 +113,7 @@ Result<void> Landing::finish() {
   TRY(restoration_->build_threads());
   TRY(fault::point(Fault::threads));
   TRY(restoration_->set_registers());
+  stages::mark("registers");
   takeover_ = std::make_unique<Takeover>(*restoration_, *image_);
   TRY(takeover_->prepare());
   return wait_for_clock(stubs_->pid(0), image_->monotonic);

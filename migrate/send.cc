@@ -12,6 +12,7 @@
 #include "migrate/page_source.h"
 #include "migrate/parts.h"
 #include "migrate/precopy.h"
+#include "migrate/stages.h"
 
 namespace hob::migrate {
 namespace {
@@ -41,6 +42,7 @@ Verdict await_verdict(Link& link, const Image& image, bool copy, const Push& pus
   auto told = [&]() -> Result<void> {
     TRY(fault::point(Fault::image_sending));
     report.image_bytes = TRY(control::send_image(link.control, image));
+    stages::mark("send");
     TRY(fault::point(Fault::image_sent));
     Error unsent;
     if (auto pushed = push(); !pushed) {
@@ -162,6 +164,7 @@ Result<Sent> send(Guest& guest, const std::string& address, uint16_t port, const
   Captives captives = TRY(Captives::take(guest, kFreezeLimit));
   TRY(fault::point(Fault::seized));
   const std::string hook_bytes = hooks.frozen();
+  stages::mark("drain");
   // Nothing of the guest runs. Leaving this function gives all back.
 
   auto captured = capture(guest, captives, guest.advices, platform);
@@ -171,6 +174,7 @@ Result<Sent> send(Guest& guest, const std::string& address, uint16_t port, const
   captives.captured();
   Image& image = captured->image;
   image.hook_bytes = hook_bytes;
+  stages::mark("finish");
   TRY(fault::point(Fault::captured));
   // The image is complete; what was borrowed for it has been given back.
 
@@ -191,6 +195,8 @@ Result<Sent> send(Guest& guest, const std::string& address, uint16_t port, const
   const Verdict verdict =
       await_verdict(link, image, options.copy, push, yielding, sent.report, hooks, why);
   sent.report.freeze = Clock::now() - captives.stopped_at;
+  stages::mark("wait for the target");
+  stages::tell("source");
   if (verdict == Verdict::source && !(options.copy && why.code == 0))
     return std::move(why).in(options.copy ? "make a checkpoint" : "move the guest");
   count(image, sent.report);
