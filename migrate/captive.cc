@@ -36,6 +36,23 @@ void make_restartable(user_regs_struct& r, bool leaves) {
       case SYS_semtimedop:
       case SYS_msgrcv:
       case SYS_msgsnd:
+      // On sockets with SO_RCVTIMEO or SO_SNDTIMEO; nothing has been transferred yet.
+      case SYS_read:
+      case SYS_readv:
+      case SYS_recvfrom:
+      case SYS_recvmsg:
+      case SYS_recvmmsg:
+      case SYS_write:
+      case SYS_writev:
+      case SYS_sendto:
+      case SYS_sendmsg:
+      case SYS_sendmmsg:
+      case SYS_accept:
+      case SYS_accept4:
+      // When they cannot write what is left to the program's memory.
+      case SYS_select:
+      case SYS_pselect6:
+      case SYS_ppoll:
         r.rax = static_cast<uint64_t>(-kernel::kErestartnohand);
         break;
       default:

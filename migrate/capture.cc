@@ -11,12 +11,10 @@
 #include "base/log.h"
 #include "migrate/injector.h"
 #include "migrate/parts.h"
+#include "migrate/waits.h"
 
 namespace hob::migrate {
-namespace {
 
-// A `syscall` instruction that every process has: in its vdso, which starts where the auxiliary
-// vector says.
 Result<RemoteAddress> syscall_instruction(const CaptiveProcess& process, const Platform& platform) {
   const std::string auxv = TRY(proc::read(process.pid, "auxv"));
   const size_t offset = find_syscall(platform.vdso);
@@ -28,6 +26,8 @@ Result<RemoteAddress> syscall_instruction(const CaptiveProcess& process, const P
   }
   return obstacle(process.name(), "it has no vdso");
 }
+
+namespace {
 
 /// Memory borrowed in a captive process: code, table and data of a batch.
 class Scratch {
@@ -124,6 +124,8 @@ Result<int64_t> guest_monotonic(Tid process) {
 
 Result<Captured> capture(const Guest& guest, Captives& captives, const Advices& advices,
                          const Platform& platform) {
+  // Before anything is read: a wait may turn out to be over.
+  TRY(measure_waits(captives));
   Captured captured;
   Objects objects;
   Image& image = captured.image;

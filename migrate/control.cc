@@ -49,6 +49,10 @@ Result<void> expect(Connection& link, Word expected) {
   return {};
 }
 
+Result<Word> hear(Connection& link) {
+  return TRY(next(link)).word;
+}
+
 Result<void> send_announcement(Connection& link, const Announcement& announcement) {
   const Bytes bytes = encode(announcement);
   if (bytes.size() > kMaxRecord / 2) return Error{"announce the tree: too many processes", E2BIG};

@@ -15,9 +15,11 @@
 
 #include "base/log.h"
 #include "migrate/address_plan.h"
+#include "migrate/capture.h"
 #include "migrate/injector.h"
 #include "migrate/page_stream.h"
 #include "migrate/pinned.h"
+#include "migrate/waits.h"
 
 namespace hob::migrate {
 namespace {
@@ -30,7 +32,8 @@ struct Making {
   std::vector<Tracee> threads;  // the leader first
   std::optional<Workspace> workspace;
   std::optional<Rebuild> program;
-  user_regs_struct base = {};  // the leader's, to start batches from
+  user_regs_struct base = {};            // the leader's, to start batches from
+  std::vector<user_regs_struct> onward;  // the threads': with which they go on
 
   Tracee& leader() { return threads.front(); }
 };
@@ -187,12 +190,13 @@ Result<std::vector<std::vector<HeldBack>>> Restoration::hold_back_pages(
     for (const MappingImage& m : state_->image->processes[i].mappings) {
       const std::optional<uint64_t> source = stream_address(m, *state_->image);
       if (!source) continue;
+      const bool wiped = m.advice & static_cast<uint8_t>(Advice::wipe_on_fork);
       HeldBack* last = covered[i].empty() ? nullptr : &covered[i].back();
-      if (last && last->target.end == m.range.start &&
+      if (last && last->target.end == m.range.start && last->wiped_on_fork == wiped &&
           last->source + last->target.size() == *source)
         last->target.end = m.range.end;
       else
-        covered[i].push_back({m.range, *source});
+        covered[i].push_back({m.range, *source, wiped});
     }
     for (const HeldBack& held : covered[i]) {
       uffdio_register reg = {};
@@ -277,6 +281,18 @@ Result<void> touch_tiles(Making& m) {
   return {};
 }
 
+// The last that the threads do by injected calls: another wait would take the note's place.
+Result<void> take_up_waits(Making& m, RemoteAddress instruction) {
+  for (size_t i = 0; i < m.threads.size(); i++) {
+    const ThreadImage& image = m.program->process.threads[i];
+    m.onward.push_back(image.wait_end == 0
+                           ? image.registers
+                           : TRY(resume_wait(m.threads[i], *m.workspace, instruction, m.base, image,
+                                             TRY(guest_monotonic(m.pid)))));
+  }
+  return {};
+}
+
 }  // namespace
 
 Result<void> Restoration::build_threads() {
@@ -293,9 +309,10 @@ Result<void> Restoration::build_threads() {
     if (vdso == mappings.end() || offset == std::string::npos)
       return Error{"restore process " + std::to_string(m.program->process.pid) + ": it has no vdso",
                    EBADMSG};
-    const int64_t unmapped =
-        TRY(call_once(m.leader(), {vdso->range.start + offset}, m.base, SYS_munmap,
-                      {m.workspace->remote().value, m.workspace->size()}));
+    const RemoteAddress instruction{vdso->range.start + offset};
+    TRY(take_up_waits(m, instruction));
+    const int64_t unmapped = TRY(call_once(m.leader(), instruction, m.base, SYS_munmap,
+                                           {m.workspace->remote().value, m.workspace->size()}));
     if (unmapped < 0) return Error::sys("take away", "the workspace", static_cast<int>(-unmapped));
   }
   return {};
@@ -306,7 +323,7 @@ Result<void> Restoration::set_registers() {
     const ProcessImage& process = m.program->process;
     for (size_t i = 0; i < m.threads.size(); i++) {
       const ThreadImage& thread = process.threads[i];
-      TRY(m.threads[i].set_registers(thread.registers));
+      TRY(m.threads[i].set_registers(m.onward[i]));
       Bytes state = thread.extended_state;
       state.resize(state_->platform.state.size);
       TRY(m.threads[i].set_extended_state(state));
