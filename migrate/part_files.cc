@@ -27,9 +27,13 @@ void check(Inspection& i) {
   for (int fd : *descriptors) {
     const std::string number = std::to_string(fd);
     auto described = describe(i.guest, i.pid, fd);
-    if (described && i.table) {
+    if (i.table) {
       const auto name = read_link(proc::path(i.pid, "fd/" + number));
-      i.follows("fd " + number, name.ok() ? *name : "", rule_for(described->description.kind));
+      if (!name) continue;  // gone meanwhile
+      // Where there is no rule, object() says why below.
+      i.follows("fd " + number, *name,
+                described ? rule_for(described->description.kind)
+                          : Rule{"", Binding::refused, "it has been closed meanwhile"});
     }
     if (described) continue;
     const int code = described.error().code;
