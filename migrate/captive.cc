@@ -8,6 +8,7 @@
 
 #include "base/log.h"
 #include "migrate/parts.h"
+#include "migrate/stages.h"
 
 namespace hob::migrate {
 namespace {
@@ -31,6 +32,23 @@ void make_restartable(user_regs_struct& r, bool leaves) {
       case SYS_semtimedop:
       case SYS_msgrcv:
       case SYS_msgsnd:
+      // On sockets with SO_RCVTIMEO or SO_SNDTIMEO; nothing has been transferred yet.
+      case SYS_read:
+      case SYS_readv:
+      case SYS_recvfrom:
+      case SYS_recvmsg:
+      case SYS_recvmmsg:
+      case SYS_write:
+      case SYS_writev:
+      case SYS_sendto:
+      case SYS_sendmsg:
+      case SYS_sendmmsg:
+      case SYS_accept:
+      case SYS_accept4:
+      // When they cannot write what is left to the program's memory.
+      case SYS_select:
+      case SYS_pselect6:
+      case SYS_ppoll:
         r.rax = static_cast<uint64_t>(-kernel::kErestartnohand);
         break;
       default:
@@ -225,6 +243,7 @@ Result<void> Captives::let_run_a_while() {
 Result<Captives> Captives::take(Guest& guest, Duration limit) {
   const Time end = Clock::now() + limit;
   Cgroup& cgroup = guest.sandbox->cgroup();
+  stages::begin();
   Captives captives(cgroup, TRY(cgroup.freezing()));
   // The cgroup stops all at one moment, so that nobody forks away while threads are seized one by
   // one.
@@ -232,7 +251,10 @@ Result<Captives> Captives::take(Guest& guest, Duration limit) {
   for (;;) {
     TRY(cgroup.freeze());
     TRY(cgroup.wait_frozen(limit));
-    if (TRY(captives.seize_all(guest)) && TRY(captives.all_stopped())) break;
+    stages::mark("freeze");
+    const bool seized = TRY(captives.seize_all(guest));
+    stages::mark("seize");
+    if (seized && TRY(captives.all_stopped())) break;
     if (Clock::now() >= end)
       return Error{
           "stop the guest: a thread of it does not stop (it waits for a device or a file server)",
@@ -241,12 +263,14 @@ Result<Captives> Captives::take(Guest& guest, Duration limit) {
   }
   // All sit in a ptrace stop; the frozen cgroup would keep injected code from running.
   TRY(cgroup.thaw());
+  stages::mark("stop");
   captives.pinned_ = std::make_unique<Pinned>();
   for (CaptiveProcess& process : captives.processes) {
     for (CaptiveThread& thread : process.threads) TRY(thread.borrow(*captives.pinned_));
     process.stat = TRY(proc::stat(process.pid));
     process.status = TRY(proc::status(process.pid));
   }
+  stages::mark("borrow");
   return captives;
 }
 

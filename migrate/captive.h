@@ -36,6 +36,11 @@ class CaptiveThread {
   /// As found, except that an interrupted system call is in a form in which the kernel restarts it.
   user_regs_struct registers = {};
   uint64_t signal_mask = 0;
+  /// When the system call that it waits in would end, as far as waits.h has found out.
+  struct Wait {
+    uint32_t call = 0;  ///< which call it is; 0: not known, or none
+    int64_t end = 0;    ///< the guest's CLOCK_MONOTONIC in ns; 0: not known
+  } wait;
   bool stopped = false;  ///< has told so; the others are on their way
   bool stopped_by_job_control = false;
 
@@ -53,7 +58,8 @@ class CaptiveThread {
 /// Some calls are never restarted by the kernel and would show the program a bare EINTR that no
 /// signal explains, only because it was stopped (signal(7), "Interruption of system calls ... by
 /// stop signals"). And when the thread `leaves` this kernel, -ERESTART_RESTARTBLOCK needs kernel
-/// state that stays behind: such a call starts again with its full time.
+/// state that stays behind: such a call starts again with its full time, unless waits.h knows what
+/// was left of it.
 void make_restartable(user_regs_struct& registers, bool leaves);
 
 /// One stopped process.
@@ -91,6 +97,8 @@ class Captives {
   std::vector<CaptiveProcess> processes;  ///< the living, root first
   Time stopped_at;
 
+  /// Its cgroup was frozen before: somebody wants the guest to stand still.
+  bool was_frozen() const { return was_frozen_; }
   /// Everything has been captured: the engine may use all processors again.
   void captured() { pinned_.reset(); }
   /// The guest lives elsewhere now: kill and reap what is left here. Nothing is given back.

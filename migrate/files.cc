@@ -92,6 +92,14 @@ Result<void> describe_epoll(const proc::FdInfo& info, Description& d) {
   return {};
 }
 
+Result<void> describe_pipe(Description& d) {
+  const auto access = d.flags & O_ACCMODE;
+  d.kind = access == O_RDWR     ? DescriptionKind::pipe_both
+           : access == O_RDONLY ? DescriptionKind::pipe_read
+                                : DescriptionKind::pipe_write;
+  return {};
+}
+
 // Things without a name in the file tree: "anon_inode:[eventfd]" and so on.
 Result<void> describe_nameless(const std::string& link, const proc::FdInfo& info, Description& d,
                                const std::string& subject) {
@@ -123,6 +131,16 @@ Result<void> describe_nameless(const std::string& link, const proc::FdInfo& info
 Result<void> describe_named(const std::string& link, const struct stat& st, Tid process,
                             Description& d, const std::string& subject) {
   d.path = link;
+  if ((d.flags & O_PATH) && !S_ISDIR(st.st_mode) && !S_ISREG(st.st_mode)) {
+    // A symbolic link is a place itself, not where it leads.
+    struct stat now {};
+    const std::string through = proc::path(process, "root") + link;
+    if (::lstat(through.c_str(), &now) < 0 || now.st_ino != st.st_ino || now.st_dev != st.st_dev)
+      return obstacle(subject, "the place " + link + ", which has been moved or deleted");
+    d.kind = DescriptionKind::name;
+    d.mode = st.st_mode & S_IFMT;
+    return {};
+  }
   if (S_ISCHR(st.st_mode)) {
     if (st.st_rdev == makedev(kTtyMajor, 0)) {
       d.kind = DescriptionKind::terminal;
@@ -132,7 +150,14 @@ Result<void> describe_named(const std::string& link, const struct stat& st, Tid 
     d.kind = DescriptionKind::device;
     return {};
   }
-  if (S_ISFIFO(st.st_mode)) return obstacle(subject, "the named pipe " + link);
+  if (S_ISFIFO(st.st_mode)) {
+    const auto now = stat_for(process, link);
+    const bool has_path = now.ok() && now->st_ino == st.st_ino && now->st_dev == st.st_dev;
+    if (!has_path && st.st_nlink > 0)
+      return obstacle(subject, "the named pipe " + link + ", which has been moved");
+    if (!has_path) d.path.clear();
+    return describe_pipe(d);
+  }
   if (!S_ISREG(st.st_mode) && !S_ISDIR(st.st_mode)) return obstacle(subject, "the device " + link);
   const auto now = stat_for(process, link);
   const bool has_path = now.ok() && now->st_ino == st.st_ino;
@@ -202,13 +227,11 @@ Result<Described> describe(const Guest& guest, Tid process, int fd) {
   d.flags = info.flags & ~static_cast<uint32_t>(O_CLOEXEC);
   d.position = info.position;
   const std::string subject = "fd " + name;
-  if (!info.field("lock").empty()) return obstacle(subject, "a file lock on " + link);
+  described.locks = TRY(parse_locks(info, subject));
   if (d.flags & O_ASYNC) return obstacle(subject, "signals on input (O_ASYNC)");
   if (is_external(guest, st, d)) return described;
   if (link.compare(0, 5, "pipe:") == 0) {
-    const auto access = d.flags & O_ACCMODE;
-    if (access == O_RDWR) return obstacle(subject, "a pipe opened for both directions");
-    d.kind = access == O_RDONLY ? DescriptionKind::pipe_read : DescriptionKind::pipe_write;
+    TRY(describe_pipe(d));
     return described;
   }
   if (link.compare(0, 7, "socket:") == 0) {

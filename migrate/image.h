@@ -13,6 +13,8 @@
 
 #include "base/result.h"
 #include "migrate/kernel.h"
+#include "migrate/ranges.h"
+#include "migrate/strategy.h"
 #include "migrate/types.h"
 
 /// The image of a process tree: everything but the pages (the few hot ones excepted).
@@ -25,6 +27,10 @@
 namespace hob::migrate {
 
 using Bytes = std::vector<std::byte>;
+
+/// No image is larger: pages that must travel in it (changed copies of file pages) are the bulk of
+/// it.
+inline constexpr size_t kMaxImage = 1u << 30;
 
 /// Where one process stands in the tree. All the target needs to prepare.
 struct TreeNode {
@@ -50,6 +56,11 @@ struct ThreadImage {
   uint64_t stack_pointer = 0, stack_size = 0;  ///< sigaltstack(2)
   uint32_t stack_flags = 0;
   std::vector<siginfo_t> pending;
+  /// A wait that ends at a time and of which the kernel has a note (waits.h): the number of the
+  /// call and when the guest's CLOCK_MONOTONIC says that it is over, in ns; 0: none, or start it
+  /// again.
+  uint32_t wait_call = 0;
+  int64_t wait_end = 0;
   int8_t nice = 0;
   Bytes processors;  ///< a cpu_set_t, as a wish; empty: all
 };
@@ -135,6 +146,7 @@ struct ProcessImage {
   uint8_t stopped = 0;  ///< by job control
 };
 
+/// `name` is what O_PATH opens: a place in the file tree, of whatever type.
 enum class DescriptionKind : uint8_t {
   regular = 0,
   directory,
@@ -149,7 +161,9 @@ enum class DescriptionKind : uint8_t {
   timerfd,
   signalfd,
   epoll,
-  last = epoll
+  pipe_both,
+  name,
+  last = name
 };
 
 struct EpollEntry {
@@ -169,7 +183,7 @@ struct Description {
   uint32_t socket = 0;     ///< index into Image::sockets
   uint8_t external = 0;    ///< External::Kind
   uint64_t value = 0;      ///< eventfd: counter; signalfd: mask; timerfd: expirations not yet read
-  uint32_t mode = 0;       ///< eventfd: EFD_SEMAPHORE; timerfd: clock
+  uint32_t mode = 0;       ///< eventfd: EFD_SEMAPHORE; timerfd: clock; name: S_IFMT
   uint32_t arm_flags = 0;  ///< timerfd: TFD_TIMER_*
   int64_t interval_s = 0, interval_ns = 0, left_s = 0, left_ns = 0;  ///< timerfd
   std::vector<EpollEntry> watched;
@@ -195,6 +209,9 @@ struct ObjectImage {
 };
 
 struct PipeImage {
+  std::string path;                ///< of a named one; see fifos.h
+  uint8_t hung_up = 0;             ///< named: it has had a writer and has none
+  uint64_t device = 0, inode = 0;  ///< named: of the file, as the source's kernel counts
   uint32_t capacity = 0;
   Bytes content;
 };
@@ -207,6 +224,19 @@ struct SocketImage {
   uint8_t pass_credentials = 0;
   uint32_t send_buffer = 0, receive_buffer = 0;  ///< as getsockopt(2) tells
   std::vector<Bytes> queue;                      ///< messages that wait to be read
+};
+
+enum class LockKind : uint8_t { flock = 0, posix, ofd, last = ofd };
+/// The end of a lock that reaches to the end of the file, wherever that is.
+inline constexpr uint64_t kLockToEnd = INT64_MAX;
+
+/// A file lock; see locks.h.
+struct LockImage {
+  LockKind kind = LockKind::flock;
+  uint8_t write = 0;
+  uint32_t process = 0;    ///< index into Image::processes: whose it is, or who has the description
+  int32_t descriptor = 0;  ///< there
+  uint64_t start = 0, end = kLockToEnd;  ///< bytes, the last one included; flock: all
 };
 
 /// The controlling terminal, when the tree has one: the starter's pty.
@@ -228,6 +258,8 @@ struct Platform {
 struct Announcement {
   Platform platform;
   Tree tree;
+  Strategy strategy = Strategy::swap_out;
+  uint8_t copy = 0;  ///< for a checkpoint: the guest goes on where it is
 };
 
 struct Image {
@@ -237,6 +269,8 @@ struct Image {
   std::vector<PipeImage> pipes;
   std::vector<ObjectImage> objects;
   std::vector<SocketImage> sockets;
+  std::vector<LockImage> locks;
+  std::string machine;  ///< this_machine() of the source; only where something in it asks for it
   TerminalImage terminal;
   Bytes input;  ///< bytes in the stdin pipe, not yet read by the guest
   /// What SourceHooks::frozen returned.
@@ -244,7 +278,27 @@ struct Image {
   int64_t monotonic = 0;  ///< the guest's CLOCK_MONOTONIC at the freeze, ns
 };
 
+/// What a checkpoint file holds besides pages; see checkpoint.h.
+struct CheckpointIndex {
+  struct Owner {
+    uint32_t process = 0;  ///< as the page stream names it
+    std::vector<Range> populated;
+    struct Extent {
+      uint64_t address = 0, size = 0;
+      uint64_t offset = 0;  ///< in the file
+    };
+    std::vector<Extent> extents;
+  };
+  Announcement announcement;
+  Bytes image;  ///< as encode_whole() gave it
+  std::vector<Owner> owners;
+};
+
 /// Format: see image_codec.cc.
+Bytes encode(const CheckpointIndex& index);
+/// Checked in itself: whole pages, ranges ascending and not overlapping. Offsets are the file's
+/// matter, and the image is not looked into.
+Result<CheckpointIndex> decode_checkpoint_index(std::span<const std::byte> bytes);
 Bytes encode(const Announcement& announcement);
 Result<Announcement> decode_announcement(std::span<const std::byte> bytes);
 /// The image as pieces to be sent one after another (the pages are not copied).

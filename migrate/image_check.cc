@@ -2,8 +2,11 @@
 
 #include <sched.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 
 #include <set>
+
+#include "migrate/page_stream.h"
 
 namespace hob::migrate {
 
@@ -43,12 +46,19 @@ Result<void> check_form(const Tree& tree) {
 
 namespace {
 
+bool can_be_waited_in(uint32_t call) {
+  return call == SYS_poll || call == SYS_nanosleep || call == SYS_futex ||
+         call == SYS_clock_nanosleep;
+}
+
 Result<void> check_process(const Image& image, const ProcessImage& p, std::set<pid_t>& tids) {
   if (p.threads.empty() || p.threads[0].tid != p.pid) return invalid("a process has no leader");
   for (const ThreadImage& t : p.threads) {
     if (!good_pid(t.tid) || !tids.insert(t.tid).second) return invalid("a thread has a bad id");
     if (t.nice < -20 || t.nice > 19 || t.processors.size() > sizeof(cpu_set_t))
       return invalid("a thread's scheduling is malformed");
+    if (t.wait_end < 0 || (t.wait_end > 0 && !can_be_waited_in(t.wait_call)))
+      return invalid("a thread waits in an impossible call");
     if (t.name.size() > 15) return invalid("a thread's name is too long");
     if (t.extended_state.size() < 576 || t.extended_state.size() > 65536)
       return invalid("a thread's extended state has an impossible size");
@@ -130,6 +140,27 @@ Result<void> check_objects(const Image& image) {
   return {};
 }
 
+const Description* find_description(const Image& image, uint32_t process, int32_t descriptor) {
+  if (process >= image.processes.size()) return nullptr;
+  for (const DescriptorImage& d : image.processes[process].descriptors)
+    if (d.number == descriptor) return &image.descriptions[d.description];
+  return nullptr;
+}
+
+Result<void> check_locks(const Image& image) {
+  constexpr size_t kMaxLocks = 1u << 16;
+  if (image.locks.size() > kMaxLocks) return invalid("it has too many locks");
+  for (const LockImage& lock : image.locks) {
+    if (find_description(image, lock.process, lock.descriptor) == nullptr)
+      return invalid("a lock has no file");
+    const bool whole = lock.start == 0 && lock.end == kLockToEnd;
+    if (lock.write > 1 || lock.start > lock.end || lock.end > kLockToEnd ||
+        (lock.kind == LockKind::flock && !whole))
+      return invalid("a lock is malformed");
+  }
+  return {};
+}
+
 }  // namespace
 
 Result<void> check_form(const Image& image) {
@@ -144,7 +175,8 @@ Result<void> check_form(const Image& image) {
   }
   if (next != image.processes.size()) return invalid("its processes are not those of its tree");
   for (const Description& d : image.descriptions) {
-    const bool pipe = d.kind == DescriptionKind::pipe_read || d.kind == DescriptionKind::pipe_write;
+    const bool pipe = d.kind == DescriptionKind::pipe_read ||
+                      d.kind == DescriptionKind::pipe_write || d.kind == DescriptionKind::pipe_both;
     if (pipe && d.pipe >= image.pipes.size()) return invalid("a descriptor has no pipe");
     if (d.kind == DescriptionKind::object &&
         (d.object >= image.objects.size() || image.objects[d.object].streamed))
@@ -157,9 +189,35 @@ Result<void> check_form(const Image& image) {
   }
   TRY(check_objects(image));
   TRY(check_sockets(image));
+  TRY(check_locks(image));
   for (const PipeImage& p : image.pipes)
     if (p.content.size() > (64u << 20) || p.capacity > (64u << 20))
       return invalid("a pipe is too big");
+    else if ((!p.path.empty() && p.path[0] != '/') || p.path.find('\0') != std::string::npos ||
+             p.hung_up > 1)
+      return invalid("a named pipe is malformed");
+  return {};
+}
+
+Result<void> check_form(const std::vector<CheckpointIndex::Owner>& owners) {
+  std::set<uint32_t> seen;
+  for (const CheckpointIndex::Owner& owner : owners) {
+    if (!stream::valid(owner.process) || !seen.insert(owner.process).second)
+      return invalid("its pages belong to an impossible process");
+    uint64_t end = 0;
+    for (const Range& r : owner.populated) {
+      if (!stream::valid(owner.process, r) || r.start < end)
+        return invalid("its page map is damaged");
+      end = r.end;
+    }
+    end = 0;
+    for (const auto& e : owner.extents) {
+      if (e.size > ~e.address || e.address < end || e.offset % kPage ||
+          !stream::valid(owner.process, {e.address, e.address + e.size}))
+        return invalid("its pages have impossible places");
+      end = e.address + e.size;
+    }
+  }
   return {};
 }
 

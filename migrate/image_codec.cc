@@ -12,16 +12,17 @@
 /// Rejected: protobuf (copies the pages, and its cost is in the freeze), raw structures (padding
 /// travels, and the layout would be whatever the compiler did).
 ///
-/// Bytes: magic "HOBIMAGE" or "HOBANNCE", version u32, then the fields in the order of the fields()
-/// functions below. Integers little-endian at their natural width, enums as u8, strings and
-/// sequences as a u32 count and their elements, siginfo_t as its 128 bytes. Nothing may be left
-/// over.
+/// Bytes: magic "HOBIMAGE", "HOBANNCE" or "HOBINDEX", version u32, then the fields in the order of
+/// the fields() functions below. Integers little-endian at their natural width, enums as u8,
+/// strings and sequences as a u32 count and their elements, siginfo_t as its 128 bytes. Nothing may
+/// be left over.
 namespace hob::migrate {
 namespace {
 
-constexpr uint32_t kVersion = 2;
+constexpr uint32_t kVersion = 3;
 constexpr char kImageMagic[8] = {'H', 'O', 'B', 'I', 'M', 'A', 'G', 'E'};
 constexpr char kAnnouncementMagic[8] = {'H', 'O', 'B', 'A', 'N', 'N', 'C', 'E'};
+constexpr char kCheckpointMagic[8] = {'H', 'O', 'B', 'I', 'N', 'D', 'E', 'X'};
 
 class Writer {
  public:
@@ -151,7 +152,23 @@ void fields(A& a, Platform& x) {
 }
 template <class A>
 void fields(A& a, Announcement& x) {
-  a(x.platform), a(x.tree);
+  a(x.platform), a(x.tree), a(x.strategy), a(x.copy);
+}
+template <class A>
+void fields(A& a, Range& x) {
+  a(x.start), a(x.end);
+}
+template <class A>
+void fields(A& a, CheckpointIndex::Owner::Extent& x) {
+  a(x.address), a(x.size), a(x.offset);
+}
+template <class A>
+void fields(A& a, CheckpointIndex::Owner& x) {
+  a(x.process), a(x.populated), a(x.extents);
+}
+template <class A>
+void fields(A& a, CheckpointIndex& x) {
+  a(x.announcement), a(x.image), a(x.owners);
 }
 template <class A>
 void fields(A& a, user_regs_struct& x) {
@@ -170,7 +187,7 @@ void fields(A& a, ThreadImage& x) {
   a(x.tid), a(x.name), a(x.registers), a(x.extended_state), a(x.signal_mask), a(x.rseq);
   a(x.robust_list), a(x.robust_size), a(x.tid_address);
   a(x.stack_pointer), a(x.stack_size), a(x.stack_flags), a(x.pending);
-  a(x.nice), a(x.processors);
+  a(x.wait_call), a(x.wait_end), a(x.nice), a(x.processors);
 }
 template <class A>
 void fields(A& a, FileImage& x) {
@@ -229,7 +246,7 @@ void fields(A& a, Description& x) {
 }
 template <class A>
 void fields(A& a, PipeImage& x) {
-  a(x.capacity), a(x.content);
+  a(x.path), a(x.hung_up), a(x.device), a(x.inode), a(x.capacity), a(x.content);
 }
 template <class A>
 void fields(A& a, ObjectPiece& x) {
@@ -245,6 +262,10 @@ void fields(A& a, SocketImage& x) {
   a(x.queue);
 }
 template <class A>
+void fields(A& a, LockImage& x) {
+  a(x.kind), a(x.write), a(x.process), a(x.descriptor), a(x.start), a(x.end);
+}
+template <class A>
 void fields(A& a, TerminalImage& x) {
   a(x.present), a(x.session), a(x.foreground), a(x.settings), a(x.rows), a(x.columns);
 }
@@ -252,7 +273,7 @@ template <class A>
 void fields(A& a, Image& x) {
   a(x.tree), a(x.descriptions), a(x.pipes), a(x.objects), a(x.sockets), a(x.terminal), a(x.input),
       a(x.hook_bytes);
-  a(x.monotonic), a(x.processes);
+  a(x.monotonic), a(x.processes), a(x.locks), a(x.machine);
 }
 
 struct Header {
@@ -302,6 +323,22 @@ Result<Announcement> decode_announcement(std::span<const std::byte> bytes) {
   auto announcement = TRY(decode<Announcement>(bytes, kAnnouncementMagic));
   TRY(check_form(announcement.tree));
   return announcement;
+}
+
+Bytes encode(const CheckpointIndex& index) {
+  Bytes bytes;
+  Writer writer(bytes);
+  Header h = header(kCheckpointMagic);
+  writer(h);
+  writer(const_cast<CheckpointIndex&>(index));  // only read, as above
+  return bytes;
+}
+
+Result<CheckpointIndex> decode_checkpoint_index(std::span<const std::byte> bytes) {
+  auto index = TRY(decode<CheckpointIndex>(bytes, kCheckpointMagic));
+  TRY(check_form(index.announcement.tree));
+  TRY(check_form(index.owners));
+  return index;
 }
 
 std::vector<std::span<const std::byte>> encode(const Image& image, Bytes& storage) {

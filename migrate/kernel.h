@@ -17,7 +17,12 @@ struct PageRegion {
   uint64_t start, end, categories;
 };
 inline constexpr unsigned long kPagemapScan = _IOWR('f', 16, PageScan);
+enum PageScanFlags : uint64_t {
+  kScanProtects = 1u << 0,  ///< PM_SCAN_WP_MATCHING
+};
 enum PageCategory : uint64_t {
+  kPageIsWatched = 1u << 0,  ///< PAGE_IS_WPALLOWED
+  kPageIsWritten = 1u << 1,
   kPageIsFile = 1u << 2,
   kPageIsPresent = 1u << 3,
   kPageIsSwapped = 1u << 4,
@@ -59,6 +64,10 @@ struct CloneArguments {
 };
 
 inline constexpr int kNtX86Xstate = 0x202;
+
+/// ioprio_set(2): of one thread, the class that waits for everybody. Debian's linux/ioprio.h is no
+/// C++ any more since 6.1.192 (a parameter is called `class`).
+inline constexpr int kIoprioWhoProcess = 1, kIoprioIdle = 3 << 13;
 
 /// Results with which an interrupted system call waits for its restart (include/linux/errno.h).
 enum Restart : int64_t {

@@ -13,6 +13,7 @@
 #include "migrate/files.h"
 #include "migrate/pagemap.h"
 #include "migrate/parts.h"
+#include "migrate/waits.h"
 
 /// Memory: the layout of the address space, the kernel's notes about it, and the pages that must be
 /// there at once. All other pages follow by the page stream (page_source.h, page_sink.h).
@@ -201,17 +202,27 @@ Result<void> capture_notes(ProcessCapture& c) {
 }
 
 // The pages that the kernel or the first instructions touch.
-void add_hot_pages(const ProcessImage& p, std::set<uint64_t>& pages) {
-  auto add = [&](uint64_t address) {
-    const uint64_t page = address & ~(kPage - 1);
+void add_hot_pages(ProcessImage& p, std::set<uint64_t>& pages) {
+  auto find = [&](uint64_t page) -> const MappingImage* {
     auto m = std::upper_bound(p.mappings.begin(), p.mappings.end(), page,
                               [](uint64_t a, const MappingImage& x) { return a < x.range.end; });
-    if (m != p.mappings.end() && m->range.contains(page) && m->kind <= MappingKind::stack &&
-        m->protection != PROT_NONE)
-      pages.insert(page);
+    return m != p.mappings.end() && m->range.contains(page) ? &*m : nullptr;
+  };
+  auto add = [&](uint64_t address) {
+    const uint64_t page = address & ~(kPage - 1);
+    const MappingImage* m = find(page);
+    if (m && m->kind <= MappingKind::stack && m->protection != PROT_NONE) pages.insert(page);
+    return m && (m->kind <= MappingKind::stack || m->kind == MappingKind::file);
   };
   constexpr uint64_t kRedZone = 128;  // x86-64 ABI: used below the stack pointer
-  for (const ThreadImage& t : p.threads) {
+  for (ThreadImage& t : p.threads) {
+    // Without what it looks at, a wait cannot be taken up before the pages come.
+    constexpr uint64_t kMost = 64 * kPage;
+    const Range seen = t.wait_end ? memory_of_wait(t) : Range{};
+    bool there = seen.end < kUserEnd && seen.size() <= kMost;
+    for (uint64_t at = seen.start & ~(kPage - 1); there && at < seen.end; at += kPage)
+      there = add(at);
+    if (!there) t.wait_end = 0;
     for (uint64_t near : {t.registers.rsp - kRedZone, t.registers.rsp, t.registers.rsp + kPage,
                           t.registers.rip, t.registers.fs_base})
       add(near);

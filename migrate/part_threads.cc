@@ -48,6 +48,14 @@ void capture_scheduling(const Guest& guest, const CaptiveThread& captive, Thread
   }
 }
 
+void capture_wait(const CaptiveThread& captive, ThreadImage& out) {
+  if (captive.wait.call == 0) return;
+  out.registers.orig_rax = captive.wait.call;
+  if (captive.wait.end == 0) return;
+  out.wait_call = captive.wait.call;
+  out.wait_end = captive.wait.end;
+}
+
 Result<void> capture(ProcessCapture& c) {
   c.out.threads.resize(c.process.threads.size());
   for (size_t i = 0; i < c.process.threads.size(); i++) {
@@ -57,6 +65,7 @@ Result<void> capture(ProcessCapture& c) {
     out.tid = captive.inside;
     out.registers = captive.registers;
     make_restartable(out.registers, true);
+    capture_wait(captive, out);
     out.signal_mask = captive.signal_mask;
     out.extended_state = TRY(capture_extended_state(captive.tracee));
     out.pending = TRY(captive.tracee.pending_signals(false));

@@ -94,6 +94,9 @@ Result<void> Tracee::request(int what, uint64_t address, uint64_t data, const ch
   return {};
 }
 
+Result<void> Tracee::set_options(unsigned options) {
+  return request(PTRACE_SETOPTIONS, 0, options, "set the options of");
+}
 Result<void> Tracee::interrupt() {
   return request(PTRACE_INTERRUPT, 0, 0, "interrupt");
 }
@@ -102,6 +105,10 @@ Result<void> Tracee::resume(int signal) {
 }
 Result<void> Tracee::step() {
   return request(PTRACE_SINGLESTEP, 0, 0, "single-step");
+}
+
+Result<void> Tracee::run_to_call(int signal) {
+  return request(PTRACE_SYSCALL, 0, static_cast<uint64_t>(signal), "run to a system call in");
 }
 
 void Tracee::detach() {

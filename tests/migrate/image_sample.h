@@ -36,6 +36,7 @@ inline migrate::Image sample_image(migrate::Bytes& pages) {
   image.descriptions[1].kind = DescriptionKind::pipe_read;
   image.pipes.resize(1);
   image.pipes[0].content.resize(100);
+  image.locks = {{LockKind::posix, 1, 1, 5, 10, 20}, {LockKind::flock, 0, 0, 0}};
   image.input.resize(10);
   image.hook_bytes = "hook";
   image.monotonic = 123;

@@ -63,6 +63,7 @@ TEST_CASE("an image in full names every thread, mapping, descriptor and page") {
   CHECK(has(lines, "page 000000011000"));
   CHECK(has(lines, "ignored HUP"));
   CHECK(has(lines, "pipe 0: 100 B in it"));
+  CHECK(has(lines, "lock: POSIX, exclusive, bytes 10 to 20, fd 5 of process 7"));
 }
 
 TEST_CASE("an image cannot write to its reader's terminal") {
@@ -80,10 +81,13 @@ TEST_CASE("an image cannot write to its reader's terminal") {
 
 TEST_CASE("an announcement") {
   Bytes pages;
-  Announcement announcement{{Bytes(8192), 7, 832}, sample_image(pages).tree};
+  Announcement announcement;
+  announcement.platform = {Bytes(8192), 7, 832};
+  announcement.tree = sample_image(pages).tree;
   const auto lines = print(announcement, Detail::summary);
   CHECK(lines.size() == 4);
-  CHECK(lines[0] == "announcement: 3 processes, vdso of 8.0 KiB, processor state 0x7 of 832 B");
+  CHECK(lines[0] ==
+        "announcement: 3 processes, swap-out, vdso of 8.0 KiB, processor state 0x7 of 832 B");
 }
 
 TEST_CASE("sizes for people") {
