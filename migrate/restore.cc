@@ -335,7 +335,7 @@ Result<void> Restoration::set_registers() {
       const ThreadImage& thread = process.threads[i];
       TRY(m.threads[i].set_registers(m.onward[i]));
       Bytes state = thread.extended_state;
-      state.resize(state_->platform.state_size);
+      state.resize(state_->platform.state.size);
       TRY(m.threads[i].set_extended_state(state));
       TRY(m.threads[i].set_signal_mask(thread.signal_mask));
     }
