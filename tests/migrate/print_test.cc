@@ -82,12 +82,15 @@ TEST_CASE("an image cannot write to its reader's terminal") {
 TEST_CASE("an announcement") {
   Bytes pages;
   Announcement announcement;
-  announcement.platform = {Bytes(8192), 7, 832};
+  announcement.platform.vdso.resize(8192);
+  announcement.platform.state.size = 832;
+  announcement.platform.features = "avx2 sse4_2";
   announcement.tree = sample_image(pages).tree;
   const auto lines = print(announcement, Detail::summary);
-  CHECK(lines.size() == 4);
+  CHECK(lines.size() == 5);
   CHECK(lines[0] ==
-        "announcement: 3 processes, swap-out, vdso of 8.0 KiB, processor state 0x7 of 832 B");
+        "announcement: 3 processes, swap-out, vdso of 8.0 KiB, processor state of 832 B");
+  CHECK(lines[1] == "processor: avx2 sse4_2");
 }
 
 TEST_CASE("sizes for people") {
