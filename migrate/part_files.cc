@@ -58,9 +58,13 @@ void check(Inspection& i) {
       good = std::move(described).error();
     else if (is_pipe(described->description.kind) && !described->description.path.empty())
       good = check_fifo(i.pid, fd, described->description.path, members(i.guest), "fd " + number);
-    if (good && i.table) {
+    if (i.table) {
       const auto name = read_link(proc::path(i.pid, "fd/" + number));
-      i.follows("fd " + number, name.ok() ? *name : "", rule_for(described->description.kind));
+      if (!name) continue;  // gone meanwhile
+      // Where there is no rule, object() says why below.
+      i.follows("fd " + number, *name,
+                good ? rule_for(described->description.kind)
+                     : Rule{"", Binding::refused, "it has been closed meanwhile"});
     }
     if (good) continue;
     const int code = good.error().code;
