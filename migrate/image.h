@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "base/result.h"
+#include "migrate/cpu_features.h"
 #include "migrate/kernel.h"
 #include "migrate/ranges.h"
 #include "migrate/strategy.h"
@@ -143,6 +144,7 @@ struct ProcessImage {
   uint32_t personality = 0;
   uint8_t dumpable = 1, subreaper = 0;
   int32_t parent_death_signal = 0;
+  uint64_t permitted_state = 0;  ///< dynamic components it has asked for: ARCH_GET_XCOMP_PERM
   uint8_t stopped = 0;  ///< by job control
 };
 
@@ -231,8 +233,8 @@ struct TerminalImage {
 /// What must agree between the two hosts; sent before the freeze as well.
 struct Platform {
   Bytes vdso;
-  uint64_t state_components = 0;  ///< XCR0
-  uint32_t state_size = 0;        ///< bytes of NT_X86_XSTATE
+  StateLayout state;
+  std::string features;  ///< what the tree may have used of the processor (cpu_features.h)
 };
 
 /// Said by the source before it freezes anything.

@@ -147,8 +147,12 @@ void fields(A& a, TreeNode& x) {
   a(x.pid), a(x.parent), a(x.group), a(x.session), a(x.terminal), a(x.zombie), a(x.exit_code);
 }
 template <class A>
+void fields(A& a, StateLayout::Component& x) {
+  a(x.number), a(x.offset), a(x.size);
+}
+template <class A>
 void fields(A& a, Platform& x) {
-  a(x.vdso), a(x.state_components), a(x.state_size);
+  a(x.vdso), a(x.state.size), a(x.state.components), a(x.features);
 }
 template <class A>
 void fields(A& a, Announcement& x) {
@@ -231,7 +235,7 @@ void fields(A& a, ProcessImage& x) {
   a(x.executable_is_object), a(x.mappings);
   a(x.descriptors), a(x.directory), a(x.umask), a(x.actions), a(x.pending), a(x.interval_timers);
   a(x.timers), a(x.limits), a(x.personality), a(x.dumpable), a(x.subreaper);
-  a(x.parent_death_signal), a(x.stopped), a(x.pages), a.view(x.page_bytes);
+  a(x.parent_death_signal), a(x.permitted_state), a(x.stopped), a(x.pages), a.view(x.page_bytes);
 }
 template <class A>
 void fields(A& a, EpollEntry& x) {

@@ -1,7 +1,6 @@
 #include "migrate/restore.h"
 
 #include <fcntl.h>
-#include <linux/ioprio.h>
 #include <linux/userfaultfd.h>
 #include <sched.h>
 #include <sys/ioctl.h>
@@ -326,7 +325,7 @@ Result<void> Restoration::set_registers() {
       const ThreadImage& thread = process.threads[i];
       TRY(m.threads[i].set_registers(m.onward[i]));
       Bytes state = thread.extended_state;
-      state.resize(state_->platform.state_size);
+      state.resize(state_->platform.state.size);
       TRY(m.threads[i].set_extended_state(state));
       TRY(m.threads[i].set_signal_mask(thread.signal_mask));
     }
@@ -348,9 +347,8 @@ void yield_to_others(const Making& m) {
   for (const Tracee& thread : m.threads) {
     const pid_t tid = thread.tid().value;
     done = ::sched_setscheduler(tid, SCHED_IDLE, &none) == 0 && done;
-    done = ::syscall(SYS_ioprio_set, IOPRIO_WHO_PROCESS, tid,
-                     IOPRIO_PRIO_VALUE(IOPRIO_CLASS_IDLE, 0)) == 0 &&
-           done;
+    done =
+        ::syscall(SYS_ioprio_set, kernel::kIoprioWhoProcess, tid, kernel::kIoprioIdle) == 0 && done;
   }
   if (!done) log::warning("lower the priority of process {}: {}", m.pid.value, ::strerror(errno));
   if (auto set = write_control(proc::path(m.pid, "oom_score_adj"), "1000"); !set)

@@ -64,11 +64,14 @@ TEST_CASE("an announcement comes back as it was") {
   Announcement a;
   a.tree = sample(pages).tree;
   a.platform.vdso.resize(8192);
-  a.platform.state_size = 11008;
+  a.platform.state = {11008, {{2, 576, 256}, {18, 2816, 8192}}};
+  a.platform.features = "avx avx2";
   auto decoded = decode_announcement(encode(a));
   REQUIRE(decoded.ok());
   CHECK(decoded->tree == a.tree);
-  CHECK(decoded->platform.state_size == 11008);
+  CHECK(decoded->platform.state.size == 11008);
+  CHECK(decoded->platform.state.components == a.platform.state.components);
+  CHECK(decoded->platform.features == "avx avx2");
 }
 
 TEST_CASE("every truncation of an image is an error") {
