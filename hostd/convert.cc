@@ -63,15 +63,21 @@ pb::Clocks clocks_now() {
   return clocks;
 }
 
+void heard_now(pb::Clocks& clocks) {
+  const pb::Clocks now = clocks_now();
+  clocks.set_heard_monotonic_ns(now.monotonic_ns());
+  clocks.set_heard_boottime_ns(now.boottime_ns());
+}
 migrate::ClockOffsets offsets_against(const pb::Clocks& home) {
   // A host's clock is at most some decades; anything else is damage and would only overflow.
   constexpr uint64_t kMost = 1ull << 61;
-  const auto offset = [](uint64_t theirs, clockid_t clock) {
-    return theirs == 0 || theirs > kMost
+  const auto offset = [](uint64_t theirs, uint64_t ours) {
+    return theirs == 0 || theirs > kMost || ours > kMost
                ? Duration::zero()
-               : nanoseconds(static_cast<int64_t>(theirs)) - clock_now(clock);
+               : nanoseconds(static_cast<int64_t>(theirs)) - nanoseconds(static_cast<int64_t>(ours));
   };
-  return {offset(home.monotonic_ns(), CLOCK_MONOTONIC), offset(home.boottime_ns(), CLOCK_BOOTTIME)};
+  return {offset(home.monotonic_ns(), home.heard_monotonic_ns()),
+          offset(home.boottime_ns(), home.heard_boottime_ns())};
 }
 
 std::string command_line(const pb::Program& program) {

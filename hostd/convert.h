@@ -13,7 +13,9 @@ Result<migrate::Program> program_of(const pb::Program& program, const pb::Identi
 migrate::Credentials credentials_of(const pb::Identity& identity);
 
 pb::Clocks clocks_now();
-/// Home's clocks, told at `sent`, against this host's now.
+/// Notes when they came: a starter gets to them later, on a busy host much later.
+void heard_now(pb::Clocks& clocks);
+/// Home's clocks against this host's when they were heard.
 migrate::ClockOffsets offsets_against(const pb::Clocks& home);
 
 /// The arguments joined for people: at most 120 bytes, control characters shown as '?'.

@@ -179,8 +179,13 @@ void Exports::on_evict_request(const std::string& from, const pb::EvictRequest& 
   ExportPtr e = begun(evict.job(), from);
   if (!e || from != e->record.site()) return reply(no_such_job());
   e->site_heard = Clock::now();
-  if (e->phase == Export::Phase::running && !e->record.moving())
-    begin_move(e, post_.own_name(), evict.reason(), nullptr);
+  if (e->phase == Export::Phase::running && !e->record.moving()) {
+    // Asked for too early it would be refused, and the next time the host asks is seconds away.
+    if (may_move_home(*e))
+      begin_move(e, post_.own_name(), evict.reason(), nullptr);
+    else
+      e->recall = evict.reason();
+  }
   reply(wire::done());
 }
 

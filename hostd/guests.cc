@@ -141,6 +141,8 @@ void Guests::begin(const std::string& from, wire::Message& message, const Post::
   if (home != post_.own_name())
     admission_.confine_groups(starts ? *envelope.mutable_start()->mutable_identity()
                                      : *envelope.mutable_receive()->mutable_identity());
+  heard_now(starts ? *envelope.mutable_start()->mutable_clocks()
+                   : *envelope.mutable_receive()->mutable_clocks());
   Result<GuestPtr> taken = take_spare(home, identity, !starts);
   if (!taken.ok()) return reply(wire::failure(pb::Failure::INTERNAL, taken.error().text));
   GuestPtr guest = *taken;
@@ -193,6 +195,7 @@ void Guests::depart(const GuestPtr& guest, wire::Message message) {
   guest->phase = Phase::leaving;
   guest->again.reset();
   guest->attempt = message.envelope.depart().attempt();
+  guest->leads_home = message.envelope.depart().home();
   // Frozen by us before the engine begins, so that there is no moment at which the owner's return
   // would have to freeze a guest in the engine's hands.
   freeze(*guest);

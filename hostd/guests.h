@@ -82,10 +82,12 @@ class Guests {
     EventLoop::Handle exit_watch, channel_limit;
     Fd pidfd;
     std::map<uint64_t, Post::Reply> replies;  // of requests passed on to the starter
+    bool leads_home = false;  // its last move
     bool frozen = false;
     Time frozen_at{};
     uint64_t frozen_wall_ns = 0;
     Duration lead{0};      // frozen before the engine began
+    std::string why_killed;
     std::string evicting;  // reason; empty: not being sent home
     EventLoop::Handle again;
     std::string suspended;  // why it cannot leave
