@@ -93,4 +93,31 @@ std::string command_line(const pb::Program& program) {
   return line;
 }
 
+pb::Envelope checked(const migrate::Findings& found, const std::string& host) {
+  pb::Envelope envelope;
+  pb::Checked& out = *envelope.mutable_checked();
+  out.set_host(host);
+  for (const migrate::Obstacle& obstacle : found.obstacles) out.add_obstacles(obstacle.text);
+  constexpr size_t kRoom = wire::kMaxEnvelope / 2;  // the obstacles have the other half
+  size_t used = 0;
+  for (const migrate::Resource& resource : found.resources) {
+    constexpr size_t kNumbers = 64;  // what the encoding adds
+    used += resource.program.size() + resource.place.size() + resource.name.size() +
+            resource.kind.size() + resource.reason.size() + kNumbers;
+    if (used > kRoom) {
+      out.set_left_out(out.left_out() + 1);
+      continue;
+    }
+    pb::Checked::Resource& row = *out.add_resources();
+    row.set_process(static_cast<uint32_t>(resource.process));
+    row.set_program(resource.program);
+    row.set_place(resource.place);
+    row.set_name(resource.name);
+    row.set_kind(resource.kind);
+    row.set_binding(std::string(migrate::word_of(resource.binding)));
+    row.set_reason(resource.reason);
+  }
+  return envelope;
+}
+
 }  // namespace hob::hostd

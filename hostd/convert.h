@@ -1,6 +1,7 @@
 #pragma once
 
 #include "base/result.h"
+#include "migrate/check.h"
 #include "migrate/program.h"
 #include "migrate/sandbox.h"
 #include "wire/message.h"
@@ -17,6 +18,9 @@ pb::Clocks clocks_now();
 void heard_now(pb::Clocks& clocks);
 /// Home's clocks against this host's when they were heard.
 migrate::ClockOffsets offsets_against(const pb::Clocks& home);
+
+/// The answer to Check. Rows that a message has no room for are counted only.
+pb::Envelope checked(const migrate::Findings& found, const std::string& host);
 
 /// The arguments joined for people: at most 120 bytes, control characters shown as '?'.
 std::string command_line(const pb::Program& program);

@@ -49,6 +49,8 @@ class Exports {
   /// For `remote migrate`: to `host`, or home if empty. Calls back once with Done or Failure.
   void migrate(const std::string& job, const std::string& host,
                std::function<void(pb::Envelope)> on_end);
+  /// For `remote check`: asks the host where it runs. Calls back once with Checked or Failure.
+  void check(const std::string& job, bool table, std::function<void(pb::Envelope)> on_end);
   /// For `remote kill`; 0 ends it for good. False: no such job.
   bool signal(const std::string& job, int number);
   /// The job of that id, or of this host's that number; empty if there is none. Nothing shorter:

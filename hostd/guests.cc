@@ -39,6 +39,8 @@ const std::string* job_of(const pb::Envelope& envelope) {
       return &envelope.abandon().job();
     case pb::Envelope::kWhereIs:
       return &envelope.where_is().job();
+    case pb::Envelope::kCheck:
+      return &envelope.check().job();
     default:
       return nullptr;
   }
@@ -105,6 +107,13 @@ bool Guests::on_message(const std::string& from, wire::Message& message, const P
       break;
     case pb::Envelope::kDepart:
       depart(guest, std::move(message));
+      break;
+    case pb::Envelope::kCheck:
+      if (guest->phase == Phase::running)
+        pass_to_starter(guest, std::move(message), reply);
+      else
+        reply(wire::failure(pb::Failure::INTERNAL,
+                            fmt::format("check {}: it is on the move; try again", *job)));
       break;
     default:
       guest->channel->send(std::move(message));

@@ -39,8 +39,8 @@ class Guests {
   /// Must be called once: opens the socket for starters that outlived an earlier hostd.
   Result<void> start();
 
-  /// Start, Receive, Depart, Kill, Data, Ack, Signal, WindowSize, Attach, Abandon, WhereIs of jobs
-  /// that are here. False if it was none of these or the job is unknown here.
+  /// Start, Receive, Depart, Kill, Data, Ack, Signal, WindowSize, Attach, Abandon, WhereIs, Check
+  /// of jobs that are here. False if it was none of these or the job is unknown here.
   bool on_message(const std::string& from, wire::Message& message, const Post::Reply& reply);
 
   /// What to ask of newcomers; guests and slots are filled in here.

@@ -31,8 +31,8 @@ void Guests::on_starter_message(const GuestPtr& guest, wire::Message message) {
       guest->phase = Phase::running;
       open_group(*guest);
       if (foreign(*guest) && owner_present_) freeze(*guest), send_home(guest);
-    } else if (envelope.has_failure()) {
-      guest->phase = Phase::done;
+    } else if (envelope.has_failure() && guest->phase != Phase::running) {
+      guest->phase = Phase::done;  // of one that runs only a look at it has failed
       changed_();
     }
     return reply(std::move(envelope));

@@ -60,6 +60,7 @@ class Starter {
   void on_receive(const pb::Envelope& request);
   void on_depart(const pb::Depart& depart);
   void on_signal(const pb::Signal& signal);
+  void on_check(const pb::Envelope& request);
   void look_ahead();
   void let_go();
   Result<void> make_relay(const pb::Program& program);

@@ -116,6 +116,20 @@ Result<void> Starter::watch_root() {
   return {};
 }
 
+void Starter::on_check(const pb::Envelope& request) {
+  if (!running_)
+    return channel_->answer(
+        request, wire::failure(pb::Failure::NOT_FOUND, "check " + job_ + ": it does not run now"));
+  guest_.sandbox = &*sandbox_;
+  guest_.externals = relay_->externals();
+  Result<migrate::Findings> found = migrate::examine(guest_);
+  if (!found.ok())
+    return channel_->answer(
+        request, wire::failure(pb::Failure::INTERNAL, "check " + job_ + ": " + found.error().text));
+  if (!request.check().table()) found->resources.clear();
+  channel_->answer(request, checked(*found, options_.host));
+}
+
 void Starter::look_ahead() {
   // While it is frozen it is about to leave, and the move itself looks.
   if (!running_ || arrival_) return;

@@ -9,6 +9,7 @@
 
 #include "base/log.h"
 #include "migrate/parts.h"
+#include "migrate/stages.h"
 
 namespace hob::migrate {
 namespace {
@@ -117,8 +118,8 @@ Result<TreeView> view_tree(const Guest& guest) {
     pid_t parent;  // inside
   };
   std::vector<Next> queue = {{Tid{guest.root}, 0}};
-  const Tid init{guest.sandbox->init()};
-  for (Tid orphan : TRY(proc::children(init))) queue.push_back({orphan, 1});
+  if (guest.sandbox)
+    for (Tid orphan : TRY(proc::children(Tid{guest.sandbox->init()}))) queue.push_back({orphan, 1});
   for (size_t i = 0; i < queue.size(); i++) {
     auto status = proc::status(queue[i].pid);
     auto stat = proc::stat(queue[i].pid);
@@ -298,6 +299,7 @@ Result<Captives> Captives::take(Guest& guest, Duration limit) {
   Cgroup& cgroup = guest.sandbox->cgroup();
   if (!let_go(guest))
     return Error{"stop the guest: a thread of it does not stop since the last attempt", EBUSY};
+  stages::begin();
   Captives captives(guest, TRY(cgroup.freezing()));
   // The cgroup stops all at one moment, so that nobody forks away while threads are seized one by
   // one.
@@ -305,7 +307,10 @@ Result<Captives> Captives::take(Guest& guest, Duration limit) {
   for (;;) {
     TRY(cgroup.freeze());
     TRY(cgroup.wait_frozen(limit));
-    if (TRY(captives.seize_all(guest)) && TRY(captives.all_stopped())) break;
+    stages::mark("freeze");
+    const bool seized = TRY(captives.seize_all(guest));
+    stages::mark("seize");
+    if (seized && TRY(captives.all_stopped())) break;
     if (Clock::now() >= end)
       return Error{
           "stop the guest: a thread of it does not stop (it waits for a device or a file server)",
@@ -314,12 +319,14 @@ Result<Captives> Captives::take(Guest& guest, Duration limit) {
   }
   // All sit in a ptrace stop; the frozen cgroup would keep injected code from running.
   TRY(cgroup.thaw());
+  stages::mark("stop");
   captives.pinned_ = std::make_unique<Pinned>();
   for (CaptiveProcess& process : captives.processes) {
     for (CaptiveThread& thread : process.threads) TRY(thread.borrow(*captives.pinned_));
     process.stat = TRY(proc::stat(process.pid));
     process.status = TRY(proc::status(process.pid));
   }
+  stages::mark("borrow");
   return captives;
 }
 

@@ -250,7 +250,7 @@ void fields(A& a, Description& x) {
 }
 template <class A>
 void fields(A& a, PipeImage& x) {
-  a(x.capacity), a(x.content);
+  a(x.path), a(x.hung_up), a(x.device), a(x.inode), a(x.capacity), a(x.content);
 }
 template <class A>
 void fields(A& a, ObjectPiece& x) {
@@ -266,6 +266,10 @@ void fields(A& a, SocketImage& x) {
   a(x.queue);
 }
 template <class A>
+void fields(A& a, LockImage& x) {
+  a(x.kind), a(x.write), a(x.process), a(x.descriptor), a(x.start), a(x.end);
+}
+template <class A>
 void fields(A& a, TerminalImage& x) {
   a(x.present), a(x.session), a(x.foreground), a(x.settings), a(x.rows), a(x.columns);
 }
@@ -273,7 +277,7 @@ template <class A>
 void fields(A& a, Image& x) {
   a(x.tree), a(x.descriptions), a(x.pipes), a(x.objects), a(x.sockets), a(x.terminal), a(x.input),
       a(x.hook_bytes);
-  a(x.monotonic), a(x.processes);
+  a(x.monotonic), a(x.processes), a(x.locks), a(x.machine);
 }
 
 struct Header {

@@ -6,6 +6,7 @@
 
 #include "migrate/capture.h"
 #include "migrate/fault.h"
+#include "migrate/stages.h"
 
 namespace hob::migrate {
 namespace {
@@ -113,7 +114,16 @@ Result<void> Landing::finish() {
   TRY(restoration_->build_threads());
   TRY(fault::point(Fault::threads));
   TRY(restoration_->set_registers());
+  stages::mark("registers");
+  takeover_ = std::make_unique<Takeover>(*restoration_, *image_);
+  TRY(takeover_->prepare());
   return wait_for_clock(stubs_->pid(0), image_->monotonic);
+}
+
+Result<void> Landing::take_over(Connection* source) {
+  // Others may have a lock for as long as they like.
+  Patience bound(2 * kLockPatience);
+  return takeover_->complete(source);
 }
 
 pid_t Landing::resume() {

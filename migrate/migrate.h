@@ -42,7 +42,7 @@ struct External {
 /// One guest as its starter holds it.
 struct Guest {
   pid_t root = 0;  ///< as this host sees it
-  Sandbox* sandbox = nullptr;
+  Sandbox* sandbox = nullptr;  ///< null: it is no guest, only looked at (check.h)
   Credentials user;
   std::vector<External> externals;
   /// Target: true where the guest is a guest, false at home. It then yields to everything else on

@@ -19,6 +19,7 @@
 #include "migrate/injector.h"
 #include "migrate/page_stream.h"
 #include "migrate/pinned.h"
+#include "migrate/stages.h"
 #include "migrate/waits.h"
 
 namespace hob::migrate {
@@ -110,6 +111,7 @@ Result<void> Restoration::adopt(const Image& image, size_t image_size) {
     plans.push_back(TRY(plan_addresses(s.makings[i].pid, image.processes[i], Stubs::kWorkspace)));
     addresses.push_back(plans.back().workspace);
   }
+  stages::mark("plan");
   s.stubs.go(image_size, addresses);
   // While the stubs open their files: what depends on nothing they find out. The rest waits.
   for (size_t i = 0; i < s.makings.size(); i++) {
@@ -119,6 +121,7 @@ Result<void> Restoration::adopt(const Image& image, size_t image_size) {
   for (size_t i = 0; i < s.makings.size(); i++) {
     Making& m = s.makings[i];
     TRY(wait_trap(m.leader()));
+    stages::mark("stubs adopt");
     TRY(s.stubs.adopted(i));
     m.base = TRY(m.leader().registers());
     const ProcessImage& process = image.processes[i];
@@ -139,6 +142,7 @@ Result<void> Restoration::adopt(const Image& image, size_t image_size) {
       if (part->rebuild) TRY(part->rebuild(*m.program));
     m.program->space.must("close the stub's descriptors", SYS_close_range,
                           {static_cast<uint64_t>(s.stubs.first_free(i)), ~0u, 0});
+    stages::mark("plan");
   }
   return {};
 }
@@ -153,6 +157,7 @@ Result<void> Restoration::build_memory() {
   for (Making& m : state_->makings) {
     TRY(m.program->space.wait(m.leader()));
     TRY(m.program->space.finish(*m.workspace));
+    stages::mark("address space");
     const ProcessImage& process = m.program->process;
     Fd memory = TRY(open_file(proc::path(m.pid, "mem"), O_RDWR));
     // Written past the protection of the mappings: most are read-only by now.
@@ -167,6 +172,7 @@ Result<void> Restoration::build_memory() {
                           n < 0 ? errno : EIO);
       i = end;
     }
+    stages::mark("write pages");
   }
   return {};
 }
@@ -298,10 +304,13 @@ Result<void> take_up_waits(Making& m, RemoteAddress instruction) {
 Result<void> Restoration::build_threads() {
   for (Making& m : state_->makings) {
     TRY(clone_threads(m));
+    stages::mark("clone");
     TRY(set_limits(m.pid, m.program->process));
     TRY(run_thread_programs(m));
+    stages::mark("thread programs");
     TRY(touch_tiles(m));
     TRY(run(m, m.program->rights));
+    stages::mark("rights");
     const auto& mappings = m.program->process.mappings;
     const auto vdso = std::find_if(mappings.begin(), mappings.end(),
                                    [](const auto& x) { return x.kind == MappingKind::vdso; });
@@ -314,6 +323,7 @@ Result<void> Restoration::build_threads() {
     const int64_t unmapped = TRY(call_once(m.leader(), instruction, m.base, SYS_munmap,
                                            {m.workspace->remote().value, m.workspace->size()}));
     if (unmapped < 0) return Error::sys("take away", "the workspace", static_cast<int>(-unmapped));
+    stages::mark("unmap");
   }
   return {};
 }
@@ -329,11 +339,25 @@ Result<void> Restoration::set_registers() {
       TRY(m.threads[i].set_extended_state(state));
       TRY(m.threads[i].set_signal_mask(thread.signal_mask));
     }
-    // Taken as its first act; the tracer keeps it stopped until then anyway.
-    if (process.stopped && ::syscall(SYS_tgkill, m.pid.value, m.pid.value, SIGSTOP) < 0)
-      return Error::sys("stop again", "process " + std::to_string(process.pid));
   }
   return {};
+}
+
+Tid Restoration::pid(size_t process) const {
+  return state_->makings[process].pid;
+}
+
+Result<void> Restoration::lend(size_t process,
+                               const std::function<Result<void>(const Foothold&)>& call) {
+  Making& m = state_->makings[process];
+  const std::string name = "process " + std::to_string(m.program->process.pid);
+  const ThreadImage& thread = m.program->process.threads.front();
+  const Foothold foothold{m.leader(), m.base,
+                          TRY(syscall_instruction(m.pid, name, state_->platform.vdso)), name};
+  TRY(m.leader().set_signal_mask(kInjectionMask));
+  TRY(call(foothold));
+  TRY(m.leader().set_registers(thread.registers));
+  return m.leader().set_signal_mask(thread.signal_mask);
 }
 
 namespace {
@@ -387,7 +411,12 @@ void Restoration::resume() {
   for (Making& m : state_->makings)
     for (const Tracee& thread : m.threads) state_->pinned->free(thread.tid());
   state_->pinned.reset();
-  for (const Making& m : state_->makings) grant_wishes(m);
+  for (const Making& m : state_->makings) {
+    grant_wishes(m);
+    // Taken as its first act; the tracer keeps it stopped until then anyway.
+    if (m.program->process.stopped && ::syscall(SYS_tgkill, m.pid.value, m.pid.value, SIGSTOP) < 0)
+      log::warning("stop process {} again: {}", m.pid.value, ::strerror(errno));
+  }
   for (Making& m : state_->makings) m.threads.clear();  // detaches
   state_->stubs.release();
 }
