@@ -297,9 +297,9 @@ Result<void> Captives::let_run_a_while() {
 Result<Captives> Captives::take(Guest& guest, Duration limit) {
   const Time end = Clock::now() + limit;
   Cgroup& cgroup = guest.sandbox->cgroup();
+  stages::begin();
   if (!let_go(guest))
     return Error{"stop the guest: a thread of it does not stop since the last attempt", EBUSY};
-  stages::begin();
   Captives captives(guest, TRY(cgroup.freezing()));
   // The cgroup stops all at one moment, so that nobody forks away while threads are seized one by
   // one.
