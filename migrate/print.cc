@@ -101,10 +101,10 @@ std::string printable(std::string_view text) {
 std::vector<std::string> print(const Announcement& announcement, Detail) {
   std::vector<std::string> out;
   const Platform& platform = announcement.platform;
-  out.push_back(fmt::format("announcement: {}, vdso of {}, processor state {:#x} of {}",
-                            count(announcement.tree.size(), "process"),
-                            size_for_people(platform.vdso.size()), platform.state_components,
-                            size_for_people(platform.state_size)));
+  out.push_back(
+      fmt::format("announcement: {}, vdso of {}, processor state of {}, processor with {}",
+                  count(announcement.tree.size(), "process"), size_for_people(platform.vdso.size()),
+                  size_for_people(platform.state.size), platform.features));
   for (const TreeNode& node : announcement.tree) out.push_back(line_of(node));
   return out;
 }
