@@ -67,7 +67,7 @@ Result<Captured> capture(const Guest& guest, Captives& captives, const Advices& 
   for (size_t i = 0; i < count; i++)
     TRY(capture_process(guest, captives.processes[i], platform, image, objects, advices,
                         image.processes[i], captured.pages[i]));
-  TRY(capture_descriptions(guest, captives.processes, objects, image));
+  TRY(capture_descriptions(guest, captives.processes, objects, image, captured.taken));
   TRY(objects.finish(image));
   captured.objects = objects.take_files();
   TRY(capture_terminal(guest, captives.processes, image));

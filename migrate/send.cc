@@ -114,6 +114,7 @@ Result<Sent> send(Guest& guest, const std::string& address, uint16_t port, const
   Yielding yielding(captives, image, platform);
   if (await_verdict(link, image, yielding, sent.report, hooks, why) == Verdict::source)
     return std::move(why).in("move the guest");
+  for (TakenBytes& bytes : captured->taken) bytes.keep();
   sent.report.freeze = Clock::now() - captives.stopped_at;
   sent.moved = true;
   count(image, sent.report);

@@ -41,6 +41,9 @@ Image sample(Bytes& pages) {
   image.pipes.resize(1);
   image.pipes[0].content.resize(100);
   image.locks = {{LockKind::posix, 1, 1, 5, 10, 20}, {LockKind::flock, 0, 0, 0}};
+  image.ptys = {{1, 0, 1, 0, 7, Bytes(44), 24, 80, 0, 0, "typed", "printed"}, {}};
+  image.ptys[1].number = 3;
+  image.ptys[1].settings.resize(44);
   image.input.resize(10);
   image.hook_bytes = "hook";
   image.monotonic = 123;
@@ -139,6 +142,17 @@ TEST_CASE("an image whose parts do not fit together is an error") {
   CHECK(refused([](Image& i) { i.descriptions[1].pipe = 1; }));
   CHECK(refused([](Image& i) { i.descriptions[0].path = std::string("/a\0b", 4); }));
   CHECK(refused([](Image& i) { i.processes[0].limits.resize(17); }));
+  CHECK(refused([](Image& i) { i.tree[0].pty = 2; }));
+  CHECK(refused([](Image& i) { i.tree[0].pty = 256; }));
+  CHECK(refused([](Image& i) { i.ptys[1].number = 1; }));
+  CHECK(refused([](Image& i) { i.ptys[1].number = 256; }));
+  CHECK(refused([](Image& i) { i.ptys[0].settings.pop_back(); }));
+  CHECK(refused([](Image& i) { i.ptys[0].typed.resize(2 << 20); }));
+  CHECK(refused([](Image& i) {
+    i.descriptions[0].kind = DescriptionKind::pty_slave;
+    i.descriptions[0].pty = 2;
+  }));
+  CHECK(refused([](Image& i) { i.pipes[0].path = "relative"; }));
   CHECK(refused([](Image& i) { i.locks[0].process = 2; }));
   CHECK(refused([](Image& i) { i.locks[0].descriptor = 6; }));
   CHECK(refused([](Image& i) { i.locks[0].start = 21; }));
