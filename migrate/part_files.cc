@@ -17,6 +17,7 @@
 #include "migrate/here.h"
 #include "migrate/opener.h"
 #include "migrate/parts.h"
+#include "migrate/ptys.h"
 #include "migrate/sockets.h"
 
 /// Files: descriptors, the open file descriptions behind them (shared after dup and fork), pipes
@@ -158,7 +159,7 @@ Result<void> look_at_fifo(Tid process, int fd, const Description& d, const std::
 }  // namespace
 
 Result<void> capture_descriptions(const Guest& guest, std::vector<CaptiveProcess>& processes,
-                                  Objects& objects, Image& image) {
+                                  Objects& objects, Image& image, std::vector<TakenBytes>& taken) {
   struct Seen {
     Tid process;
     int fd;
@@ -170,6 +171,7 @@ Result<void> capture_descriptions(const Guest& guest, std::vector<CaptiveProcess
   std::set<uint32_t> filled;
   SocketPairs sockets(image);
   LockCollector locks(image);
+  PtyCollector ptys(image, taken);
   bool input_read = false;
   std::set<pid_t> tree;  // as this host counts
   for (const CaptiveProcess& process : processes) tree.insert(process.pid.value);
@@ -220,6 +222,8 @@ Result<void> capture_descriptions(const Guest& guest, std::vector<CaptiveProcess
         }
         if (d.kind == DescriptionKind::socket)
           d.socket = TRY(sockets.add(pid, fd, described->inode, subject));
+        if (d.kind == DescriptionKind::pty_master || d.kind == DescriptionKind::pty_slave)
+          d.pty = TRY(ptys.add(d, pid, fd, subject));
         d.owner = processes[p].node.pid;
         alike.push_back({pid, fd, static_cast<uint32_t>(image.descriptions.size())});
         image.descriptions.push_back(std::move(d));
@@ -230,6 +234,7 @@ Result<void> capture_descriptions(const Guest& guest, std::vector<CaptiveProcess
     }
   }
   TRY(locks.finish());
+  TRY(ptys.finish(processes));
   return sockets.finish();
 }
 
@@ -302,6 +307,7 @@ Result<void> adopt(Adoption& a) {
   }
   ::close_range(static_cast<unsigned>(next), static_cast<unsigned>(a.own - 1), 0);
   TRY(watch(a));
+  TRY(settle_ptys(a.image, a.process));
   {
     AsUser rights(a.guest.user);
     if (::chdir(a.process.directory.c_str()) < 0)
