@@ -19,6 +19,7 @@ enum class Fault : uint8_t {
   told_running,   ///< the target is the live copy, and the source knows
   push,           ///< all pages pushed, the end not yet told
   round,          ///< a round of pre-copy has been sent
+  let_go,         ///< the target is the live copy and has asked for locks and addresses
   // target
   connected = 20,  ///< the source is there
   prepared,        ///< the stubs are parked
@@ -31,7 +32,8 @@ enum class Fault : uint8_t {
   running,         ///< it runs; the source has not been told
   pull,            ///< the first pages have arrived
   kept,            ///< all pages are kept at the target, nothing runs
-  last = kept
+  taken_over,      ///< committed; locks and addresses are the target's
+  last = taken_over
 };
 
 namespace fault {

@@ -206,6 +206,10 @@ Result<Arrival> Arrival::receive(Listener listener, Guest& guest, TargetHooks& h
     TRY(fault::point(Fault::committed));
     // Home has recorded this copy as the live one. There is no way back.
 
+    TRY(landing.take_over(&control));
+    TRY(fault::point(Fault::taken_over));
+    // What only one copy can have is here.
+
     resume(landing, *state, guest);
     TRY(fault::point(Fault::running));
     // It runs.
@@ -241,6 +245,7 @@ Result<Arrival> Arrival::restart(const CheckpointFile& checkpoint, Guest& guest,
   TRY(state->make_sink(TRY(PageKeeper::create(TRY(checkpoint.store()))), none, nullptr, false));
   TRY(land(landing, *state, hooks, true));
   TRY(hooks.commit());
+  TRY(landing.take_over(nullptr));
   resume(landing, *state, guest);
   return Arrival(std::move(state));
 }

@@ -341,15 +341,29 @@ Result<void> Restoration::set_registers() {
       const ThreadImage& thread = process.threads[i];
       TRY(m.threads[i].set_registers(m.onward[i]));
       Bytes state = thread.extended_state;
-      state.resize(state_->platform.state_size);
+      state.resize(state_->platform.state.size);
       TRY(m.threads[i].set_extended_state(state));
       TRY(m.threads[i].set_signal_mask(thread.signal_mask));
     }
-    // Taken as its first act; the tracer keeps it stopped until then anyway.
-    if (process.stopped && ::syscall(SYS_tgkill, m.pid.value, m.pid.value, SIGSTOP) < 0)
-      return Error::sys("stop again", "process " + std::to_string(process.pid));
   }
   return {};
+}
+
+Tid Restoration::pid(size_t process) const {
+  return state_->makings[process].pid;
+}
+
+Result<void> Restoration::lend(size_t process,
+                               const std::function<Result<void>(const Foothold&)>& call) {
+  Making& m = state_->makings[process];
+  const std::string name = "process " + std::to_string(m.program->process.pid);
+  const ThreadImage& thread = m.program->process.threads.front();
+  const Foothold foothold{m.leader(), m.base,
+                          TRY(syscall_instruction(m.pid, name, state_->platform.vdso)), name};
+  TRY(m.leader().set_signal_mask(kInjectionMask));
+  TRY(call(foothold));
+  TRY(m.leader().set_registers(thread.registers));
+  return m.leader().set_signal_mask(thread.signal_mask);
 }
 
 namespace {
@@ -403,7 +417,12 @@ void Restoration::resume() {
   for (Making& m : state_->makings)
     for (const Tracee& thread : m.threads) state_->pinned->free(thread.tid());
   state_->pinned.reset();
-  for (const Making& m : state_->makings) grant_wishes(m);
+  for (const Making& m : state_->makings) {
+    grant_wishes(m);
+    // Taken as its first act; the tracer keeps it stopped until then anyway.
+    if (m.program->process.stopped && ::syscall(SYS_tgkill, m.pid.value, m.pid.value, SIGSTOP) < 0)
+      log::warning("stop process {} again: {}", m.pid.value, ::strerror(errno));
+  }
   for (Making& m : state_->makings) m.threads.clear();  // detaches
   state_->stubs.release();
 }

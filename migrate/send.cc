@@ -7,6 +7,7 @@
 #include "migrate/capture.h"
 #include "migrate/control.h"
 #include "migrate/fault.h"
+#include "migrate/handover.h"
 #include "migrate/migrate.h"
 #include "migrate/page_source.h"
 #include "migrate/parts.h"
@@ -36,8 +37,8 @@ using Push = std::function<Result<void>()>;
 
 // From the first byte of the image on, only the target's own word or the record at home can tell.
 // Of a copy the target never becomes the live one.
-Verdict await_verdict(Link& link, const Image& image, bool copy, const Push& push, Report& report,
-                      SourceHooks& hooks, Error& why) {
+Verdict await_verdict(Link& link, const Image& image, bool copy, const Push& push,
+                      Yielding& yielding, Report& report, SourceHooks& hooks, Error& why) {
   auto told = [&]() -> Result<void> {
     TRY(fault::point(Fault::image_sending));
     report.image_bytes = TRY(control::send_image(link.control, image));
@@ -50,9 +51,29 @@ Verdict await_verdict(Link& link, const Image& image, bool copy, const Push& pus
       link.bulk.shut();
     }
     link.control.set_patience(kVerdictLimit);
-    auto said = control::expect(link.control, copy ? control::Word::saved : control::Word::running);
-    if (!said && said.error().code != control::kRefused && unsent.code != 0) return unsent;
-    return said;
+    for (;;) {
+      auto word = control::next_after_image(link.control);
+      if (!word && word.error().code != control::kRefused && unsent.code != 0) return unsent;
+      // Nothing is given up for a checkpoint, and a move does not end as one.
+      if (word.ok() && copy != (*word == control::Word::saved))
+        return Error{"the link: the target does something else than was announced", EPROTO};
+      switch (TRY(std::move(word))) {
+        case control::Word::weaken:
+          // The target is the live copy, and may have to wait for locks that others have.
+          link.control.set_patience(kPagePatience);
+          yielding.weaken();
+          TRY(control::say(link.control, control::Word::weakened));
+          break;
+        case control::Word::let_go:
+          link.control.set_patience(kPagePatience);
+          yielding.let_go();
+          TRY(control::say(link.control, control::Word::gone));
+          TRY(fault::point(Fault::let_go));
+          break;
+        default:
+          return {};
+      }
+    }
   }();
   if (told) return copy ? Verdict::source : Verdict::target;
   why = std::move(told).error();
@@ -170,7 +191,9 @@ Result<Sent> send(Guest& guest, const std::string& address, uint16_t port, const
     return pusher.end();
   };
   Error why;
-  const Verdict verdict = await_verdict(link, image, options.copy, push, sent.report, hooks, why);
+  Yielding yielding(captives, image, platform);
+  const Verdict verdict =
+      await_verdict(link, image, options.copy, push, yielding, sent.report, hooks, why);
   sent.report.freeze = Clock::now() - captives.stopped_at;
   stages::mark("wait for the target");
   stages::tell("source");

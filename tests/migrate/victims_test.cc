@@ -54,6 +54,8 @@ VICTIM("objects")
 VICTIM("sockets")
 VICTIM("scheduling")
 VICTIM("advice")
+VICTIM("locks")
+VICTIM("fifos")
 
 TEST_CASE("AVX registers move") {
   moves({victim("vectors"), "avx"});

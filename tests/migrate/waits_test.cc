@@ -69,7 +69,7 @@ TEST_CASE("waits go on with the time that is left, static") {
 TEST_CASE("waits that end while they move") {
   Plan plan;
   plan.moves = 4;
-  ends_well(run_and_move({victim("waits"), "120", "3000"}, plan));
+  ends_well(run_and_move({victim("waits"), "120", "30000"}, plan));
 }
 
 TEST_CASE("waits go on at the source when they cannot move") {
