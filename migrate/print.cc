@@ -101,10 +101,11 @@ std::string printable(std::string_view text) {
 std::vector<std::string> print(const Announcement& announcement, Detail) {
   std::vector<std::string> out;
   const Platform& platform = announcement.platform;
-  out.push_back(fmt::format("announcement: {}, vdso of {}, processor state {:#x} of {}",
+  out.push_back(fmt::format("announcement: {}, vdso of {}, processor state of {}",
                             count(announcement.tree.size(), "process"),
-                            size_for_people(platform.vdso.size()), platform.state_components,
-                            size_for_people(platform.state_size)));
+                            size_for_people(platform.vdso.size()),
+                            size_for_people(platform.state.size)));
+  if (!platform.features.empty()) out.push_back("  may use of the processor: " + platform.features);
   for (const TreeNode& node : announcement.tree) out.push_back(line_of(node));
   return out;
 }
