@@ -247,7 +247,7 @@ void fields(A& a, Description& x) {
   a(x.kind), a(x.flags), a(x.position), a(x.path), a(x.pipe), a(x.object), a(x.socket), a(x.pty),
       a(x.external), a(x.value), a(x.mode);
   a(x.arm_flags), a(x.interval_s), a(x.interval_ns), a(x.left_s), a(x.left_ns), a(x.watched);
-  a(x.owner);
+  a(x.owner), a(x.of), a(x.owner_type), a(x.owner_number), a(x.owner_signal);
 }
 template <class A>
 void fields(A& a, PipeImage& x) {
