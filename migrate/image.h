@@ -146,7 +146,7 @@ struct ProcessImage {
   uint8_t dumpable = 1, subreaper = 0;
   int32_t parent_death_signal = 0;
   uint64_t permitted_state = 0;  ///< dynamic components it has asked for: ARCH_GET_XCOMP_PERM
-  uint8_t stopped = 0;  ///< by job control
+  uint8_t stopped = 0;           ///< by job control
 };
 
 /// `name` is what O_PATH opens: a place in the file tree, of whatever type.

@@ -11,8 +11,7 @@
 namespace hob::migrate {
 
 Error invalid(const char* what) {
-  return Error{std::string("read the image: ") + what + "; it is damaged or hostile",
-               EBADMSG};
+  return Error{std::string("read the image: ") + what + "; it is damaged or hostile", EBADMSG};
 }
 
 namespace {

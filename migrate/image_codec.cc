@@ -77,7 +77,7 @@ class Writer {
 };
 
 /// Never reads past the end and never allocates more than a small multiple of what it has read:
-/// sequences grow as their elements are read.
+/// sequences grow as their elements are read, from what as many bytes of input would hold.
 class Reader {
  public:
   explicit Reader(std::span<const std::byte> in) : in_(in) {}
@@ -106,6 +106,7 @@ class Reader {
   template <class T>
   void operator()(std::vector<T>& all) {
     const size_t n = count();
+    all.reserve(std::min(n, in_.size() / sizeof(T)));  // processes are large and slow to move
     for (size_t i = 0; i < n && !bad_; i++) (*this)(all.emplace_back());
   }
   template <class T, size_t N>
