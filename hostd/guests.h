@@ -28,6 +28,7 @@ class Guests {
     std::string starter;         ///< path of hob-starter
     std::string starter_socket;  ///< where starters come back after a restart of hostd
     std::string cgroup;   ///< v2 path below which each guest has its own; `starters` beside it
+    std::string pages;    ///< directory for pages that wait
     std::string address;  ///< where starters of this host receive migrations
     uint64_t memory_limit = 0;  ///< per guest, bytes; 0: none
     Duration home_lost_after = minutes(10);
@@ -82,11 +83,11 @@ class Guests {
     EventLoop::Handle exit_watch, channel_limit;
     Fd pidfd;
     std::map<uint64_t, Post::Reply> replies;  // of requests passed on to the starter
-    bool leads_home = false;  // its last move
+    bool leads_home = false;                  // its last move
     bool frozen = false;
     Time frozen_at{};
     uint64_t frozen_wall_ns = 0;
-    Duration lead{0};      // frozen before the engine began
+    Duration lead{0};  // frozen before the engine began
     std::string why_killed;
     std::string evicting;  // reason; empty: not being sent home
     EventLoop::Handle again;

@@ -79,7 +79,13 @@ void Guests::owner_returned(const std::string& reason) {
     if (guest->phase != Phase::running && guest->phase != Phase::leaving) continue;
     if (!foreign(*guest)) continue;
     guest->evicting = reason;
-    if (guest->phase == Phase::running) send_home(guest);
+    if (guest->phase == Phase::running) {
+      send_home(guest);
+    } else {
+      pb::Envelope envelope;
+      envelope.mutable_hurry()->set_job(guest->job);
+      guest->channel->send(std::move(envelope));
+    }
   }
   set_spares(false);
 }

@@ -28,7 +28,7 @@ Result<Guests::GuestPtr> Guests::spawn() {
 
   Child child = TRY(start_child(*starters_,
                                 {options_.starter, guest->cgroup, options_.starter_socket,
-                                 post_.own_name(), options_.address},
+                                 post_.own_name(), options_.address, options_.pages},
                                 std::move(theirs)));
   guest->starter = child.pid;
   guest->pidfd = std::move(child.pidfd);
