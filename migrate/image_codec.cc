@@ -77,7 +77,7 @@ class Writer {
 };
 
 /// Never reads past the end and never allocates more than a small multiple of what it has read:
-/// sequences grow as their elements are read.
+/// sequences grow as their elements are read, from what as many bytes of input would hold.
 class Reader {
  public:
   explicit Reader(std::span<const std::byte> in) : in_(in) {}
@@ -106,6 +106,7 @@ class Reader {
   template <class T>
   void operator()(std::vector<T>& all) {
     const size_t n = count();
+    all.reserve(std::min(n, in_.size() / sizeof(T)));  // processes are large and slow to move
     for (size_t i = 0; i < n && !bad_; i++) (*this)(all.emplace_back());
   }
   template <class T, size_t N>
@@ -144,7 +145,8 @@ class Reader {
 
 template <class A>
 void fields(A& a, TreeNode& x) {
-  a(x.pid), a(x.parent), a(x.group), a(x.session), a(x.terminal), a(x.zombie), a(x.exit_code);
+  a(x.pid), a(x.parent), a(x.group), a(x.session), a(x.terminal), a(x.pty), a(x.zombie),
+      a(x.exit_code);
 }
 template <class A>
 void fields(A& a, StateLayout::Component& x) {
@@ -243,10 +245,10 @@ void fields(A& a, EpollEntry& x) {
 }
 template <class A>
 void fields(A& a, Description& x) {
-  a(x.kind), a(x.flags), a(x.position), a(x.path), a(x.pipe), a(x.object), a(x.socket),
+  a(x.kind), a(x.flags), a(x.position), a(x.path), a(x.pipe), a(x.object), a(x.socket), a(x.pty),
       a(x.external), a(x.value), a(x.mode);
   a(x.arm_flags), a(x.interval_s), a(x.interval_ns), a(x.left_s), a(x.left_ns), a(x.watched);
-  a(x.owner);
+  a(x.owner), a(x.of), a(x.owner_type), a(x.owner_number), a(x.owner_signal);
 }
 template <class A>
 void fields(A& a, PipeImage& x) {
@@ -270,6 +272,11 @@ void fields(A& a, LockImage& x) {
   a(x.kind), a(x.write), a(x.process), a(x.descriptor), a(x.start), a(x.end);
 }
 template <class A>
+void fields(A& a, PtyImage& x) {
+  a(x.number), a(x.locked), a(x.packets), a(x.hung_up), a(x.foreground), a(x.settings);
+  a(x.rows), a(x.columns), a(x.width), a(x.height), a(x.typed), a(x.printed);
+}
+template <class A>
 void fields(A& a, TerminalImage& x) {
   a(x.present), a(x.session), a(x.foreground), a(x.settings), a(x.rows), a(x.columns);
 }
@@ -277,7 +284,7 @@ template <class A>
 void fields(A& a, Image& x) {
   a(x.tree), a(x.descriptions), a(x.pipes), a(x.objects), a(x.sockets), a(x.terminal), a(x.input),
       a(x.hook_bytes);
-  a(x.monotonic), a(x.processes), a(x.locks), a(x.machine);
+  a(x.monotonic), a(x.processes), a(x.locks), a(x.ptys), a(x.machine);
 }
 
 struct Header {

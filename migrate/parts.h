@@ -9,6 +9,7 @@
 
 #include "base/result.h"
 #include "migrate/advice.h"
+#include "migrate/arena.h"
 #include "migrate/captive.h"
 #include "migrate/check.h"
 #include "migrate/image.h"
@@ -30,6 +31,9 @@
 ///   done with files;
 /// - rebuild: queues the system calls by which the new process makes the state its own.
 namespace hob::migrate {
+
+class MadePtys;
+class TakenBytes;
 
 /// A process that check looks at.
 struct Inspection {
@@ -60,7 +64,7 @@ struct ProcessCapture {
   std::vector<Batch>&
       threads;  ///< one per thread; the leader's is unused: its calls go to `leader`
   Batch& of(size_t thread) { return thread == 0 ? leader : threads[thread]; }
-  Bytes& page_storage;  ///< holds what out.page_bytes will show; grows once per process
+  Arena& arena;  ///< holds what out.page_bytes will show
 };
 
 /// What a new process has at hand while it is still a copy of the engine.
@@ -77,6 +81,7 @@ struct Adoption {
   int opener;   ///< pidfd of process 0
   std::function<void()> shared_files_opened;  ///< process 0 has opened, or failed to
   std::function<bool()> await_shared_files;   ///< the others wait for it; false: it failed
+  MadePtys* ptys;  ///< those that sessions have, made with the tree; usable in process 0
 };
 
 /// What rebuilding one process by injected calls needs. The stages run in this order; `threads` all
@@ -113,9 +118,13 @@ std::span<const Part* const> parts();
 
 /// State that belongs to the tree as a whole (files.cc, terminal.cc).
 Result<void> capture_descriptions(const Guest& guest, std::vector<CaptiveProcess>& processes,
-                                  Objects& objects, Image& image);
+                                  Objects& objects, Image& image, std::vector<TakenBytes>& taken);
 Result<void> capture_terminal(const Guest& guest, const std::vector<CaptiveProcess>& processes,
                               Image& image);
+
+/// In a new process, before anything of the guest is known but its user: its groups, which it needs
+/// to open files, and the end of the privileges that threads inherit. Forty calls, 60 us.
+Result<void> give_up_privileges(const Credentials& user);
 
 /// Something in the way, as an Error: send() turns it into an Obstacle.
 inline constexpr int kObstacle = ENOTSUP;
