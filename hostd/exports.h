@@ -107,6 +107,7 @@ class Exports {
     std::string save_trouble;            // why the latest could not be made, as told
     std::string starting_on, waiting_reason, suspended;
     std::string recall;                         // why it is to come home, as soon as it can
+    bool frozen = false;                        // as its host said when it asked to be rid of it
     bool stopped = false;                       // by SIGSTOP from its shadow or `remote kill`
     std::vector<std::string> refused_by;        // hosts that did not honour a grant for it
     std::vector<wire::Message> held;            // signals that came while it moved

@@ -182,8 +182,8 @@ void Exports::on_departed(const std::string& from, const pb::Departed& departed)
   std::string why = departed.text();
   if (departed.obstacles_size() > 0) {
     why = departed.obstacles(0);
-    // It stays where it is, and waits if that is no place to run. Elsewhere it may fare better.
-    if (e->move->target == post_.own_name()) e->suspended = why;
+    // It stays where it is, and waits if that is no place to run.
+    if (e->frozen) e->suspended = why;
   }
   give_up_move(e, why);
 }
@@ -201,10 +201,13 @@ void Exports::give_up_move(const ExportPtr& e, const std::string& why) {
                why);
   if (std::exchange(e->trouble, why) != why)
     note(e,
-         fmt::format("could not be moved from {} to {}: {}", e->record.site(), move->target, why));
+         fmt::format("could not be moved from {} to {}: {}{}", e->record.site(), move->target, why,
+                     e->suspended.empty()
+                         ? ""
+                         : "; it waits there, suspended, until the owner is away again"));
   report_move(e, *move, false, why);
   send_held(e);
-  report(e, pb::JobReport::RUNNING);
+  report(e, e->suspended.empty() ? pb::JobReport::RUNNING : pb::JobReport::SUSPENDED);
   if (move->on_end)
     move->on_end(wire::failure(pb::Failure::INTERNAL,
                                fmt::format("job {} was not moved: {}", e->job(), why)));

@@ -13,6 +13,9 @@ namespace {
 
 /// How often homes are asked whether they still know their guests here.
 constexpr auto kLookForHomes = seconds(10);
+/// A user who sends guests home waits so long for word of them; a move is mostly done in one
+/// second.
+constexpr auto kEvictLimit = seconds(30);
 
 /// The job that a message is about, or nothing for messages that are not about one.
 const std::string* job_of(const pb::Envelope& envelope) {
@@ -51,7 +54,11 @@ const std::string* job_of(const pb::Envelope& envelope) {
 }  // namespace
 
 Guests::Guests(EventLoop& loop, Post& post, Options options, std::function<void()> changed)
-    : loop_(loop), post_(post), options_(std::move(options)), changed_(std::move(changed)) {}
+    : loop_(loop),
+      post_(post),
+      options_(std::move(options)),
+      changed_(std::move(changed)),
+      evictions_(loop, kEvictLimit) {}
 
 Guests::~Guests() = default;
 

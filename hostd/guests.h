@@ -9,6 +9,7 @@
 
 #include "base/event_loop.h"
 #include "hostd/admission.h"
+#include "hostd/evictions.h"
 #include "hostd/post.h"
 #include "migrate/cgroup.h"
 #include "migrate/program.h"
@@ -53,8 +54,9 @@ class Guests {
   void owner_returned(const std::string& reason);
   /// Whoever is still here, frozen, goes on.
   void owner_away();
-  /// Sends one guest (or all: empty) home although the owner is away. False: no such guest.
-  bool evict(const std::string& job, const std::string& reason);
+  /// Sends one guest (or all: empty) home although the owner is away, also one that could not be
+  /// moved before. Calls back once: see Evictions; Failure NOT_FOUND if there is no such guest.
+  void evict(const std::string& job, const std::string& reason, Evictions::OnEnd on_end);
 
   size_t foreign_count() const;
   std::vector<pb::JobStatus> list() const;
@@ -133,6 +135,7 @@ class Guests {
   std::string unwelcome_ = kJustStarted;  // why guests may not be here, while owner_present_
   bool spares_wanted_ = false;
   uint64_t next_cgroup_ = 1, next_request_ = 1;
+  Evictions evictions_;
   std::optional<migrate::Cgroup> starters_;  // the group they are born in
   std::vector<GuestPtr> guests_;
   std::unique_ptr<wire::StreamListener> listener_;

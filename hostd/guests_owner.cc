@@ -127,16 +127,29 @@ void Guests::owner_away() {
   }
 }
 
-bool Guests::evict(const std::string& job, const std::string& reason) {
-  bool any = false;
-  for (const GuestPtr& guest : std::vector(guests_)) {
+void Guests::evict(const std::string& job, const std::string& reason, Evictions::OnEnd on_end) {
+  std::vector<GuestPtr> all;
+  std::set<std::string> names;
+  for (const GuestPtr& guest : guests_) {
     if (!foreign(*guest) || guest->phase != Phase::running) continue;
     if (!job.empty() && guest->job != job) continue;
-    any = true;
+    all.push_back(guest);
+    names.insert(guest->job);
+  }
+  if (all.empty() && !job.empty())
+    return on_end(wire::failure(
+        pb::Failure::NOT_FOUND,
+        fmt::format("evict {}: no such guest on {}; see `remote ps`", job, post_.own_name())));
+  evictions_.begin(std::move(names), std::move(on_end));
+  for (const GuestPtr& guest : all) {
+    if (guest->keep) {
+      evictions_.stays(guest->job, "it was asked to wait here (--keep)");
+      continue;
+    }
+    guest->suspended.clear();
     guest->evicting = reason;
     send_home(guest);
   }
-  return any || job.empty();
 }
 
 void Guests::send_home(const GuestPtr& guest) {

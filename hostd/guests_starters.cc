@@ -75,6 +75,7 @@ void Guests::on_starter_gone(const GuestPtr& guest) {
   // Not our child if it outlived an earlier hostd; then somebody else reaps it.
   const bool ours = ::waitpid(guest->starter, &status, WNOHANG) == guest->starter;
   std::erase(guests_, guest);
+  evictions_.left(guest->job);
   if (guest->phase != Phase::done && !guest->job.empty()) {
     const std::string how = ours && WIFSIGNALED(status)
                                 ? fmt::format("was killed by signal {}", WTERMSIG(status))

@@ -96,15 +96,12 @@ void Hostd::on_local_message(const wire::StreamChannel* channel, wire::Message m
     case pb::Envelope::kListHosts:
     case pb::Envelope::kListHistory:
       return ask_coordinator(session, request);
-    case pb::Envelope::kEvictAll: {
-      const std::string& job = request.evict_all().job();
-      if (guests_->evict(job, "asked by a user of " + config_.host_name))
-        return session.channel->answer(request, wire::done());
-      return session.channel->answer(
-          request, wire::failure(pb::Failure::NOT_FOUND,
-                                 fmt::format("evict {}: no such guest on {}; see `remote ps`", job,
-                                             config_.host_name)));
-    }
+    case pb::Envelope::kEvictAll:
+      return guests_->evict(request.evict_all().job(), "asked by a user of " + config_.host_name,
+                            [this, weak = std::weak_ptr<wire::StreamChannel>(session.channel),
+                             number = request.request()](pb::Envelope answer) {
+                              answer_later(weak, number, std::move(answer));
+                            });
     case pb::Envelope::kMigrate:
       return migrate_job(session, request);
     case pb::Envelope::kCheck:

@@ -178,6 +178,11 @@ std::string line_of(const Image& image, const Description& d) {
                                 printable(image.objects[d.object].path), d.position);
     case DescriptionKind::socket:
       return line + fmt::format(", socket {}", d.socket);
+    case DescriptionKind::pty_master:
+    case DescriptionKind::pty_slave:
+      return line + fmt::format(", pty {}", image.ptys[d.pty].number);
+    case DescriptionKind::pidfd:
+      return line + (d.of == 0 ? ", of one that has ended" : fmt::format(", of process {}", d.of));
     case DescriptionKind::eventfd:
       return line + fmt::format(", counter {}", d.value);
     case DescriptionKind::timerfd:
@@ -205,6 +210,12 @@ std::string line_of(const ObjectImage& o) {
 std::string line_of(const PipeImage& p) {
   return fmt::format("{}{}{} in it, of at most {}", printable(p.path), p.path.empty() ? "" : ": ",
                      size_for_people(p.content.size()), size_for_people(p.capacity));
+}
+
+std::string line_of(const PtyImage& p) {
+  return fmt::format("/dev/pts/{}: {} rows, {} columns, foreground group {}, {} typed, {} printed",
+                     p.number, p.rows, p.columns, p.foreground, size_for_people(p.typed.size()),
+                     size_for_people(p.printed.size()));
 }
 
 std::string line_of(const Image& image, const LockImage& lock) {

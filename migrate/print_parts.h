@@ -15,6 +15,7 @@ std::string line_of(const Image& image, const Description& description);
 std::string line_of(const ObjectImage& object);
 std::string line_of(const SocketImage& socket);
 std::string line_of(const PipeImage& pipe);
+std::string line_of(const PtyImage& pty);
 std::string line_of(const Image& image, const LockImage& lock);
 
 }  // namespace hob::migrate
