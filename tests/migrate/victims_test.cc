@@ -56,6 +56,7 @@ VICTIM("scheduling")
 VICTIM("advice")
 VICTIM("locks")
 VICTIM("fifos")
+VICTIM("ptys")
 
 TEST_CASE("AVX registers move") {
   moves({victim("vectors"), "avx"});
