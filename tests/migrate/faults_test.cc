@@ -160,7 +160,7 @@ TEST_CASE("the target stalls after the commit") {
     attempt.outcome = attempt.source->end_send();
     INFO(attempt.outcome.text);
     // It can never run at the source again, and the target has taken its copy along.
-    CHECK(attempt.outcome.moved);
+    CHECK(attempt.outcome.text.find("lost") != std::string::npos);
     CHECK(attempt.copies() == 0);
   }
 }
@@ -181,7 +181,7 @@ TEST_CASE("the source stalls") {
     attempt.received = attempt.target->received();
     if (alone) {
       CHECK_FALSE(attempt.received.ok());
-      CHECK(attempt.copies() == 1);
+      CHECK(attempt.target->guests().empty());  // nobody has killed the one at the source
       attempt.source->kill();
     }
     ::usleep(200000);
