@@ -41,7 +41,7 @@ struct External {
 
 /// One guest as its starter holds it.
 struct Guest {
-  pid_t root = 0;  ///< as this host sees it
+  pid_t root = 0;              ///< as this host sees it
   Sandbox* sandbox = nullptr;  ///< null: it is no guest, only looked at (check.h)
   Credentials user;
   std::vector<External> externals;

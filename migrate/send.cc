@@ -162,6 +162,8 @@ Result<Sent> send(Guest& guest, const std::string& address, uint16_t port, const
   }
   // Most of the memory is there, if that is how it travels. The guest runs.
 
+  constexpr size_t kUsualPages = 4u << 20;  // an interpreter's changed file pages and many stacks
+  Arena arena(kUsualPages);
   Patience patience(kCaptureLimit);
   Captives captives = TRY(Captives::take(guest, kFreezeLimit));
   TRY(fault::point(Fault::seized));
@@ -169,7 +171,7 @@ Result<Sent> send(Guest& guest, const std::string& address, uint16_t port, const
   stages::mark("drain");
   // Nothing of the guest runs. Leaving this function gives all back.
 
-  auto captured = capture(guest, captives, guest.advices, platform);
+  auto captured = capture(guest, captives, guest.advices, platform, arena);
   if (!captured && captured.error().code == kObstacle)
     return not_moved(std::move(captured).error());
   TRY(captured.ok() ? Result<void>() : Result<void>(captured.error()));

@@ -102,6 +102,10 @@ TEST_CASE("an image whose parts do not fit together is an error") {
   CHECK(refused([](Image& i) { i.descriptions[1].pipe = 1; }));
   CHECK(refused([](Image& i) { i.descriptions[0].path = std::string("/a\0b", 4); }));
   CHECK(refused([](Image& i) { i.processes[0].limits.resize(17); }));
+  CHECK(refused([](Image& i) { i.descriptions[0].of = -2; }));
+  CHECK(refused([](Image& i) { i.descriptions[0].owner_type = 4; }));
+  CHECK(refused([](Image& i) { i.descriptions[0].owner_type = 1; }));
+  CHECK(refused([](Image& i) { i.descriptions[0].owner_signal = 65; }));
   CHECK(refused([](Image& i) { i.tree[0].pty = 2; }));
   CHECK(refused([](Image& i) { i.tree[0].pty = 256; }));
   CHECK(refused([](Image& i) { i.ptys[1].number = 1; }));

@@ -57,6 +57,7 @@ VICTIM("advice")
 VICTIM("locks")
 VICTIM("fifos")
 VICTIM("ptys")
+VICTIM("notices")
 
 TEST_CASE("AVX registers move") {
   moves({victim("vectors"), "avx"});
