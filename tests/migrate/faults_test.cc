@@ -155,7 +155,10 @@ TEST_CASE("the target stalls after the commit") {
     migrate::SendOptions options;
     options.patience = milliseconds(500);
     attempt.source->begin_send(*port, *attempt.target, options);
-    ::usleep(1500000);
+    // Not before home has recorded it: until then it would live on at the source.
+    const int before = Home::get().live;
+    for (int i = 0; i < 1500 && Home::get().live == before; i++) ::usleep(10000);
+    REQUIRE(Home::get().live != before);
     attempt.target->kill();
     attempt.outcome = attempt.source->end_send();
     INFO(attempt.outcome.text);
