@@ -120,6 +120,7 @@ class Guests {
   void hasten(const Guest& guest);
   void thaw(Guest& guest);
   void stop_start(const GuestPtr& guest);
+  static void give_up_start(Guest& guest);
   void send_home(const GuestPtr& guest);
   void ask_again(const GuestPtr& guest);
   void kill(const GuestPtr& guest);

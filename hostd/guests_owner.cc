@@ -91,18 +91,23 @@ void Guests::owner_returned(const std::string& reason) {
 }
 
 void Guests::stop_start(const GuestPtr& guest) {
-  open_group(*guest);
+  Result<migrate::Cgroup> group = migrate::Cgroup::open(guest->cgroup);
+  // A starter that has not even made its sandbox has not executed anything.
+  if (!group.ok()) return give_up_start(*guest);
+  guest->group.emplace(std::move(*group));
   freeze(*guest);
   // If its program was executed before the freeze, its starter says so now, and it goes home as
   // others do. If not, it never will be: home may start it elsewhere.
   guest->again = loop_.after(kStartedLimit, [weak = std::weak_ptr<Guest>(guest)] {
-    GuestPtr g = weak.lock();
-    if (!g || g->phase != Phase::starting) return;
-    g->phase = Phase::done;
-    for (auto& [number, reply] : std::exchange(g->replies, {}))
-      reply(wire::failure(pb::Failure::STALE, "the owner is back"));
-    ::kill(g->starter, SIGKILL);
+    if (GuestPtr g = weak.lock(); g && g->phase == Phase::starting) give_up_start(*g);
   });
+}
+
+void Guests::give_up_start(Guest& guest) {
+  guest.phase = Phase::done;
+  for (auto& [number, reply] : std::exchange(guest.replies, {}))
+    reply(wire::failure(pb::Failure::STALE, "the owner is back"));
+  ::kill(guest.starter, SIGKILL);
 }
 
 void Guests::ask_again(const GuestPtr& guest) {
