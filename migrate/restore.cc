@@ -157,7 +157,6 @@ Result<void> Restoration::adopt(const Image& image, size_t image_size) {
 }
 
 Result<void> Restoration::build_memory() {
-  if (!state_->pinned) state_->pin();
   for (Making& m : state_->makings) {
     m.program->space.place(*m.workspace);
     TRY(m.program->space.start(m.leader(), *m.workspace, m.base));
@@ -165,7 +164,10 @@ Result<void> Restoration::build_memory() {
   for (Making& m : state_->makings) {
     TRY(m.program->space.wait(m.leader()));
     TRY(m.program->space.finish(*m.workspace));
-    stages::mark("address space");
+  }
+  stages::mark("address space");
+  if (!state_->pinned) state_->pin();
+  for (Making& m : state_->makings) {
     const ProcessImage& process = m.program->process;
     Fd memory = TRY(open_file(proc::path(m.pid, "mem"), O_RDWR));
     // Written past the protection of the mappings: most are read-only by now.
