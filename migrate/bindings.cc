@@ -18,9 +18,13 @@ Rule rule_for(DescriptionKind kind) {
     case DescriptionKind::pipe_write:
       return {"pipe, writing", Binding::moved, "both ends are the job's"};
     case DescriptionKind::pipe_both:
-      return {"pipe, both ways", Binding::moved, "it is the job's; with the bytes in it"};
+      return {"pipe, both ways", Binding::moved, "the job's alone; with the bytes in it"};
     case DescriptionKind::name:
-      return {"name (O_PATH)", Binding::rebound, "found there by its path"};
+      return {"place", Binding::rebound, "found there by its path (O_PATH)"};
+    case DescriptionKind::pty_master:
+      return {"pty, master", Binding::moved, "both ends are the job's; with the bytes in it"};
+    case DescriptionKind::pty_slave:
+      return {"pty, slave", Binding::moved, "both ends are the job's; with its settings"};
     case DescriptionKind::external:
       return {"standard stream", Binding::at_home, "leads to `remote run`, wherever the job is"};
     case DescriptionKind::terminal:

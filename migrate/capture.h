@@ -7,6 +7,7 @@
 #include "migrate/arena.h"
 #include "migrate/captive.h"
 #include "migrate/image.h"
+#include "migrate/ptys.h"
 #include "migrate/restore.h"
 #include "migrate/scratch.h"
 
@@ -16,8 +17,9 @@ namespace hob::migrate {
 /// goes, before the captives do.
 struct Captured {
   Image image;
-  std::vector<Fd> objects;  ///< those of image.objects, open for reading
-  std::vector<Scratch> borrowed;
+  std::vector<Fd> objects;        ///< those of image.objects, open for reading
+  std::vector<TakenBytes> taken;  ///< what had to be taken to be read: put back when this goes
+  std::vector<Scratch> borrowed;  ///< of the memory of processes
 };
 
 /// Walks the table of parts over the stopped processes. `advices` were read before they were. An

@@ -12,8 +12,10 @@
 #include <cstdio>
 #include <cstdlib>
 
+#include "migrate/notices.h"
 #include "migrate/parts.h"
 #include "migrate/proc.h"
+#include "migrate/ptys.h"
 #include "migrate/sockets.h"
 
 namespace hob::migrate {
@@ -119,6 +121,8 @@ Result<void> describe_nameless(const std::string& link, const proc::FdInfo& info
     return {};
   }
   if (link == "anon_inode:[eventpoll]") return describe_epoll(info, d);
+  if (link == "anon_inode:[pidfd]" || link.compare(0, 7, "pidfd:[") == 0)
+    return describe_pidfd(info, d, subject);
   constexpr std::string_view kNameless = "anon_inode:";  // of "[eventpoll]", but also of "inotify"
   if (link.compare(0, kNameless.size(), kNameless) == 0) {
     std::string kind = link.substr(kNameless.size());
@@ -128,8 +132,8 @@ Result<void> describe_nameless(const std::string& link, const proc::FdInfo& info
   return obstacle(subject, link);
 }
 
-Result<void> describe_named(const std::string& link, const struct stat& st, Tid process,
-                            Description& d, const std::string& subject) {
+Result<void> describe_named(const Guest& guest, const std::string& link, const struct stat& st,
+                            Tid process, int fd, Description& d, const std::string& subject) {
   d.path = link;
   if ((d.flags & O_PATH) && !S_ISDIR(st.st_mode) && !S_ISREG(st.st_mode)) {
     // A symbolic link is a place itself, not where it leads.
@@ -142,6 +146,11 @@ Result<void> describe_named(const std::string& link, const struct stat& st, Tid 
     return {};
   }
   if (S_ISCHR(st.st_mode)) {
+    if (auto pty = TRY(find_pty(guest, process, fd, st, subject))) {
+      d.kind = pty->master ? DescriptionKind::pty_master : DescriptionKind::pty_slave;
+      d.pty = pty->number;  // an index when it has been captured
+      return {};
+    }
     if (st.st_rdev == makedev(kTtyMajor, 0)) {
       d.kind = DescriptionKind::terminal;
       return {};
@@ -162,6 +171,12 @@ Result<void> describe_named(const std::string& link, const struct stat& st, Tid 
   const auto now = stat_for(process, link);
   const bool has_path = now.ok() && now->st_ino == st.st_ino;
   if (!has_path && S_ISDIR(st.st_mode)) return obstacle(subject, "the deleted directory " + link);
+  struct statfs fs {};
+  const std::string through = proc::path(process, "fd/" + std::to_string(fd));
+  if (::statfs(through.c_str(), &fs) == 0 && fs.f_type == PROC_SUPER_MAGIC &&
+      (!has_path || !(st.st_mode & S_IROTH)))
+    return obstacle(subject,
+                    "the file " + link + (has_path ? "" : ", of a process that has ended"));
   // Moved elsewhere or with a second name: what is written there must reach the file that others
   // see.
   if (!has_path && st.st_nlink > 0)
@@ -228,7 +243,7 @@ Result<Described> describe(const Guest& guest, Tid process, int fd) {
   d.position = info.position;
   const std::string subject = "fd " + name;
   described.locks = TRY(parse_locks(info, subject));
-  if (d.flags & O_ASYNC) return obstacle(subject, "signals on input (O_ASYNC)");
+  TRY(describe_owner(process, fd, d, subject));
   if (is_external(guest, st, d)) return described;
   if (link.compare(0, 5, "pipe:") == 0) {
     TRY(describe_pipe(d));
@@ -242,7 +257,7 @@ Result<Described> describe(const Guest& guest, Tid process, int fd) {
   if (link.empty() || link[0] != '/')
     TRY(describe_nameless(link, info, d, subject));
   else
-    TRY(describe_named(link, st, process, d, subject));
+    TRY(describe_named(guest, link, st, process, fd, d, subject));
   return described;
 }
 

@@ -145,7 +145,8 @@ class Reader {
 
 template <class A>
 void fields(A& a, TreeNode& x) {
-  a(x.pid), a(x.parent), a(x.group), a(x.session), a(x.terminal), a(x.zombie), a(x.exit_code);
+  a(x.pid), a(x.parent), a(x.group), a(x.session), a(x.terminal), a(x.pty), a(x.zombie),
+      a(x.exit_code);
 }
 template <class A>
 void fields(A& a, StateLayout::Component& x) {
@@ -244,10 +245,10 @@ void fields(A& a, EpollEntry& x) {
 }
 template <class A>
 void fields(A& a, Description& x) {
-  a(x.kind), a(x.flags), a(x.position), a(x.path), a(x.pipe), a(x.object), a(x.socket),
+  a(x.kind), a(x.flags), a(x.position), a(x.path), a(x.pipe), a(x.object), a(x.socket), a(x.pty),
       a(x.external), a(x.value), a(x.mode);
   a(x.arm_flags), a(x.interval_s), a(x.interval_ns), a(x.left_s), a(x.left_ns), a(x.watched);
-  a(x.owner);
+  a(x.owner), a(x.of), a(x.owner_type), a(x.owner_number), a(x.owner_signal);
 }
 template <class A>
 void fields(A& a, PipeImage& x) {
@@ -271,6 +272,11 @@ void fields(A& a, LockImage& x) {
   a(x.kind), a(x.write), a(x.process), a(x.descriptor), a(x.start), a(x.end);
 }
 template <class A>
+void fields(A& a, PtyImage& x) {
+  a(x.number), a(x.locked), a(x.packets), a(x.hung_up), a(x.foreground), a(x.settings);
+  a(x.rows), a(x.columns), a(x.width), a(x.height), a(x.typed), a(x.printed);
+}
+template <class A>
 void fields(A& a, TerminalImage& x) {
   a(x.present), a(x.session), a(x.foreground), a(x.settings), a(x.rows), a(x.columns);
 }
@@ -278,7 +284,7 @@ template <class A>
 void fields(A& a, Image& x) {
   a(x.tree), a(x.descriptions), a(x.pipes), a(x.objects), a(x.sockets), a(x.terminal), a(x.input),
       a(x.hook_bytes);
-  a(x.monotonic), a(x.processes), a(x.locks), a(x.machine);
+  a(x.monotonic), a(x.processes), a(x.locks), a(x.ptys), a(x.machine);
 }
 
 struct Header {

@@ -145,6 +145,9 @@ struct SendOptions {
   bool copy = false;
   /// For pre-copy: compare pages even where the kernel could tell which were written.
   bool compare_pages = false;
+  /// How long the target may take for each of its steps before the commit. Then the move is given
+  /// up, unless home says that it has happened.
+  Duration patience = seconds(60);
 };
 
 /// Moves the guest to the Listener at address:port. Blocks until every page has been delivered;

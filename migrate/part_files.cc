@@ -15,8 +15,10 @@
 #include "migrate/fifos.h"
 #include "migrate/files.h"
 #include "migrate/here.h"
+#include "migrate/notices.h"
 #include "migrate/opener.h"
 #include "migrate/parts.h"
+#include "migrate/ptys.h"
 #include "migrate/sockets.h"
 
 /// Files: descriptors, the open file descriptions behind them (shared after dup and fork), pipes
@@ -48,6 +50,9 @@ std::set<pid_t> members(const Guest& guest) {
 }
 
 void check(Inspection& i) {
+  struct stat directory;
+  if (::stat(proc::path(i.pid, "cwd").c_str(), &directory) == 0 && directory.st_nlink == 0)
+    i.object("working directory", "it has been deleted");
   auto descriptors = proc::descriptors(i.pid);
   if (!descriptors) return;  // has just ended
   for (int fd : *descriptors) {
@@ -58,9 +63,13 @@ void check(Inspection& i) {
       good = std::move(described).error();
     else if (is_pipe(described->description.kind) && !described->description.path.empty())
       good = check_fifo(i.pid, fd, described->description.path, members(i.guest), "fd " + number);
-    if (good && i.table) {
+    if (i.table) {
       const auto name = read_link(proc::path(i.pid, "fd/" + number));
-      i.follows("fd " + number, name.ok() ? *name : "", rule_for(described->description.kind));
+      if (!name) continue;  // gone meanwhile
+      // Where there is no rule, object() says why below.
+      i.follows("fd " + number, *name,
+                good ? rule_for(described->description.kind)
+                     : Rule{"", Binding::refused, "it has been closed meanwhile"});
     }
     if (good) continue;
     const int code = good.error().code;
@@ -76,6 +85,17 @@ Result<void> capture(ProcessCapture& c) {
   struct stat st;
   if (::stat(proc::path(c.process.pid, "cwd").c_str(), &st) < 0 || st.st_nlink == 0)
     return obstacle("working directory of " + c.process.name(), "it has been deleted");
+  return {};
+}
+
+// clone(2) with CLONE_FILES and without CLONE_THREAD; each would get a table of its own.
+Result<void> check_tables(const std::vector<CaptiveProcess>& processes) {
+  for (size_t i = 0; i < processes.size(); i++)
+    for (size_t k = i + 1; k < processes.size(); k++)
+      if (::syscall(SYS_kcmp, processes[i].pid.value, processes[k].pid.value, KCMP_FILES, 0, 0) ==
+          0)
+        return obstacle(processes[k].name(),
+                        "it shares its descriptors with " + processes[i].name() + " (CLONE_FILES)");
   return {};
 }
 
@@ -154,7 +174,7 @@ Result<void> look_at_fifo(Tid process, int fd, const Description& d, const std::
 }  // namespace
 
 Result<void> capture_descriptions(const Guest& guest, std::vector<CaptiveProcess>& processes,
-                                  Objects& objects, Image& image) {
+                                  Objects& objects, Image& image, std::vector<TakenBytes>& taken) {
   struct Seen {
     Tid process;
     int fd;
@@ -165,7 +185,9 @@ Result<void> capture_descriptions(const Guest& guest, std::vector<CaptiveProcess
   std::map<std::pair<dev_t, ino_t>, uint32_t> pipes;
   std::set<uint32_t> filled;
   SocketPairs sockets(image);
+  TRY(check_tables(processes));
   LockCollector locks(image);
+  PtyCollector ptys(image, taken);
   bool input_read = false;
   std::set<pid_t> tree;  // as this host counts
   for (const CaptiveProcess& process : processes) tree.insert(process.pid.value);
@@ -216,6 +238,8 @@ Result<void> capture_descriptions(const Guest& guest, std::vector<CaptiveProcess
         }
         if (d.kind == DescriptionKind::socket)
           d.socket = TRY(sockets.add(pid, fd, described->inode, subject));
+        if (d.kind == DescriptionKind::pty_master || d.kind == DescriptionKind::pty_slave)
+          d.pty = TRY(ptys.add(d, pid, fd, subject));
         d.owner = processes[p].node.pid;
         alike.push_back({pid, fd, static_cast<uint32_t>(image.descriptions.size())});
         image.descriptions.push_back(std::move(d));
@@ -226,6 +250,7 @@ Result<void> capture_descriptions(const Guest& guest, std::vector<CaptiveProcess
     }
   }
   TRY(locks.finish());
+  TRY(ptys.finish(processes));
   return sockets.finish();
 }
 
@@ -244,13 +269,16 @@ Result<Fd> fetch(const Adoption& a, int place) {
   return fd;
 }
 
+// What is told in the numbers of one process: what an epoll instance watches, and which descriptor
+// a signal on input is of.
 Result<void> watch(const Adoption& a) {
   for (const DescriptorImage& d : a.process.descriptors) {
     const Description& epoll = a.image.descriptions[d.description];
-    if (epoll.kind != DescriptionKind::epoll || epoll.owner != a.process.pid) continue;
+    if (epoll.owner != a.process.pid) continue;
     const auto first = std::find_if(a.process.descriptors.begin(), a.process.descriptors.end(),
                                     [&](const auto& o) { return o.description == d.description; });
     if (first->number != d.number) continue;
+    TRY(set_owner(d.number, epoll));
     for (const EpollEntry& entry : epoll.watched) {
       epoll_event event = {};
       event.events = entry.events;
@@ -298,6 +326,7 @@ Result<void> adopt(Adoption& a) {
   }
   ::close_range(static_cast<unsigned>(next), static_cast<unsigned>(a.own - 1), 0);
   TRY(watch(a));
+  TRY(settle_ptys(a.image, a.process));
   {
     AsUser rights(a.guest.user);
     if (::chdir(a.process.directory.c_str()) < 0)
@@ -307,8 +336,21 @@ Result<void> adopt(Adoption& a) {
   return {};
 }
 
+Result<void> rebuild(Rebuild& r) {
+  std::set<uint32_t> seen;
+  for (const DescriptorImage& d : r.process.descriptors) {
+    const Description& description = r.image.descriptions[d.description];
+    if (description.owner == r.process.pid && description.position != 0 &&
+        !(description.flags & O_PATH) && tells_of_processes(description) &&
+        seen.insert(d.description).second)
+      r.rights.must("seek in a file of /proc", SYS_lseek,
+                    {static_cast<uint64_t>(d.number), description.position, SEEK_SET});
+  }
+  return {};
+}
+
 }  // namespace
 
-const Part kFiles = {"files", check, capture, adopt, nullptr};
+const Part kFiles = {"files", check, capture, adopt, rebuild};
 
 }  // namespace hob::migrate

@@ -53,7 +53,7 @@ size_t space_needed(const ProcessImage& p) {
   size_t signals = p.pending.size();
   for (const ThreadImage& t : p.threads) signals += t.pending.size();
   return (64u << 10) + p.mappings.size() * 64 + p.threads.size() * 2048 + signals * 256 +
-         p.timers.size() * 512 + p.auxv.size();
+         p.timers.size() * 512 + p.descriptors.size() * 64 + p.auxv.size();
 }
 
 }  // namespace

@@ -4,9 +4,9 @@
 
 #include <fcntl.h>
 #include <poll.h>
-#include <pty.h>
 #include <sched.h>
 #include <signal.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
@@ -130,8 +130,10 @@ class Starter : public SourceHooks, public TargetHooks {
     guest_.externals.clear();
     if (terminal) {
       int master, slave;
-      CHECK(::openpty(&master, &slave, nullptr, nullptr, nullptr) == 0);
-      ::fcntl(master, F_SETFL, O_NONBLOCK);
+      master = sandbox_->open_terminal().value().release();
+      int unlocked = 0;
+      CHECK(::ioctl(master, TIOCSPTLCK, &unlocked) == 0);
+      CHECK((slave = ::ioctl(master, TIOCGPTPEER, O_RDWR | O_NOCTTY)) >= 0);
       streams_[1].reset(master);
       guest.in.reset(slave);
       guest.out.reset(::dup(slave));
@@ -279,7 +281,9 @@ class Starter : public SourceHooks, public TargetHooks {
     int target;
     std::string strategy;
     SendOptions options;
-    in >> port >> target >> strategy >> options.copy >> options.compare_pages;
+    int64_t patience;
+    in >> port >> target >> strategy >> options.copy >> options.compare_pages >> patience;
+    options.patience = Duration(patience);
     options.strategy = migrate::strategy_named(strategy).value();
     attempt_target_ = target;
     if (arrival_ && !finished_) arrival_->hurry();
@@ -447,7 +451,7 @@ Result<void> Host::received() {
 void Host::begin_send(uint16_t port, const Host& target, const migrate::SendOptions& options) {
   tell("send " + std::to_string(port) + " " + std::to_string(target.pid_) + " " +
        std::string(name_of(options.strategy)) + " " + std::to_string(options.copy) + " " +
-       std::to_string(options.compare_pages));
+       std::to_string(options.compare_pages) + " " + std::to_string(options.patience.count()));
 }
 
 Result<uint16_t> Host::record(const std::string& path) {

@@ -56,6 +56,8 @@ VICTIM("scheduling")
 VICTIM("advice")
 VICTIM("locks")
 VICTIM("fifos")
+VICTIM("ptys")
+VICTIM("notices")
 
 TEST_CASE("AVX registers move") {
   moves({victim("vectors"), "avx"});
