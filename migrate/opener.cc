@@ -39,11 +39,10 @@ class Opener {
       if (::dup3(fd.get(), a_.objects + static_cast<int>(i), O_CLOEXEC) < 0)
         return Error::sys("place", "an object");
     }
-    for (size_t i = 0; i < a_.image.descriptions.size(); i++) {
-      const Description& d = a_.image.descriptions[i];
-      Fd fd = TRY(open(d));
-      const int place = a_.opened + static_cast<int>(i);
-      if (::dup3(fd.get(), place, O_CLOEXEC) < 0) return Error::sys("place", "a description");
+    TRY(open_descriptions(false));
+    {
+      AsUser rights(a_.guest.user);  // once for all of them: it takes longer than to open a file
+      TRY(open_descriptions(true));
     }
     for (size_t i = 0; i < masters_.size(); i++)
       TRY(finish_pty(masters_[i], a_.image.ptys[i], has_slave(i)));
@@ -51,6 +50,23 @@ class Opener {
   }
 
  private:
+  // Files that a path leads to, or all others.
+  Result<void> open_descriptions(bool named) {
+    for (size_t i = 0; i < a_.image.descriptions.size(); i++) {
+      const Description& d = a_.image.descriptions[i];
+      if (is_named(d.kind) != named) continue;
+      Fd fd = TRY(open(d));
+      const int place = a_.opened + static_cast<int>(i);
+      if (::dup3(fd.get(), place, O_CLOEXEC) < 0) return Error::sys("place", "a description");
+    }
+    return {};
+  }
+
+  static bool is_named(DescriptionKind kind) {
+    return kind == DescriptionKind::regular || kind == DescriptionKind::directory ||
+           kind == DescriptionKind::device;
+  }
+
   bool has_slave(size_t pty) const {
     const auto& all = a_.image.descriptions;
     return std::any_of(all.begin(), all.end(), [&](const Description& d) {
@@ -145,8 +161,8 @@ class Opener {
     return copy;
   }
 
+  // With the user's rights.
   Result<Fd> named(const Description& d) {
-    AsUser rights(a_.guest.user);
     constexpr uint32_t kOnlyAtBirth = O_CREAT | O_EXCL | O_TRUNC | O_NOFOLLOW | O_ASYNC;
     int flags = static_cast<int>(d.flags & ~kOnlyAtBirth) | O_NOCTTY | O_NONBLOCK;
     Fd fd = TRY(open_file(d.path, flags));

@@ -55,9 +55,11 @@ void check(Inspection& i) {
     i.object("working directory", "it has been deleted");
   auto descriptors = proc::descriptors(i.pid);
   if (!descriptors) return;  // has just ended
+  const auto table = DescriptorTable::of(i.pid);
+  if (!table) return;
   for (int fd : *descriptors) {
     const std::string number = std::to_string(fd);
-    auto described = describe(i.guest, i.pid, fd);
+    auto described = describe(i.guest, *table, fd);
     Result<void> good;
     if (!described)
       good = std::move(described).error();
@@ -195,8 +197,9 @@ Result<void> capture_descriptions(const Guest& guest, std::vector<CaptiveProcess
   for (size_t p = 0; p < processes.size(); p++) {
     const Tid pid = processes[p].pid;
     std::set<uint32_t> here;  // descriptions
+    const DescriptorTable table = TRY(DescriptorTable::of(pid));
     for (int fd : TRY(proc::descriptors(pid))) {
-      auto described = describe(guest, pid, fd);
+      auto described = describe(guest, table, fd);
       if (!described) return std::move(described).error().in(processes[p].name());
       Description& d = described->description;
       const Key key{described->device, described->inode, static_cast<uint8_t>(d.kind), d.flags};
@@ -226,11 +229,8 @@ Result<void> capture_descriptions(const Guest& guest, std::vector<CaptiveProcess
           image.input = std::move(TRY(peek_pipe(pid, fd)).content);
           input_read = true;
         }
-        if (d.kind == DescriptionKind::regular && (d.flags & O_ACCMODE) != O_RDONLY) {
-          Fd file =
-              TRY(open_file(proc::path(pid, "fd/" + std::to_string(fd)), O_RDONLY | O_NONBLOCK));
-          TRY(flush_if_remote(file.get(), d.path));
-        }
+        if (d.kind == DescriptionKind::regular && (d.flags & O_ACCMODE) != O_RDONLY)
+          TRY(flush_if_remote(described->file.get(), d.path));
         if (d.kind == DescriptionKind::object) {
           d.object =
               TRY(objects.add({proc::path(pid, "fd/" + std::to_string(fd)), d.path, subject}));
@@ -319,8 +319,9 @@ Result<void> adopt(Adoption& a) {
   for (const DescriptorImage& d : a.process.descriptors) {
     if (d.number > next)
       ::close_range(static_cast<unsigned>(next), static_cast<unsigned>(d.number - 1), 0);
-    Fd fd = TRY(fetch(a, a.opened + static_cast<int>(d.description)));
-    if (::dup3(fd.get(), d.number, d.close_on_exec ? O_CLOEXEC : 0) < 0)
+    const int place = a.opened + static_cast<int>(d.description);
+    const Fd fetched = a.index == 0 ? Fd() : TRY(fetch(a, place));
+    if (::dup3(fetched ? fetched.get() : place, d.number, d.close_on_exec ? O_CLOEXEC : 0) < 0)
       return Error::sys("place", "descriptor " + std::to_string(d.number));
     next = d.number + 1;
   }

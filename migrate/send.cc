@@ -180,7 +180,7 @@ Result<Sent> send(Guest& guest, const std::string& address, uint16_t port, const
   image.hook_bytes = hook_bytes;
   stages::mark("finish");
   TRY(fault::point(Fault::captured));
-  // The image is complete; what was borrowed for it has been given back.
+  // The image is complete.
 
   const LivePages pages(captives.processes, image, captured->objects);
   std::optional<DemandServer> server;
@@ -213,6 +213,7 @@ Result<Sent> send(Guest& guest, const std::string& address, uint16_t port, const
   sent.saved = options.copy;
   if (options.copy) return sent;
   sent.moved = true;
+  for (Scratch& scratch : captured->borrowed) scratch.abandon();
   // The target is the live copy. This one can never run again: it stays stopped until it is killed.
 
   if (!plan.before_commit) {
