@@ -1,6 +1,5 @@
 #include "migrate/capture.h"
 
-#include <elf.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
@@ -11,20 +10,22 @@
 #include "base/log.h"
 #include "migrate/injector.h"
 #include "migrate/parts.h"
+#include "migrate/vdso.h"
 #include "migrate/waits.h"
 
 namespace hob::migrate {
 
 Result<RemoteAddress> syscall_instruction(const CaptiveProcess& process, const Platform& platform) {
-  const std::string auxv = TRY(proc::read(process.pid, "auxv"));
-  const size_t offset = find_syscall(platform.vdso);
-  for (size_t at = 0; at + sizeof(Elf64_auxv_t) <= auxv.size(); at += sizeof(Elf64_auxv_t)) {
-    Elf64_auxv_t entry;
-    std::memcpy(&entry, auxv.data() + at, sizeof entry);
-    if (entry.a_type == AT_SYSINFO_EHDR && offset != std::string::npos)
-      return RemoteAddress{entry.a_un.a_val + offset};
-  }
-  return obstacle(process.name(), "it has no vdso");
+  const RemoteAddress vdso = TRY(vdso_of(process));
+  size_t offset = find_syscall(platform.vdso);
+  if (offset == std::string::npos) return obstacle(process.name(), "its vdso makes no system call");
+  constexpr uint16_t kSyscall = 0x050f;
+  if (auto there = proc::read_memory<uint16_t>(process.pid, vdso + offset);
+      there && *there == kSyscall)
+    return vdso + offset;
+  offset = find_syscall(TRY(read_vdso(process.pid, vdso)));
+  if (offset == std::string::npos) return obstacle(process.name(), "its vdso makes no system call");
+  return vdso + offset;
 }
 
 namespace {
@@ -123,7 +124,9 @@ Result<int64_t> guest_monotonic(Tid process) {
 }
 
 Result<Captured> capture(const Guest& guest, Captives& captives, const Advices& advices,
-                         const Platform& platform) {
+                         const Platform& platform, bool other_kernel) {
+  for (CaptiveProcess& process : captives.processes)
+    TRY(step_out_of_vdso(process, platform, other_kernel));
   // Before anything is read: a wait may turn out to be over.
   TRY(measure_waits(captives));
   Captured captured;
@@ -134,6 +137,7 @@ Result<Captured> capture(const Guest& guest, Captives& captives, const Advices& 
   const size_t count = captives.processes.size();
   image.processes.resize(count);  // never again: the parts keep references
   captured.pages.resize(count);
+  image.vdsos.push_back(platform.vdso);
   for (size_t i = 0; i < count; i++)
     TRY(capture_process(guest, captives.processes[i], platform, image, objects, advices,
                         image.processes[i], captured.pages[i]));

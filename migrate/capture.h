@@ -17,14 +17,15 @@ struct Captured {
   std::vector<Fd> objects;   ///< those of image.objects, open for reading
 };
 
-/// Walks the table of parts over the stopped processes. `advices` were read before they were. An
+/// Walks the table of parts over the stopped processes. `advices` were read before they were.
+/// `other_kernel`: threads inside the vdso go on until they are out of it. An
 /// Error with code kObstacle names what cannot be carried. Whatever it borrows of the processes it
 /// has given back when it returns.
 Result<Captured> capture(const Guest& guest, Captives& captives, const Advices& advices,
-                         const Platform& platform);
+                         const Platform& platform, bool other_kernel);
 
-/// A `syscall` instruction that the process has: in its vdso, which starts where the auxiliary
-/// vector says.
+/// A `syscall` instruction that the process has: in its vdso or in a copy of an earlier one, which
+/// start where the auxiliary vector says.
 Result<RemoteAddress> syscall_instruction(const CaptiveProcess& process, const Platform& platform);
 
 /// The guest's CLOCK_MONOTONIC now, in ns: ours plus its time namespace's offset.

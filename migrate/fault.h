@@ -31,7 +31,9 @@ enum class Fault : uint8_t {
   running,         ///< it runs; the source has not been told
   pull,            ///< the first pages have arrived
   kept,            ///< all pages are kept at the target, nothing runs
-  last = kept
+  // no step
+  other_kernel = 40,  ///< this kernel's vdso counts as another than it is; stays armed
+  last = other_kernel
 };
 
 namespace fault {

@@ -124,6 +124,7 @@ struct ProcessImage {
   uint32_t executable = 0;  ///< index into files, or into Image::objects
   uint8_t executable_is_object = 0;
   std::vector<MappingImage> mappings;  ///< ascending, disjoint
+  uint32_t vdso = 0;                   ///< index into Image::vdsos
   /// Pages that must be there before the process runs: changed pages of private file mappings, and
   /// what the first instructions and the kernel touch. The bytes lie in the buffer that was
   /// decoded.
@@ -250,6 +251,8 @@ struct Image {
   std::vector<PipeImage> pipes;
   std::vector<ObjectImage> objects;
   std::vector<SocketImage> sockets;
+  /// The first is that of the source's kernel; others have come along from earlier ones (vdso.h).
+  std::vector<Bytes> vdsos;
   TerminalImage terminal;
   Bytes input;  ///< bytes in the stdin pipe, not yet read by the guest
   /// What SourceHooks::frozen returned.

@@ -46,6 +46,9 @@ Result<void> check_form(const Tree& tree) {
 
 namespace {
 
+// One or two pages of code on the kernels there are.
+constexpr size_t kMostVdso = 1 << 20;
+
 bool can_be_waited_in(uint32_t call) {
   return call == SYS_poll || call == SYS_nanosleep || call == SYS_futex ||
          call == SYS_clock_nanosleep;
@@ -63,7 +66,9 @@ Result<void> check_process(const Image& image, const ProcessImage& p, std::set<p
     if (t.extended_state.size() < 576 || t.extended_state.size() > 65536)
       return invalid("a thread's extended state has an impossible size");
   }
+  if (p.vdso >= image.vdsos.size()) return invalid("a process has no vdso");
   uint64_t last = 0;
+  size_t vdsos = 0;
   for (const MappingImage& m : p.mappings) {
     if (!within_user_space(m.range) || m.range.start < last)
       return invalid("a mapping is misplaced");
@@ -76,7 +81,11 @@ Result<void> check_process(const Image& image, const ProcessImage& p, std::set<p
       return invalid("a mapping has no file");
     if (m.kind == MappingKind::object && !m.shared && image.objects[m.file].streamed)
       return invalid("private pages of an object that is streamed");
+    if (m.kind != MappingKind::vdso) continue;
+    vdsos++;
+    if (m.range.size() != image.vdsos[p.vdso].size()) return invalid("a vdso is malformed");
   }
+  if (vdsos != 1) return invalid("a process has no vdso");
   if (p.executable >= (p.executable_is_object ? image.objects.size() : p.files.size()))
     return invalid("a process has no executable");
   for (const FileImage& f : p.files)
@@ -144,6 +153,10 @@ Result<void> check_objects(const Image& image) {
 
 Result<void> check_form(const Image& image) {
   TRY(check_form(image.tree));
+  if (image.vdsos.size() > image.processes.size() + 1) return invalid("it has too many vdsos");
+  for (const Bytes& vdso : image.vdsos)
+    if (vdso.empty() || vdso.size() % kPage || vdso.size() > kMostVdso)
+      return invalid("a vdso is malformed");
   size_t next = 0;
   std::set<pid_t> tids;
   for (const TreeNode& node : image.tree) {

@@ -19,7 +19,7 @@
 namespace hob::migrate {
 namespace {
 
-constexpr uint32_t kVersion = 3;
+constexpr uint32_t kVersion = 4;
 constexpr char kImageMagic[8] = {'H', 'O', 'B', 'I', 'M', 'A', 'G', 'E'};
 constexpr char kAnnouncementMagic[8] = {'H', 'O', 'B', 'A', 'N', 'N', 'C', 'E'};
 constexpr char kCheckpointMagic[8] = {'H', 'O', 'B', 'I', 'N', 'D', 'E', 'X'};
@@ -228,7 +228,7 @@ void fields(A& a, kernel::SignalAction& x) {
 template <class A>
 void fields(A& a, ProcessImage& x) {
   a(x.pid), a(x.threads), a(x.memory_map), a(x.auxv), a(x.files), a(x.executable);
-  a(x.executable_is_object), a(x.mappings);
+  a(x.executable_is_object), a(x.mappings), a(x.vdso);
   a(x.descriptors), a(x.directory), a(x.umask), a(x.actions), a(x.pending), a(x.interval_timers);
   a(x.timers), a(x.limits), a(x.personality), a(x.dumpable), a(x.subreaper);
   a(x.parent_death_signal), a(x.stopped), a(x.pages), a.view(x.page_bytes);
@@ -267,8 +267,8 @@ void fields(A& a, TerminalImage& x) {
 }
 template <class A>
 void fields(A& a, Image& x) {
-  a(x.tree), a(x.descriptions), a(x.pipes), a(x.objects), a(x.sockets), a(x.terminal), a(x.input),
-      a(x.hook_bytes);
+  a(x.tree), a(x.descriptions), a(x.pipes), a(x.objects), a(x.sockets), a(x.vdsos), a(x.terminal),
+      a(x.input), a(x.hook_bytes);
   a(x.monotonic), a(x.processes);
 }
 

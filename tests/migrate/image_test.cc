@@ -26,7 +26,8 @@ Image sample(Bytes& pages) {
     }
     p.files = {{"/bin/program", 1000, 5}};
     p.mappings = {{{0x1000, 0x3000}, MappingKind::file, 5, 0, 0, 0},
-                  {{0x10000, 0x20000}, MappingKind::anonymous, 3, 0, 0, 0}};
+                  {{0x10000, 0x20000}, MappingKind::anonymous, 3, 0, 0, 0},
+                  {{0x30000, 0x32000}, MappingKind::vdso, 5, 0, 0, 0}};
     p.directory = "/";
     p.descriptors = {{0, 0, 0}, {5, 1, 1}};
     p.auxv.resize(32);
@@ -35,6 +36,7 @@ Image sample(Bytes& pages) {
   }
   image.processes[0].pages = {0x2000, 0x11000};
   image.processes[0].page_bytes = pages;
+  image.vdsos = {Bytes(2 * kPage)};
   image.descriptions.resize(2);
   image.descriptions[0].path = "/tmp/x";
   image.descriptions[1].kind = DescriptionKind::pipe_read;
@@ -130,7 +132,7 @@ TEST_CASE("an image whose parts do not fit together is an error") {
   CHECK(refused([](Image& i) { i.processes[0].executable = 3; }));
   CHECK(refused([](Image& i) { i.processes[0].files[0].path = "bin/program"; }));
   CHECK(refused([](Image& i) { i.processes[0].directory = ""; }));
-  CHECK(refused([](Image& i) { i.processes[0].pages[1] = 0x30000; }));
+  CHECK(refused([](Image& i) { i.processes[0].pages[1] = 0x28000; }));
   CHECK(refused([](Image& i) { i.processes[0].pages = {0x11000, 0x2000}; }));
   CHECK(refused([](Image& i) { i.processes[0].pages.pop_back(); }));
   CHECK(refused([](Image& i) { i.processes[0].descriptors[1].number = 0; }));
@@ -138,4 +140,11 @@ TEST_CASE("an image whose parts do not fit together is an error") {
   CHECK(refused([](Image& i) { i.descriptions[1].pipe = 1; }));
   CHECK(refused([](Image& i) { i.descriptions[0].path = std::string("/a\0b", 4); }));
   CHECK(refused([](Image& i) { i.processes[0].limits.resize(17); }));
+  CHECK(refused([](Image& i) { i.processes[0].threads[0].wait_end = -1; }));
+  CHECK(refused([](Image& i) { i.processes[0].threads[0].wait_end = 1; }));
+  CHECK(refused([](Image& i) { i.processes[0].vdso = 1; }));
+  CHECK(refused([](Image& i) { i.processes[0].mappings.pop_back(); }));
+  CHECK(refused([](Image& i) { i.vdsos[0].resize(kPage); }));
+  CHECK(refused([](Image& i) { i.vdsos[0].resize(100); }));
+  CHECK(refused([](Image& i) { i.vdsos.resize(4, Bytes(kPage)); }));
 }

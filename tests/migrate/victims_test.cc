@@ -54,6 +54,7 @@ VICTIM("objects")
 VICTIM("sockets")
 VICTIM("scheduling")
 VICTIM("advice")
+VICTIM("clocks")
 
 TEST_CASE("AVX registers move") {
   moves({victim("vectors"), "avx"});
