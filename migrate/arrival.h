@@ -23,9 +23,10 @@ struct Arrival::State {
   ~State();
   void say(control::Word word, std::string_view text = {});
   void kill_guest();
-  /// The sink, fed by the keeper if there is one, else by the source's connections.
+  /// The sink, fed by the keeper if there is one, else by the source's connections. Null: there is
+  /// no crew for it yet.
   Result<void> make_sink(std::unique_ptr<PageKeeper> from, std::optional<Link>& link,
-                         bool tell_complete);
+                         std::unique_ptr<Crew> crew, bool tell_complete);
 
   Sandbox& sandbox;
   std::optional<Connection> control;  ///< none where a checkpoint is restarted

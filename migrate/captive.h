@@ -84,7 +84,8 @@ Result<TreeView> view_tree(const Guest& guest);
 
 /// Everything inside the guest's sandbox, stopped. While it lives no instruction of the guest runs
 /// except what is injected. Dropping it leaves the guest as it was found: running, or with its
-/// cgroup frozen if it was frozen before. If this process dies the guest dies with it: nothing may
+/// cgroup frozen if it was frozen before; a thread that cannot be stopped even for that (it waits
+/// for a device or a file server) is left in Guest::lingering. If this process dies the guest dies with it: nothing may
 /// run on unobserved.
 class Captives {
  public:
@@ -105,12 +106,16 @@ class Captives {
   void destroy();
 
  private:
-  Captives(Cgroup& cgroup, bool was_frozen) : cgroup_(&cgroup), was_frozen_(was_frozen) {}
+  Captives(Guest& guest, bool was_frozen)
+      : guest_(&guest), cgroup_(&guest.sandbox->cgroup()), was_frozen_(was_frozen) {}
   Result<bool> seize_all(const Guest& guest);
   Result<bool> all_stopped();
+  Result<bool> all_stopped(Duration limit);
   Result<void> let_run_a_while();
+  void await_stragglers(const std::vector<Tid>& stragglers);
   void give_back();
   std::unique_ptr<Pinned> pinned_;
+  Guest* guest_;
   Cgroup* cgroup_;
   bool was_frozen_;
 };

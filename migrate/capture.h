@@ -24,10 +24,6 @@ struct Captured {
 Result<Captured> capture(const Guest& guest, Captives& captives, const Advices& advices,
                          const Platform& platform, bool other_kernel);
 
-/// A `syscall` instruction that the process has: in its vdso or in a copy of an earlier one, which
-/// start where the auxiliary vector says.
-Result<RemoteAddress> syscall_instruction(const CaptiveProcess& process, const Platform& platform);
-
 /// The guest's CLOCK_MONOTONIC now, in ns: ours plus its time namespace's offset.
 Result<int64_t> guest_monotonic(Tid process);
 

@@ -14,6 +14,7 @@
 #include "base/log.h"
 #include "migrate/pagemap.h"
 #include "migrate/proc.h"
+#include "migrate/scratch.h"
 
 namespace hob::migrate {
 namespace {
@@ -93,7 +94,8 @@ class WriteProtection final : public ChangeTracker {
   // The guest's filter of system calls hides userfaultfd from it; not from us.
   static Result<Fd> make_in(CaptiveProcess& process, const Platform& platform) {
     CaptiveThread& leader = process.leader();
-    const RemoteAddress instruction = TRY(syscall_instruction(process, platform));
+    const RemoteAddress instruction =
+        TRY(syscall_instruction(process.pid, process.name(), platform.vdso));
     TRY(leader.tracee.set_options(Tracee::kills_on_exit | Tracee::suspends_seccomp));
     auto made = [&]() -> Result<Fd> {
       const int64_t number =

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cstring>
 
+#include "migrate/stages.h"
+
 namespace hob::migrate::control {
 namespace {
 
@@ -25,9 +27,10 @@ Result<Message> next(Connection& link) {
   return message;
 }
 
-Result<Message> next(Connection& link, Word expected) {
+Result<Message> next(Connection& link, std::initializer_list<Word> expected) {
   Message message = TRY(next(link));
-  if (message.word == expected) return message;
+  for (Word word : expected)
+    if (message.word == word) return message;
   if (message.word == Word::refused || message.word == Word::failed) {
     std::string text(reinterpret_cast<const char*>(message.rest.data()), message.rest.size());
     // It goes to logs and terminals.
@@ -45,18 +48,22 @@ Result<void> say(Connection& link, Word word, std::string_view text) {
 }
 
 Result<void> expect(Connection& link, Word expected) {
-  TRY(next(link, expected));
+  TRY(next(link, {expected}));
   return {};
 }
 
 Result<bool> expect_ready(Connection& link) {
-  const Message message = TRY(next(link, Word::ready));
+  const Message message = TRY(next(link, {Word::ready}));
   return std::string_view(reinterpret_cast<const char*>(message.rest.data()),
                           message.rest.size()) == kOtherKernel;
 }
 
 Result<Word> hear(Connection& link) {
   return TRY(next(link)).word;
+}
+
+Result<Word> next_after_image(Connection& link) {
+  return TRY(next(link, {Word::running, Word::saved, Word::weaken, Word::let_go})).word;
 }
 
 Result<void> send_announcement(Connection& link, const Announcement& announcement) {
@@ -67,7 +74,7 @@ Result<void> send_announcement(Connection& link, const Announcement& announcemen
 }
 
 Result<Announcement> receive_announcement(Connection& link) {
-  return decode_announcement(TRY(next(link, Word::announcement)).rest);
+  return decode_announcement(TRY(next(link, {Word::announcement})).rest);
 }
 
 Result<uint64_t> send_image(Connection& link, const Image& image) {
@@ -85,7 +92,8 @@ Result<uint64_t> send_image(Connection& link, const Image& image) {
 }
 
 Result<size_t> receive_image(Connection& link, std::span<std::byte> memory) {
-  Message head = TRY(next(link, Word::image));
+  Message head = TRY(next(link, {Word::image}));
+  stages::begin();
   uint64_t size = 0;
   if (head.rest.size() != sizeof size) return Error{"the link: an image without a size", EBADMSG};
   std::memcpy(&size, head.rest.data(), sizeof size);

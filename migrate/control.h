@@ -19,6 +19,14 @@
 /// Where all pages travel before the commit (strategy.h), nothing follows "running". A checkpoint
 /// is "saved" instead, and the guest goes on at the source.
 ///
+/// Between the commit and "running" the target may ask for what only one copy can have
+/// (handover.h), in this order, each question at most once:
+///
+///                   <-------------------    weaken
+///     weakened      ------------------->
+///                   <-------------------    let_go
+///     gone          ------------------->
+///
 /// "failed" is said only when the target has not committed and never will. A link that ends without
 /// it after the image has begun leaves the question to SourceHooks::settle.
 namespace hob::migrate::control {
@@ -33,6 +41,10 @@ enum class Word : uint32_t {
   complete,
   hurry,
   saved,
+  weaken,
+  weakened,
+  let_go,
+  gone
 };
 
 /// The processes may get another vdso (vdso.h).
@@ -44,6 +56,9 @@ Result<void> say(Connection& link, Word word, std::string_view text = {});
 Result<void> expect(Connection& link, Word expected);
 /// expect(Word::ready): true if its text is kOtherKernel.
 Result<bool> expect_ready(Connection& link);
+/// The next word, of the target's after the image: `running`, `saved`, `weaken` or `let_go`; Errors
+/// as above.
+Result<Word> next_after_image(Connection& link);
 inline constexpr int kRefused = ECONNREFUSED;
 /// The next word, whatever it is.
 Result<Word> hear(Connection& link);

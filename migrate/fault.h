@@ -19,6 +19,7 @@ enum class Fault : uint8_t {
   told_running,   ///< the target is the live copy, and the source knows
   push,           ///< all pages pushed, the end not yet told
   round,          ///< a round of pre-copy has been sent
+  let_go,         ///< the target is the live copy and has asked for locks and addresses
   // target
   connected = 20,  ///< the source is there
   prepared,        ///< the stubs are parked
@@ -31,8 +32,9 @@ enum class Fault : uint8_t {
   running,         ///< it runs; the source has not been told
   pull,            ///< the first pages have arrived
   kept,            ///< all pages are kept at the target, nothing runs
+  taken_over,      ///< committed; locks and addresses are the target's
   // no step
-  other_kernel = 40,  ///< this kernel's vdso counts as another than it is; stays armed
+  other_kernel = 60,  ///< this kernel's vdso counts as another than it is; stays armed
   last = other_kernel
 };
 

@@ -40,17 +40,23 @@ uint64_t number(std::string_view text, int base) {
   return std::strtoull(std::string(text).c_str(), nullptr, base);
 }
 
+bool is_slave_of(int master, const struct stat& st) {
+  unsigned slave = 0;
+  if (!S_ISCHR(st.st_mode) || ::ioctl(master, TIOCGPTN, &slave) < 0) return false;
+  constexpr unsigned kPtySlaveMajor = 136;
+  return st.st_rdev == makedev(kPtySlaveMajor + slave / 256, slave % 256);
+}
+
 // Is it one of the streams that the starter holds the other end of?
 bool is_external(const Guest& guest, const struct stat& st, Description& d) {
   for (const External& e : guest.externals) {
-    if (e.kind == External::Kind::terminal) {
-      unsigned slave = 0;
-      if (!S_ISCHR(st.st_mode) || ::ioctl(e.starter_end, TIOCGPTN, &slave) < 0) continue;
-      constexpr unsigned kPtySlaveMajor = 136;
-      if (st.st_rdev != makedev(kPtySlaveMajor + slave / 256, slave % 256)) continue;
+    struct stat mine;
+    if (guest.sandbox && e.kind == External::Kind::terminal) {
+      if (!is_slave_of(e.starter_end, st)) continue;
     } else {
-      struct stat mine;
-      if (!S_ISFIFO(st.st_mode) || ::fstat(e.starter_end, &mine) < 0) continue;
+      // Of a stranger, `starter_end` is what it has itself, of whatever kind.
+      if (guest.sandbox && !S_ISFIFO(st.st_mode)) continue;
+      if (::fstat(e.starter_end, &mine) < 0) continue;
       if (mine.st_ino != st.st_ino || mine.st_dev != st.st_dev) continue;
     }
     d.kind = DescriptionKind::external;
@@ -86,6 +92,14 @@ Result<void> describe_epoll(const proc::FdInfo& info, Description& d) {
   return {};
 }
 
+Result<void> describe_pipe(Description& d) {
+  const auto access = d.flags & O_ACCMODE;
+  d.kind = access == O_RDWR     ? DescriptionKind::pipe_both
+           : access == O_RDONLY ? DescriptionKind::pipe_read
+                                : DescriptionKind::pipe_write;
+  return {};
+}
+
 // Things without a name in the file tree: "anon_inode:[eventfd]" and so on.
 Result<void> describe_nameless(const std::string& link, const proc::FdInfo& info, Description& d,
                                const std::string& subject) {
@@ -117,6 +131,16 @@ Result<void> describe_nameless(const std::string& link, const proc::FdInfo& info
 Result<void> describe_named(const std::string& link, const struct stat& st, Tid process,
                             Description& d, const std::string& subject) {
   d.path = link;
+  if ((d.flags & O_PATH) && !S_ISDIR(st.st_mode) && !S_ISREG(st.st_mode)) {
+    // A symbolic link is a place itself, not where it leads.
+    struct stat now {};
+    const std::string through = proc::path(process, "root") + link;
+    if (::lstat(through.c_str(), &now) < 0 || now.st_ino != st.st_ino || now.st_dev != st.st_dev)
+      return obstacle(subject, "the place " + link + ", which has been moved or deleted");
+    d.kind = DescriptionKind::name;
+    d.mode = st.st_mode & S_IFMT;
+    return {};
+  }
   if (S_ISCHR(st.st_mode)) {
     if (st.st_rdev == makedev(kTtyMajor, 0)) {
       d.kind = DescriptionKind::terminal;
@@ -126,7 +150,14 @@ Result<void> describe_named(const std::string& link, const struct stat& st, Tid 
     d.kind = DescriptionKind::device;
     return {};
   }
-  if (S_ISFIFO(st.st_mode)) return obstacle(subject, "the named pipe " + link);
+  if (S_ISFIFO(st.st_mode)) {
+    const auto now = stat_for(process, link);
+    const bool has_path = now.ok() && now->st_ino == st.st_ino && now->st_dev == st.st_dev;
+    if (!has_path && st.st_nlink > 0)
+      return obstacle(subject, "the named pipe " + link + ", which has been moved");
+    if (!has_path) d.path.clear();
+    return describe_pipe(d);
+  }
   if (!S_ISREG(st.st_mode) && !S_ISDIR(st.st_mode)) return obstacle(subject, "the device " + link);
   const auto now = stat_for(process, link);
   const bool has_path = now.ok() && now->st_ino == st.st_ino;
@@ -196,13 +227,11 @@ Result<Described> describe(const Guest& guest, Tid process, int fd) {
   d.flags = info.flags & ~static_cast<uint32_t>(O_CLOEXEC);
   d.position = info.position;
   const std::string subject = "fd " + name;
-  if (!info.field("lock").empty()) return obstacle(subject, "a file lock on " + link);
+  described.locks = TRY(parse_locks(info, subject));
   if (d.flags & O_ASYNC) return obstacle(subject, "signals on input (O_ASYNC)");
   if (is_external(guest, st, d)) return described;
   if (link.compare(0, 5, "pipe:") == 0) {
-    const auto access = d.flags & O_ACCMODE;
-    if (access == O_RDWR) return obstacle(subject, "a pipe opened for both directions");
-    d.kind = access == O_RDONLY ? DescriptionKind::pipe_read : DescriptionKind::pipe_write;
+    TRY(describe_pipe(d));
     return described;
   }
   if (link.compare(0, 7, "socket:") == 0) {

@@ -7,6 +7,7 @@
 #include "base/fd.h"
 #include "base/result.h"
 #include "migrate/image.h"
+#include "migrate/locks.h"
 #include "migrate/migrate.h"
 #include "migrate/types.h"
 
@@ -36,6 +37,7 @@ struct Described {
   dev_t device = 0;
   ino_t inode = 0;
   bool close_on_exec = false;
+  std::vector<FoundLock> locks;
 };
 /// An Error with code kObstacle: it cannot be carried.
 Result<Described> describe(const Guest& guest, Tid process, int number);

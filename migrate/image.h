@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "base/result.h"
+#include "migrate/cpu_features.h"
 #include "migrate/kernel.h"
 #include "migrate/ranges.h"
 #include "migrate/strategy.h"
@@ -144,9 +145,11 @@ struct ProcessImage {
   uint32_t personality = 0;
   uint8_t dumpable = 1, subreaper = 0;
   int32_t parent_death_signal = 0;
+  uint64_t permitted_state = 0;  ///< dynamic components it has asked for: ARCH_GET_XCOMP_PERM
   uint8_t stopped = 0;  ///< by job control
 };
 
+/// `name` is what O_PATH opens: a place in the file tree, of whatever type.
 enum class DescriptionKind : uint8_t {
   regular = 0,
   directory,
@@ -161,7 +164,9 @@ enum class DescriptionKind : uint8_t {
   timerfd,
   signalfd,
   epoll,
-  last = epoll
+  pipe_both,
+  name,
+  last = name
 };
 
 struct EpollEntry {
@@ -181,7 +186,7 @@ struct Description {
   uint32_t socket = 0;     ///< index into Image::sockets
   uint8_t external = 0;    ///< External::Kind
   uint64_t value = 0;      ///< eventfd: counter; signalfd: mask; timerfd: expirations not yet read
-  uint32_t mode = 0;       ///< eventfd: EFD_SEMAPHORE; timerfd: clock
+  uint32_t mode = 0;       ///< eventfd: EFD_SEMAPHORE; timerfd: clock; name: S_IFMT
   uint32_t arm_flags = 0;  ///< timerfd: TFD_TIMER_*
   int64_t interval_s = 0, interval_ns = 0, left_s = 0, left_ns = 0;  ///< timerfd
   std::vector<EpollEntry> watched;
@@ -207,6 +212,9 @@ struct ObjectImage {
 };
 
 struct PipeImage {
+  std::string path;                ///< of a named one; see fifos.h
+  uint8_t hung_up = 0;             ///< named: it has had a writer and has none
+  uint64_t device = 0, inode = 0;  ///< named: of the file, as the source's kernel counts
   uint32_t capacity = 0;
   Bytes content;
 };
@@ -221,6 +229,19 @@ struct SocketImage {
   std::vector<Bytes> queue;                      ///< messages that wait to be read
 };
 
+enum class LockKind : uint8_t { flock = 0, posix, ofd, last = ofd };
+/// The end of a lock that reaches to the end of the file, wherever that is.
+inline constexpr uint64_t kLockToEnd = INT64_MAX;
+
+/// A file lock; see locks.h.
+struct LockImage {
+  LockKind kind = LockKind::flock;
+  uint8_t write = 0;
+  uint32_t process = 0;    ///< index into Image::processes: whose it is, or who has the description
+  int32_t descriptor = 0;  ///< there
+  uint64_t start = 0, end = kLockToEnd;  ///< bytes, the last one included; flock: all
+};
+
 /// The controlling terminal, when the tree has one: the starter's pty.
 struct TerminalImage {
   uint8_t present = 0;
@@ -232,8 +253,8 @@ struct TerminalImage {
 /// What must agree between the two hosts; sent before the freeze as well.
 struct Platform {
   Bytes vdso;
-  uint64_t state_components = 0;  ///< XCR0
-  uint32_t state_size = 0;        ///< bytes of NT_X86_XSTATE
+  StateLayout state;
+  std::string features;  ///< what the tree may have used of the processor (cpu_features.h)
 };
 
 /// Said by the source before it freezes anything.
@@ -253,6 +274,8 @@ struct Image {
   std::vector<SocketImage> sockets;
   /// The first is that of the source's kernel; others have come along from earlier ones (vdso.h).
   std::vector<Bytes> vdsos;
+  std::vector<LockImage> locks;
+  std::string machine;  ///< this_machine() of the source; only where something in it asks for it
   TerminalImage terminal;
   Bytes input;  ///< bytes in the stdin pipe, not yet read by the guest
   /// What SourceHooks::frozen returned.

@@ -11,7 +11,7 @@
 namespace hob::migrate {
 
 Error invalid(const char* what) {
-  return Error{std::string("read the image: ") + what + "; the peer is damaged or hostile",
+  return Error{std::string("read the image: ") + what + "; it is damaged or hostile",
                EBADMSG};
 }
 
@@ -149,6 +149,27 @@ Result<void> check_objects(const Image& image) {
   return {};
 }
 
+const Description* find_description(const Image& image, uint32_t process, int32_t descriptor) {
+  if (process >= image.processes.size()) return nullptr;
+  for (const DescriptorImage& d : image.processes[process].descriptors)
+    if (d.number == descriptor) return &image.descriptions[d.description];
+  return nullptr;
+}
+
+Result<void> check_locks(const Image& image) {
+  constexpr size_t kMaxLocks = 1u << 16;
+  if (image.locks.size() > kMaxLocks) return invalid("it has too many locks");
+  for (const LockImage& lock : image.locks) {
+    if (find_description(image, lock.process, lock.descriptor) == nullptr)
+      return invalid("a lock has no file");
+    const bool whole = lock.start == 0 && lock.end == kLockToEnd;
+    if (lock.write > 1 || lock.start > lock.end || lock.end > kLockToEnd ||
+        (lock.kind == LockKind::flock && !whole))
+      return invalid("a lock is malformed");
+  }
+  return {};
+}
+
 }  // namespace
 
 Result<void> check_form(const Image& image) {
@@ -167,7 +188,8 @@ Result<void> check_form(const Image& image) {
   }
   if (next != image.processes.size()) return invalid("its processes are not those of its tree");
   for (const Description& d : image.descriptions) {
-    const bool pipe = d.kind == DescriptionKind::pipe_read || d.kind == DescriptionKind::pipe_write;
+    const bool pipe = d.kind == DescriptionKind::pipe_read ||
+                      d.kind == DescriptionKind::pipe_write || d.kind == DescriptionKind::pipe_both;
     if (pipe && d.pipe >= image.pipes.size()) return invalid("a descriptor has no pipe");
     if (d.kind == DescriptionKind::object &&
         (d.object >= image.objects.size() || image.objects[d.object].streamed))
@@ -180,9 +202,13 @@ Result<void> check_form(const Image& image) {
   }
   TRY(check_objects(image));
   TRY(check_sockets(image));
+  TRY(check_locks(image));
   for (const PipeImage& p : image.pipes)
     if (p.content.size() > (64u << 20) || p.capacity > (64u << 20))
       return invalid("a pipe is too big");
+    else if ((!p.path.empty() && p.path[0] != '/') || p.path.find('\0') != std::string::npos ||
+             p.hung_up > 1)
+      return invalid("a named pipe is malformed");
   return {};
 }
 

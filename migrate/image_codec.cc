@@ -147,8 +147,12 @@ void fields(A& a, TreeNode& x) {
   a(x.pid), a(x.parent), a(x.group), a(x.session), a(x.terminal), a(x.zombie), a(x.exit_code);
 }
 template <class A>
+void fields(A& a, StateLayout::Component& x) {
+  a(x.number), a(x.offset), a(x.size);
+}
+template <class A>
 void fields(A& a, Platform& x) {
-  a(x.vdso), a(x.state_components), a(x.state_size);
+  a(x.vdso), a(x.state.size), a(x.state.components), a(x.features);
 }
 template <class A>
 void fields(A& a, Announcement& x) {
@@ -231,7 +235,7 @@ void fields(A& a, ProcessImage& x) {
   a(x.executable_is_object), a(x.mappings), a(x.vdso);
   a(x.descriptors), a(x.directory), a(x.umask), a(x.actions), a(x.pending), a(x.interval_timers);
   a(x.timers), a(x.limits), a(x.personality), a(x.dumpable), a(x.subreaper);
-  a(x.parent_death_signal), a(x.stopped), a(x.pages), a.view(x.page_bytes);
+  a(x.parent_death_signal), a(x.permitted_state), a(x.stopped), a(x.pages), a.view(x.page_bytes);
 }
 template <class A>
 void fields(A& a, EpollEntry& x) {
@@ -246,7 +250,7 @@ void fields(A& a, Description& x) {
 }
 template <class A>
 void fields(A& a, PipeImage& x) {
-  a(x.capacity), a(x.content);
+  a(x.path), a(x.hung_up), a(x.device), a(x.inode), a(x.capacity), a(x.content);
 }
 template <class A>
 void fields(A& a, ObjectPiece& x) {
@@ -262,6 +266,10 @@ void fields(A& a, SocketImage& x) {
   a(x.queue);
 }
 template <class A>
+void fields(A& a, LockImage& x) {
+  a(x.kind), a(x.write), a(x.process), a(x.descriptor), a(x.start), a(x.end);
+}
+template <class A>
 void fields(A& a, TerminalImage& x) {
   a(x.present), a(x.session), a(x.foreground), a(x.settings), a(x.rows), a(x.columns);
 }
@@ -269,7 +277,7 @@ template <class A>
 void fields(A& a, Image& x) {
   a(x.tree), a(x.descriptions), a(x.pipes), a(x.objects), a(x.sockets), a(x.vdsos), a(x.terminal),
       a(x.input), a(x.hook_bytes);
-  a(x.monotonic), a(x.processes);
+  a(x.monotonic), a(x.processes), a(x.locks), a(x.machine);
 }
 
 struct Header {

@@ -6,6 +6,7 @@
 
 #include "migrate/capture.h"
 #include "migrate/fault.h"
+#include "migrate/stages.h"
 
 namespace hob::migrate {
 namespace {
@@ -16,7 +17,8 @@ constexpr Duration kParkLimit = seconds(10);
 /// The guest's clock must not go back, however the hosts' own clocks differ: the caller has set the
 /// offsets, this waits out what rounding and scheduling leave of a difference.
 Result<void> wait_for_clock(Tid process, int64_t not_before) {
-  constexpr int64_t kMost = 20'000'000;
+  // On a busy host the caller may have been told the time that much late.
+  constexpr int64_t kMost = 500'000'000;
   for (;;) {
     const int64_t behind = not_before - TRY(guest_monotonic(process));
     if (behind <= 0) return {};
@@ -113,7 +115,16 @@ Result<void> Landing::finish() {
   TRY(restoration_->build_threads());
   TRY(fault::point(Fault::threads));
   TRY(restoration_->set_registers());
+  stages::mark("registers");
+  takeover_ = std::make_unique<Takeover>(*restoration_, *image_);
+  TRY(takeover_->prepare());
   return wait_for_clock(stubs_->pid(0), image_->monotonic);
+}
+
+Result<void> Landing::take_over(Connection* source) {
+  // Others may have a lock for as long as they like.
+  Patience bound(2 * kLockPatience);
+  return takeover_->complete(source);
 }
 
 pid_t Landing::resume() {

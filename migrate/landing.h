@@ -4,6 +4,7 @@
 #include <memory>
 
 #include "base/result.h"
+#include "migrate/handover.h"
 #include "migrate/image.h"
 #include "migrate/migrate.h"
 #include "migrate/page_sink.h"
@@ -36,6 +37,8 @@ class Landing {
   Result<void> build(PageSink& sink);
   /// Threads are there, with their registers and the user's rights alone.
   Result<void> finish();
+  /// After the commit: locks and addresses are the guest's here (handover.h).
+  Result<void> take_over(Connection* source);
   /// The guest runs. Returns its root.
   pid_t resume();
 
@@ -54,6 +57,7 @@ class Landing {
   std::unique_ptr<Stubs> stubs_;
   std::unique_ptr<Restoration> restoration_;  // before the stubs go
   std::unique_ptr<Image> image_;
+  std::unique_ptr<Takeover> takeover_;
 };
 
 }  // namespace hob::migrate

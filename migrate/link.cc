@@ -185,6 +185,11 @@ void Connection::set_patience(Duration limit) {
   state_->patience = limit.count();
 }
 void Connection::shut() {
+  // What is still on its way nobody reads: the peer is to hear so (a reset) when this is closed. A
+  // mere FIN would leave it waiting for room in a full window until the kernel forgets the
+  // connection, a minute later.
+  const linger reset = {1, 0};
+  ::setsockopt(state_->fd.get(), SOL_SOCKET, SO_LINGER, &reset, sizeof reset);
   ::shutdown(state_->fd.get(), SHUT_RDWR);
 }
 int Connection::fd() const {

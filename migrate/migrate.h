@@ -13,6 +13,7 @@
 #include "base/time.h"
 #include "migrate/advice.h"
 #include "migrate/program.h"
+#include "migrate/ptrace.h"
 #include "migrate/sandbox.h"
 #include "migrate/strategy.h"
 
@@ -41,7 +42,7 @@ struct External {
 /// One guest as its starter holds it.
 struct Guest {
   pid_t root = 0;  ///< as this host sees it
-  Sandbox* sandbox = nullptr;
+  Sandbox* sandbox = nullptr;  ///< null: it is no guest, only looked at (check.h)
   Credentials user;
   std::vector<External> externals;
   /// Target: true where the guest is a guest, false at home. It then yields to everything else on
@@ -51,6 +52,8 @@ struct Guest {
   std::string page_directory;
   /// Of processes that look_ahead() has seen; send() reads those of the others.
   Advices advices;
+  /// Threads that a move had to leave traced: see let_go().
+  std::vector<Tracee> lingering;
 };
 
 /// Something in the tree that cannot be moved: "fd 7 of process 12 (python3): io_uring instance".
@@ -62,6 +65,11 @@ Result<std::vector<Obstacle>> check(const Guest& guest);
 /// check(), and reads beforehand what takes long to read (advice.h): to be called now and then
 /// while the guest runs, so that a move later need not.
 Result<std::vector<Obstacle>> look_ahead(Guest& guest);
+
+/// Lets go of threads that an attempt to move the guest could not stop, and so could not let go of:
+/// as soon as they stop they would stand still for ever. To be called now and then until it says
+/// true.
+bool let_go(Guest& guest);
 
 /// What one migration cost; both ends fill in what they see.
 struct Report {

@@ -9,9 +9,11 @@
 #include <sys/timerfd.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <utility>
 #include <vector>
 
+#include "migrate/fifos.h"
 #include "migrate/files.h"
 #include "migrate/objects.h"
 #include "migrate/sockets.h"
@@ -56,6 +58,7 @@ class Opener {
   }
 
   Result<void> make(const PipeImage& image) {
+    if (!image.path.empty()) return make_named(image);
     int ends[2];
     if (::pipe2(ends, O_CLOEXEC | O_NONBLOCK) < 0) return Error::sys("make", "a pipe");
     pipes_.push_back({Fd(ends[0]), Fd(ends[1])});
@@ -68,8 +71,25 @@ class Opener {
     return {};
   }
 
+  Result<void> make_named(const PipeImage& image) {
+    const auto& all = a_.image.descriptions;
+    const auto index = pipes_.size();
+    const bool has_writer = std::any_of(all.begin(), all.end(), [&](const Description& d) {
+      return d.pipe == index &&
+             (d.kind == DescriptionKind::pipe_write || d.kind == DescriptionKind::pipe_both);
+    });
+    Fd fifo = TRY(open_fifo(image, has_writer, a_.image.machine, a_.guest.user));
+    // All descriptions are opened through it; the guest has none of them by another way.
+    Fd again = TRY(fifo.duplicate());
+    pipes_.push_back({std::move(fifo), std::move(again)});
+    used_.push_back({true, true});
+    return {};
+  }
+
   // The first description of each end is the pipe's own; more are opened by name.
   Result<Fd> pipe_end(const Description& d) {
+    if (d.kind == DescriptionKind::pipe_both)
+      return first_or_again(pipes_[d.pipe].read_end.get(), true, d.flags);
     const bool writes = d.kind == DescriptionKind::pipe_write;
     Fd& end = writes ? pipes_[d.pipe].write_end : pipes_[d.pipe].read_end;
     bool& used = writes ? used_[d.pipe].second : used_[d.pipe].first;
@@ -87,9 +107,14 @@ class Opener {
 
   static Result<Fd> first_or_again(int fd, bool again, uint32_t flags) {
     if (again) {
-      const std::string name = "/proc/self/fd/" + std::to_string(fd);
-      return open_file(name,
-                       static_cast<int>(flags & (O_ACCMODE | O_NONBLOCK | O_APPEND)) | O_NOCTTY);
+      // Never waits for another end; whether reading and writing do is set afterwards.
+      Fd another =
+          TRY(open_file("/proc/self/fd/" + std::to_string(fd),
+                        static_cast<int>(flags & (O_ACCMODE | O_APPEND)) | O_NOCTTY | O_NONBLOCK));
+      if (::fcntl(another.get(), F_SETFL,
+                  static_cast<int>(flags) & (O_APPEND | O_NONBLOCK | O_DIRECT)) < 0)
+        return Error::sys("set the flags of", "a stream");
+      return another;
     }
     Fd copy(::fcntl(fd, F_DUPFD_CLOEXEC, 0));
     if (!copy) return Error::sys("duplicate", "a stream");
@@ -118,6 +143,16 @@ class Opener {
     if (d.kind != DescriptionKind::device && !(d.flags & O_PATH) &&
         ::lseek(fd.get(), static_cast<off_t>(d.position), SEEK_SET) < 0)
       return Error::sys("seek in", d.path);
+    return fd;
+  }
+
+  Result<Fd> place(const Description& d) {
+    AsUser rights(a_.guest.user);
+    Fd fd = TRY(open_file(d.path, O_PATH | O_NOFOLLOW));
+    struct stat st;
+    if (::fstat(fd.get(), &st) < 0) return Error::sys("look at", d.path);
+    if ((st.st_mode & S_IFMT) != d.mode)
+      return Error{"open " + d.path + ": it is not what it was at the source", ENODEV};
     return fd;
   }
 
@@ -163,7 +198,10 @@ class Opener {
         return named(d);
       case DescriptionKind::pipe_read:
       case DescriptionKind::pipe_write:
+      case DescriptionKind::pipe_both:
         return pipe_end(d);
+      case DescriptionKind::name:
+        return place(d);
       case DescriptionKind::external:
         return external(d);
       case DescriptionKind::terminal:

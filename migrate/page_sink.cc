@@ -80,10 +80,10 @@ void PageSink::add(uint32_t process, Fd uffd, const std::vector<HeldBack>& regis
   CHECK(::write(wake_.get(), &one, sizeof one) == sizeof one);
 }
 
-void PageSink::start() {
-  threads_.emplace_back([this] { serve_faults(); });
-  threads_.emplace_back([this] { receive_demanded(); });
-  threads_.emplace_back([this] { receive_pushed(); });
+void PageSink::start(std::unique_ptr<Crew> crew) {
+  crew_ = std::move(crew);
+  crew_->begin(
+      {[this] { serve_faults(); }, [this] { receive_demanded(); }, [this] { receive_pushed(); }});
 }
 
 void PageSink::open() {
@@ -101,8 +101,7 @@ void PageSink::stop() {
   bulk_.shut();
   const uint64_t one = 1;
   if (::write(wake_.get(), &one, sizeof one) < 0) CHECK(errno == EAGAIN);
-  for (std::thread& thread : threads_) thread.join();
-  threads_.clear();
+  if (crew_) crew_->join();
 }
 
 Result<void> PageSink::outcome() const {

@@ -7,11 +7,11 @@
 #include <mutex>
 #include <optional>
 #include <set>
-#include <thread>
 #include <vector>
 
 #include "base/fd.h"
 #include "base/result.h"
+#include "migrate/crew.h"
 #include "migrate/link.h"
 #include "migrate/page_stream.h"
 #include "migrate/territory.h"
@@ -41,7 +41,9 @@ class PageSink {
   /// The memory of a process, as the page stream names it: registered ranges of its userfaultfd,
   /// and the addresses in the page stream that they stand for. Before it may run.
   void add(uint32_t process, Fd uffd, const std::vector<HeldBack>& registered);
-  void start();
+  /// The threads of the sink; each takes up its part when it comes.
+  static constexpr size_t kThreads = 3;
+  void start(std::unique_ptr<Crew> crew);
   /// All memory has been added: what is pushed may be installed. It waits until then.
   void open();
   /// Ends the threads, whatever they are doing.
@@ -106,7 +108,7 @@ class PageSink {
   std::atomic<uint64_t> pages_{0}, demanded_{0};
   Time finished_at_{};
   Result<void> outcome_;
-  std::vector<std::thread> threads_;
+  std::unique_ptr<Crew> crew_;
 };
 
 }  // namespace hob::migrate

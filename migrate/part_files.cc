@@ -1,5 +1,6 @@
 #include <fcntl.h>
 #include <linux/kcmp.h>
+#include <poll.h>
 #include <sys/epoll.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
@@ -11,7 +12,9 @@
 #include <set>
 #include <tuple>
 
+#include "migrate/fifos.h"
 #include "migrate/files.h"
+#include "migrate/here.h"
 #include "migrate/opener.h"
 #include "migrate/parts.h"
 #include "migrate/sockets.h"
@@ -21,15 +24,49 @@
 namespace hob::migrate {
 namespace {
 
+bool is_pipe(DescriptionKind kind) {
+  return kind == DescriptionKind::pipe_read || kind == DescriptionKind::pipe_write ||
+         kind == DescriptionKind::pipe_both;
+}
+
+Result<void> check_fifo(Tid process, int fd, const std::string& path, const std::set<pid_t>& tree,
+                        const std::string& subject) {
+  struct stat st;
+  if (::stat(proc::path(process, "fd/" + std::to_string(fd)).c_str(), &st) < 0)
+    return Error::sys("look at", path);
+  const pid_t pid = TRY(user_outside(st, tree));
+  if (pid == 0) return {};
+  return obstacle(subject, "the named pipe " + path + ", which process " + std::to_string(pid) +
+                               " of this host has open, too");
+}
+
+std::set<pid_t> members(const Guest& guest) {
+  std::set<pid_t> pids;
+  if (auto view = view_tree(guest))
+    for (Tid pid : view->pids) pids.insert(pid.value);
+  return pids;
+}
+
 void check(Inspection& i) {
   auto descriptors = proc::descriptors(i.pid);
   if (!descriptors) return;  // has just ended
   for (int fd : *descriptors) {
+    const std::string number = std::to_string(fd);
     auto described = describe(i.guest, i.pid, fd);
-    if (described || described.error().code != kObstacle) continue;  // gone meanwhile: no obstacle
-    const std::string& text = described.error().text;
-    const size_t colon = text.find(": "), end = text.rfind("; cannot");
-    i.object(text.substr(0, colon), text.substr(colon + 2, end - colon - 2));
+    Result<void> good;
+    if (!described)
+      good = std::move(described).error();
+    else if (is_pipe(described->description.kind) && !described->description.path.empty())
+      good = check_fifo(i.pid, fd, described->description.path, members(i.guest), "fd " + number);
+    if (good && i.table) {
+      const auto name = read_link(proc::path(i.pid, "fd/" + number));
+      i.follows("fd " + number, name.ok() ? *name : "", rule_for(described->description.kind));
+    }
+    if (good) continue;
+    const int code = good.error().code;
+    if (code == kObstacle) i.object(good.error());
+    // Who may not look cannot move it either. Everything else: gone meanwhile, no obstacle.
+    if (code == EPERM || code == EACCES) i.object("fd " + number, "it cannot be looked at");
   }
 }
 
@@ -102,6 +139,18 @@ Result<PipeImage> peek_pipe(Tid process, int fd) {
   return out;
 }
 
+Result<void> look_at_fifo(Tid process, int fd, const Description& d, const std::string& subject,
+                          const std::set<pid_t>& tree, PipeImage& out) {
+  out.path = d.path;
+  TRY(check_fifo(process, fd, d.path, tree, subject));
+  if (d.kind != DescriptionKind::pipe_read) return {};
+  const Fd end = TRY(proc::borrow_descriptor(process, fd));
+  pollfd look{end.get(), POLLIN, 0};
+  if (::poll(&look, 1, 0) < 0) return Error::sys("look into", d.path);
+  if (look.revents & POLLHUP) out.hung_up = 1;
+  return {};
+}
+
 }  // namespace
 
 Result<void> capture_descriptions(const Guest& guest, std::vector<CaptiveProcess>& processes,
@@ -116,10 +165,14 @@ Result<void> capture_descriptions(const Guest& guest, std::vector<CaptiveProcess
   std::map<std::pair<dev_t, ino_t>, uint32_t> pipes;
   std::set<uint32_t> filled;
   SocketPairs sockets(image);
+  LockCollector locks(image);
   bool input_read = false;
+  std::set<pid_t> tree;  // as this host counts
+  for (const CaptiveProcess& process : processes) tree.insert(process.pid.value);
 
   for (size_t p = 0; p < processes.size(); p++) {
     const Tid pid = processes[p].pid;
+    std::set<uint32_t> here;  // descriptions
     for (int fd : TRY(proc::descriptors(pid))) {
       auto described = describe(guest, pid, fd);
       if (!described) return std::move(described).error().in(processes[p].name());
@@ -129,13 +182,22 @@ Result<void> capture_descriptions(const Guest& guest, std::vector<CaptiveProcess
       auto same = std::find_if(alike.begin(), alike.end(), [&](const Seen& s) {
         return same_description(s.process, s.fd, pid, fd);
       });
-      if (same == alike.end()) {
+      const bool fresh = same == alike.end();
+      if (fresh) {
         const auto pipe_key = std::pair{described->device, described->inode};
-        if (d.kind == DescriptionKind::pipe_read || d.kind == DescriptionKind::pipe_write) {
+        const std::string subject = "fd " + std::to_string(fd) + " of " + processes[p].name();
+        if (is_pipe(d.kind)) {
           d.pipe = pipes.emplace(pipe_key, static_cast<uint32_t>(pipes.size())).first->second;
           image.pipes.resize(pipes.size());
-          if (d.kind == DescriptionKind::pipe_read && filled.insert(d.pipe).second)
-            image.pipes[d.pipe] = TRY(peek_pipe(pid, fd));
+          PipeImage& pipe = image.pipes[d.pipe];
+          if (d.kind != DescriptionKind::pipe_write && filled.insert(d.pipe).second)
+            pipe = TRY(peek_pipe(pid, fd));
+          if (!d.path.empty()) {
+            TRY(look_at_fifo(pid, fd, d, subject, tree, pipe));
+            pipe.device = described->device;
+            pipe.inode = described->inode;
+            image.machine = TRY(this_machine());
+          }
         }
         if (d.kind == DescriptionKind::external &&
             d.external == static_cast<uint8_t>(External::Kind::input) && !input_read) {
@@ -147,7 +209,6 @@ Result<void> capture_descriptions(const Guest& guest, std::vector<CaptiveProcess
               TRY(open_file(proc::path(pid, "fd/" + std::to_string(fd)), O_RDONLY | O_NONBLOCK));
           TRY(flush_if_remote(file.get(), d.path));
         }
-        const std::string subject = "fd " + std::to_string(fd) + " of " + processes[p].name();
         if (d.kind == DescriptionKind::object) {
           d.object =
               TRY(objects.add({proc::path(pid, "fd/" + std::to_string(fd)), d.path, subject}));
@@ -160,9 +221,11 @@ Result<void> capture_descriptions(const Guest& guest, std::vector<CaptiveProcess
         image.descriptions.push_back(std::move(d));
         same = alike.end() - 1;
       }
+      locks.add(p, fd, described->locks, fresh, here.insert(same->description).second);
       image.processes[p].descriptors.push_back({fd, same->description, described->close_on_exec});
     }
   }
+  TRY(locks.finish());
   return sockets.finish();
 }
 

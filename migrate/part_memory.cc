@@ -33,9 +33,11 @@ class Classifier {
  private:
   // Deleted, replaced by another of the same name, or without a name from the start: no path leads
   // to an object.
-  MappingKind file_or_object(const proc::Mapping& m) {
+  Result<MappingKind> file_or_object(const proc::Mapping& m, const char* where) {
     if (m.inode != inode_ || m.name != name_) {
       const auto st = stat_for(process_, m.name);
+      if (st.ok() && st->st_ino == m.inode && !S_ISREG(st->st_mode))
+        return obstacle(where, "memory of the device " + m.name);
       kind_ = st.ok() && st->st_ino == m.inode ? MappingKind::file : MappingKind::object;
       inode_ = m.inode;
       name_ = m.name;
@@ -60,9 +62,11 @@ Result<MappingKind> Classifier::operator()(const proc::Mapping& m) {
     return MappingKind::anonymous;
   if (m.name[0] != '/') return obstacle(where, "unknown memory " + m.name);
   if (starts(m.name, "/dev/zero") && !m.shared) return MappingKind::anonymous;
+  // The ring that io_setup(2) maps: the calls in it go on in the kernel here.
+  if (starts(m.name, "/[aio]")) return obstacle(where, "kernel asynchronous I/O (io_setup)");
   if (starts(m.name, "/SYSV")) return obstacle(where, "System V shared memory");
   if (starts(m.name, "/anon_hugepage")) return obstacle(where, "huge pages (hugetlb)");
-  return file_or_object(m);
+  return file_or_object(m, where);
 }
 
 // The kernel's emulation of an ancient interface, the same in every process.
@@ -79,10 +83,13 @@ void check(Inspection& i) {
     if (invisible(m)) continue;
     auto kind = classify(m);
     if (!kind) {
-      const std::string& text = kind.error().text;
-      const size_t colon = text.find(": "), end = text.rfind("; cannot");
-      i.object(text.substr(0, colon), text.substr(colon + 2, end - colon - 2));
+      i.object(kind.error());
       continue;
+    }
+    if (i.table) {
+      char range[40];
+      std::snprintf(range, sizeof range, "%lx-%lx", m.range.start, m.range.end);
+      i.follows(range, m.name, rule_for(*kind, m.shared));
     }
     vdso = vdso || *kind == MappingKind::vdso;
   }

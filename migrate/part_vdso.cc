@@ -10,15 +10,15 @@
 /// (vdso.h).
 namespace hob::migrate {
 
-Result<RemoteAddress> vdso_of(const CaptiveProcess& process) {
-  const std::string auxv = TRY(proc::read(process.pid, "auxv"));
+Result<RemoteAddress> vdso_of(Tid process, const std::string& name) {
+  const std::string auxv = TRY(proc::read(process, "auxv"));
   const auto address = vdso_address(std::as_bytes(std::span(auxv)));
-  if (!address) return obstacle(process.name(), "it has no vdso");
+  if (!address) return obstacle(name, "it has no vdso");
   return *address;
 }
 
 Result<void> step_out_of_vdso(CaptiveProcess& process, const Platform& platform, bool leaves) {
-  const RemoteAddress address = TRY(vdso_of(process));
+  const RemoteAddress address = TRY(vdso_of(process.pid, process.name()));
   Bytes there(platform.vdso.size());
   const bool whole = proc::read_memory(process.pid, address, there.data(), there.size()).ok();
   const bool copied = !whole || there != platform.vdso;
@@ -62,7 +62,7 @@ uint32_t index_of(Image& image, Bytes vdso) {
 
 // Cuts the copy out of the anonymous memory that it is here, and leaves out this kernel's own.
 Result<void> capture(ProcessCapture& c) {
-  const RemoteAddress address = TRY(vdso_of(c.process));
+  const RemoteAddress address = TRY(vdso_of(c.process.pid, c.process.name()));
   std::vector<MappingImage>& all = c.out.mappings;
   if (std::any_of(all.begin(), all.end(), [&](const MappingImage& m) {
         return m.kind == MappingKind::vdso && m.range.start == address.value;

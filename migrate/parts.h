@@ -10,6 +10,7 @@
 #include "base/result.h"
 #include "migrate/advice.h"
 #include "migrate/captive.h"
+#include "migrate/check.h"
 #include "migrate/image.h"
 #include "migrate/injector.h"
 #include "migrate/migrate.h"
@@ -37,8 +38,13 @@ struct Inspection {
   pid_t inside;
   proc::Status status;
   std::vector<Obstacle>& obstacles;
+  std::vector<Resource>* table = nullptr;  ///< filled where somebody wants it
   /// "WHAT of process 12 (python3): WHY; cannot be moved yet"
   void object(std::string_view what, std::string_view why);
+  /// Says the same of an Error whose code is kObstacle.
+  void object(const Error& why);
+  /// WHAT, which the kernel calls NAME, follows by that rule.
+  void follows(std::string_view what, std::string_view name, const Rule& rule);
 };
 
 /// What capturing one process needs.
@@ -117,7 +123,7 @@ Result<void> capture_terminal(const Guest& guest, const std::vector<CaptiveProce
                               Image& image);
 
 /// Where the auxiliary vector says that its vdso is (part_vdso.cc).
-Result<RemoteAddress> vdso_of(const CaptiveProcess& process);
+Result<RemoteAddress> vdso_of(Tid process, const std::string& name);
 /// Lets the threads that are inside the vdso run until they are not, if they have to leave it: it
 /// is a copy of another kernel's, or `leaves` says so.
 Result<void> step_out_of_vdso(CaptiveProcess& process, const Platform& platform, bool leaves);

@@ -1,7 +1,6 @@
 #include "migrate/program.h"
 
 #include <fcntl.h>
-#include <linux/ioprio.h>
 #include <poll.h>
 #include <sched.h>
 #include <signal.h>
@@ -14,6 +13,8 @@
 #include <algorithm>
 #include <cstring>
 #include <string_view>
+
+#include "migrate/kernel.h"
 
 namespace hob::migrate {
 
@@ -160,8 +161,7 @@ bool lightest_session() {
 }
 
 bool idle_io() {
-  return ::syscall(SYS_ioprio_set, IOPRIO_WHO_PROCESS, 0,
-                   IOPRIO_PRIO_VALUE(IOPRIO_CLASS_IDLE, 0)) == 0;
+  return ::syscall(SYS_ioprio_set, kernel::kIoprioWhoProcess, 0, kernel::kIoprioIdle) == 0;
 }
 
 /// SCHED_IDLE rather than nice 19. What counts is the moment the owner comes back to a host whose
@@ -376,9 +376,9 @@ Result<void> hasten_stop(const Cgroup& cgroup) {
 
 Result<void> lower_priority(const Cgroup& cgroup) {
   for (pid_t thread : TRY(cgroup.threads())) {
-    const bool lowered = ::syscall(SYS_ioprio_set, IOPRIO_WHO_PROCESS, thread,
-                                   IOPRIO_PRIO_VALUE(IOPRIO_CLASS_IDLE, 0)) == 0 &&
-                         idle_scheduling(thread);
+    const bool lowered =
+        ::syscall(SYS_ioprio_set, kernel::kIoprioWhoProcess, thread, kernel::kIoprioIdle) == 0 &&
+        idle_scheduling(thread);
     if (!lowered && errno != ESRCH)
       return Error::sys("lower the priority of", "thread " + std::to_string(thread));
   }

@@ -80,7 +80,8 @@ class Tracee {
 
   Result<user_regs_struct> registers() const;
   Result<void> set_registers(const user_regs_struct& registers);
-  /// The extended processor state; `buffer` is scratch of at least 64 KiB.
+  /// The extended processor state as XSAVE lays it out, also where the processor has only FXSAVE;
+  /// `buffer` is scratch of at least 64 KiB.
   Result<std::vector<std::byte>> extended_state(std::span<std::byte> buffer) const;
   Result<void> set_extended_state(std::span<const std::byte> state);
   Result<uint64_t> signal_mask() const;
@@ -91,6 +92,7 @@ class Tracee {
   Result<unsigned long> event_message() const;
 
  private:
+  Result<std::vector<std::byte>> legacy_state() const;
   explicit Tracee(Tid tid) : tid_(tid) {}
   Result<void> request(int what, uint64_t address, uint64_t data, const char* name) const;
   Tid tid_;

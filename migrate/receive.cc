@@ -5,6 +5,7 @@
 #include "migrate/checkpoint.h"
 #include "migrate/fault.h"
 #include "migrate/landing.h"
+#include "migrate/stages.h"
 
 namespace hob::migrate {
 
@@ -50,7 +51,7 @@ void Arrival::State::kill_guest() {
 }
 
 Result<void> Arrival::State::make_sink(std::unique_ptr<PageKeeper> from, std::optional<Link>& link,
-                                       bool tell_complete) {
+                                       std::unique_ptr<Crew> crew, bool tell_complete) {
   keeper = std::move(from);
   PageSink::Events events = {[this, tell_complete] {
                                if (tell_complete) say(control::Word::complete);
@@ -58,7 +59,7 @@ Result<void> Arrival::State::make_sink(std::unique_ptr<PageKeeper> from, std::op
                              [this] { kill_guest(); }};
   sink = keeper ? TRY(PageSink::create(keeper->take_demand(), keeper->take_bulk(), events))
                 : TRY(PageSink::create(std::move(link->demand), std::move(link->bulk), events));
-  sink->start();
+  sink->start(crew ? std::move(crew) : std::make_unique<Crew>(PageSink::kThreads));
   return {};
 }
 
@@ -136,8 +137,11 @@ static Result<void> land(Landing& landing, Arrival::State& state, TargetHooks& h
   state.sink->open();
   // The address spaces stand; what is not there yet will be asked for.
 
+  stages::mark("hold back");
   TRY(landing.finish());
+  stages::mark("clock");
   TRY(hooks.attached(landing.image().hook_bytes));
+  stages::mark("attach");
   TRY(fault::point(Fault::restored));
   // Everything is restored and nothing runs. Confined: no privileges, the user's rights.
 
@@ -152,8 +156,10 @@ static Result<void> land(Landing& landing, Arrival::State& state, TargetHooks& h
 }
 
 static void resume(Landing& landing, Arrival::State& state, Guest& guest) {
+  stages::mark("commit");
   guest.root = landing.resume();
   state.resumed_at = Clock::now();
+  stages::mark("resume");
   landing.count(state.report);
   if (state.keeper) state.keeper->push();
 }
@@ -177,6 +183,7 @@ Result<Arrival> Arrival::receive(Listener listener, Guest& guest, TargetHooks& h
     TRY(fault::point(Fault::prepared));
     auto keeper = TRY(keeper_for(guest, plan.keep));
     if (keeper) keeper->fill(std::move(link->bulk), [&control] { control.shut(); });
+    auto crew = std::make_unique<Crew>(PageSink::kThreads);
     TRY(control::say(control, control::Word::ready,
                      landing.other_kernel() ? control::kOtherKernel : ""));
     // Copies of the tree are parked in the sandbox.
@@ -184,21 +191,32 @@ Result<Arrival> Arrival::receive(Listener listener, Guest& guest, TargetHooks& h
     if (plan.rounds) control.set_patience(kRoundsPatience);
     const size_t size = TRY(control::receive_image(control, landing.image_memory()));
     control.set_patience(patience);
-    TRY(landing.decode(size, [&] { return keeper ? keeper->filled() : Result<void>(); }));
+    stages::mark("receive");
+    TRY(landing.decode(size, [&] {
+      crew.reset();
+      return keeper ? keeper->filled() : Result<void>();
+    }));
+    stages::mark("decode");
     // The image is whole and well-formed, and the copies are those it needs.
 
-    TRY(state->make_sink(std::move(keeper), link, !plan.before_commit));
+    TRY(state->make_sink(std::move(keeper), link, std::move(crew), !plan.before_commit));
+    stages::mark("page sink");
     TRY(land(landing, *state, hooks, plan.before_commit));
     TRY(hooks.commit());
     committed = true;
     TRY(fault::point(Fault::committed));
     // Home has recorded this copy as the live one. There is no way back.
 
+    TRY(landing.take_over(&control));
+    TRY(fault::point(Fault::taken_over));
+    // What only one copy can have is here.
+
     resume(landing, *state, guest);
     TRY(fault::point(Fault::running));
     // It runs.
     std::lock_guard guard(state->saying);
     auto told = control::say(control, control::Word::running);
+    stages::tell("target");
     // A source that is not needed any more may be gone; it asks home.
     return told || !plan.before_commit ? std::move(told) : Result<void>();
   }();
@@ -225,9 +243,10 @@ Result<Arrival> Arrival::restart(const CheckpointFile& checkpoint, Guest& guest,
   std::copy(image.begin(), image.end(), landing.image_memory().begin());
   TRY(landing.decode(image.size()));
   std::optional<Link> none;
-  TRY(state->make_sink(TRY(PageKeeper::create(TRY(checkpoint.store()))), none, false));
+  TRY(state->make_sink(TRY(PageKeeper::create(TRY(checkpoint.store()))), none, nullptr, false));
   TRY(land(landing, *state, hooks, true));
   TRY(hooks.commit());
+  TRY(landing.take_over(nullptr));
   resume(landing, *state, guest);
   return Arrival(std::move(state));
 }

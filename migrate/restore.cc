@@ -1,7 +1,6 @@
 #include "migrate/restore.h"
 
 #include <fcntl.h>
-#include <linux/ioprio.h>
 #include <linux/userfaultfd.h>
 #include <sched.h>
 #include <sys/ioctl.h>
@@ -20,6 +19,7 @@
 #include "migrate/injector.h"
 #include "migrate/page_stream.h"
 #include "migrate/pinned.h"
+#include "migrate/stages.h"
 #include "migrate/waits.h"
 
 namespace hob::migrate {
@@ -111,6 +111,7 @@ Result<void> Restoration::adopt(const Image& image, size_t image_size) {
     plans.push_back(TRY(plan_addresses(s.makings[i].pid, image.processes[i], Stubs::kWorkspace)));
     addresses.push_back(plans.back().workspace);
   }
+  stages::mark("plan");
   s.stubs.go(image_size, addresses);
   // While the stubs open their files: what depends on nothing they find out. The rest waits.
   for (size_t i = 0; i < s.makings.size(); i++) {
@@ -120,6 +121,7 @@ Result<void> Restoration::adopt(const Image& image, size_t image_size) {
   for (size_t i = 0; i < s.makings.size(); i++) {
     Making& m = s.makings[i];
     TRY(wait_trap(m.leader()));
+    stages::mark("stubs adopt");
     TRY(s.stubs.adopted(i));
     m.base = TRY(m.leader().registers());
     const ProcessImage& process = image.processes[i];
@@ -144,6 +146,7 @@ Result<void> Restoration::adopt(const Image& image, size_t image_size) {
       if (part->rebuild) TRY(part->rebuild(*m.program));
     m.program->space.must("close the stub's descriptors", SYS_close_range,
                           {static_cast<uint64_t>(s.stubs.first_free(i)), ~0u, 0});
+    stages::mark("plan");
   }
   return {};
 }
@@ -158,6 +161,7 @@ Result<void> Restoration::build_memory() {
   for (Making& m : state_->makings) {
     TRY(m.program->space.wait(m.leader()));
     TRY(m.program->space.finish(*m.workspace));
+    stages::mark("address space");
     const ProcessImage& process = m.program->process;
     Fd memory = TRY(open_file(proc::path(m.pid, "mem"), O_RDWR));
     const Bytes& copy = m.program->vdso_copy;
@@ -176,6 +180,7 @@ Result<void> Restoration::build_memory() {
                           n < 0 ? errno : EIO);
       i = end;
     }
+    stages::mark("write pages");
   }
   return {};
 }
@@ -307,10 +312,13 @@ Result<void> take_up_waits(Making& m, RemoteAddress instruction) {
 Result<void> Restoration::build_threads() {
   for (Making& m : state_->makings) {
     TRY(clone_threads(m));
+    stages::mark("clone");
     TRY(set_limits(m.pid, m.program->process));
     TRY(run_thread_programs(m));
+    stages::mark("thread programs");
     TRY(touch_tiles(m));
     TRY(run(m, m.program->rights));
+    stages::mark("rights");
     const size_t offset = find_syscall(state_->platform.vdso);
     CHECK(offset != std::string::npos);
     const RemoteAddress instruction = m.program->vdso_at + offset;
@@ -318,6 +326,7 @@ Result<void> Restoration::build_threads() {
     const int64_t unmapped = TRY(call_once(m.leader(), instruction, m.base, SYS_munmap,
                                            {m.workspace->remote().value, m.workspace->size()}));
     if (unmapped < 0) return Error::sys("take away", "the workspace", static_cast<int>(-unmapped));
+    stages::mark("unmap");
   }
   return {};
 }
@@ -329,15 +338,29 @@ Result<void> Restoration::set_registers() {
       const ThreadImage& thread = process.threads[i];
       TRY(m.threads[i].set_registers(m.onward[i]));
       Bytes state = thread.extended_state;
-      state.resize(state_->platform.state_size);
+      state.resize(state_->platform.state.size);
       TRY(m.threads[i].set_extended_state(state));
       TRY(m.threads[i].set_signal_mask(thread.signal_mask));
     }
-    // Taken as its first act; the tracer keeps it stopped until then anyway.
-    if (process.stopped && ::syscall(SYS_tgkill, m.pid.value, m.pid.value, SIGSTOP) < 0)
-      return Error::sys("stop again", "process " + std::to_string(process.pid));
   }
   return {};
+}
+
+Tid Restoration::pid(size_t process) const {
+  return state_->makings[process].pid;
+}
+
+Result<void> Restoration::lend(size_t process,
+                               const std::function<Result<void>(const Foothold&)>& call) {
+  Making& m = state_->makings[process];
+  const std::string name = "process " + std::to_string(m.program->process.pid);
+  const ThreadImage& thread = m.program->process.threads.front();
+  const Foothold foothold{m.leader(), m.base,
+                          TRY(syscall_instruction(m.pid, name, state_->platform.vdso)), name};
+  TRY(m.leader().set_signal_mask(kInjectionMask));
+  TRY(call(foothold));
+  TRY(m.leader().set_registers(thread.registers));
+  return m.leader().set_signal_mask(thread.signal_mask);
 }
 
 namespace {
@@ -351,9 +374,8 @@ void yield_to_others(const Making& m) {
   for (const Tracee& thread : m.threads) {
     const pid_t tid = thread.tid().value;
     done = ::sched_setscheduler(tid, SCHED_IDLE, &none) == 0 && done;
-    done = ::syscall(SYS_ioprio_set, IOPRIO_WHO_PROCESS, tid,
-                     IOPRIO_PRIO_VALUE(IOPRIO_CLASS_IDLE, 0)) == 0 &&
-           done;
+    done =
+        ::syscall(SYS_ioprio_set, kernel::kIoprioWhoProcess, tid, kernel::kIoprioIdle) == 0 && done;
   }
   if (!done) log::warning("lower the priority of process {}: {}", m.pid.value, ::strerror(errno));
   if (auto set = write_control(proc::path(m.pid, "oom_score_adj"), "1000"); !set)
@@ -392,7 +414,12 @@ void Restoration::resume() {
   for (Making& m : state_->makings)
     for (const Tracee& thread : m.threads) state_->pinned->free(thread.tid());
   state_->pinned.reset();
-  for (const Making& m : state_->makings) grant_wishes(m);
+  for (const Making& m : state_->makings) {
+    grant_wishes(m);
+    // Taken as its first act; the tracer keeps it stopped until then anyway.
+    if (m.program->process.stopped && ::syscall(SYS_tgkill, m.pid.value, m.pid.value, SIGSTOP) < 0)
+      log::warning("stop process {} again: {}", m.pid.value, ::strerror(errno));
+  }
   for (Making& m : state_->makings) m.threads.clear();  // detaches
   state_->stubs.release();
 }

@@ -7,6 +7,7 @@
 #include "migrate/image.h"
 #include "migrate/migrate.h"
 #include "migrate/parts.h"
+#include "migrate/scratch.h"
 #include "migrate/stubs.h"
 #include "migrate/territory.h"
 
@@ -29,8 +30,11 @@ class Restoration {
   Result<std::vector<std::vector<HeldBack>>> hold_back_pages(const std::vector<int>& uffds);
   /// All threads exist, with their own state, the user's rights and nothing of ours in memory.
   Result<void> build_threads();
-  /// Registers are set. After this only resume() is left.
+  /// Registers are set. After this only resume() is left, and what goes through lend().
   Result<void> set_registers();
+  Tid pid(size_t process) const;
+  /// Lends the leader of a process for calls in it, and makes it ready for resume() again.
+  Result<void> lend(size_t process, const std::function<Result<void>(const Foothold&)>& call);
   void resume();
 
   uint32_t threads() const;

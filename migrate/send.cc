@@ -7,10 +7,12 @@
 #include "migrate/capture.h"
 #include "migrate/control.h"
 #include "migrate/fault.h"
+#include "migrate/handover.h"
 #include "migrate/migrate.h"
 #include "migrate/page_source.h"
 #include "migrate/parts.h"
 #include "migrate/precopy.h"
+#include "migrate/stages.h"
 
 namespace hob::migrate {
 namespace {
@@ -36,11 +38,12 @@ using Push = std::function<Result<void>()>;
 
 // From the first byte of the image on, only the target's own word or the record at home can tell.
 // Of a copy the target never becomes the live one.
-Verdict await_verdict(Link& link, const Image& image, bool copy, const Push& push, Report& report,
-                      SourceHooks& hooks, Error& why) {
+Verdict await_verdict(Link& link, const Image& image, bool copy, const Push& push,
+                      Yielding& yielding, Report& report, SourceHooks& hooks, Error& why) {
   auto told = [&]() -> Result<void> {
     TRY(fault::point(Fault::image_sending));
     report.image_bytes = TRY(control::send_image(link.control, image));
+    stages::mark("send");
     TRY(fault::point(Fault::image_sent));
     Error unsent;
     if (auto pushed = push(); !pushed) {
@@ -49,9 +52,29 @@ Verdict await_verdict(Link& link, const Image& image, bool copy, const Push& pus
       link.bulk.shut();
     }
     link.control.set_patience(kVerdictLimit);
-    auto said = control::expect(link.control, copy ? control::Word::saved : control::Word::running);
-    if (!said && said.error().code != control::kRefused && unsent.code != 0) return unsent;
-    return said;
+    for (;;) {
+      auto word = control::next_after_image(link.control);
+      if (!word && word.error().code != control::kRefused && unsent.code != 0) return unsent;
+      // Nothing is given up for a checkpoint, and a move does not end as one.
+      if (word.ok() && copy != (*word == control::Word::saved))
+        return Error{"the link: the target does something else than was announced", EPROTO};
+      switch (TRY(std::move(word))) {
+        case control::Word::weaken:
+          // The target is the live copy, and may have to wait for locks that others have.
+          link.control.set_patience(kPagePatience);
+          yielding.weaken();
+          TRY(control::say(link.control, control::Word::weakened));
+          break;
+        case control::Word::let_go:
+          link.control.set_patience(kPagePatience);
+          yielding.let_go();
+          TRY(control::say(link.control, control::Word::gone));
+          TRY(fault::point(Fault::let_go));
+          break;
+        default:
+          return {};
+      }
+    }
   }();
   if (told) return copy ? Verdict::source : Verdict::target;
   why = std::move(told).error();
@@ -143,6 +166,7 @@ Result<Sent> send(Guest& guest, const std::string& address, uint16_t port, const
   Captives captives = TRY(Captives::take(guest, kFreezeLimit));
   TRY(fault::point(Fault::seized));
   const std::string hook_bytes = hooks.frozen();
+  stages::mark("drain");
   // Nothing of the guest runs. Leaving this function gives all back.
 
   auto captured = capture(guest, captives, guest.advices, platform, *ready);
@@ -152,6 +176,7 @@ Result<Sent> send(Guest& guest, const std::string& address, uint16_t port, const
   captives.captured();
   Image& image = captured->image;
   image.hook_bytes = hook_bytes;
+  stages::mark("finish");
   TRY(fault::point(Fault::captured));
   // The image is complete; what was borrowed for it has been given back.
 
@@ -168,8 +193,12 @@ Result<Sent> send(Guest& guest, const std::string& address, uint16_t port, const
     return pusher.end();
   };
   Error why;
-  const Verdict verdict = await_verdict(link, image, options.copy, push, sent.report, hooks, why);
+  Yielding yielding(captives, image, platform);
+  const Verdict verdict =
+      await_verdict(link, image, options.copy, push, yielding, sent.report, hooks, why);
   sent.report.freeze = Clock::now() - captives.stopped_at;
+  stages::mark("wait for the target");
+  stages::tell("source");
   if (verdict == Verdict::source && !(options.copy && why.code == 0))
     return std::move(why).in(options.copy ? "make a checkpoint" : "move the guest");
   count(image, sent.report);

@@ -42,6 +42,7 @@ Image sample(Bytes& pages) {
   image.descriptions[1].kind = DescriptionKind::pipe_read;
   image.pipes.resize(1);
   image.pipes[0].content.resize(100);
+  image.locks = {{LockKind::posix, 1, 1, 5, 10, 20}, {LockKind::flock, 0, 0, 0}};
   image.input.resize(10);
   image.hook_bytes = "hook";
   image.monotonic = 123;
@@ -66,11 +67,14 @@ TEST_CASE("an announcement comes back as it was") {
   Announcement a;
   a.tree = sample(pages).tree;
   a.platform.vdso.resize(8192);
-  a.platform.state_size = 11008;
+  a.platform.state = {11008, {{2, 576, 256}, {18, 2816, 8192}}};
+  a.platform.features = "avx avx2";
   auto decoded = decode_announcement(encode(a));
   REQUIRE(decoded.ok());
   CHECK(decoded->tree == a.tree);
-  CHECK(decoded->platform.state_size == 11008);
+  CHECK(decoded->platform.state.size == 11008);
+  CHECK(decoded->platform.state.components == a.platform.state.components);
+  CHECK(decoded->platform.features == "avx avx2");
 }
 
 TEST_CASE("every truncation of an image is an error") {
@@ -147,4 +151,10 @@ TEST_CASE("an image whose parts do not fit together is an error") {
   CHECK(refused([](Image& i) { i.vdsos[0].resize(kPage); }));
   CHECK(refused([](Image& i) { i.vdsos[0].resize(100); }));
   CHECK(refused([](Image& i) { i.vdsos.resize(4, Bytes(kPage)); }));
+  CHECK(refused([](Image& i) { i.locks[0].process = 2; }));
+  CHECK(refused([](Image& i) { i.locks[0].descriptor = 6; }));
+  CHECK(refused([](Image& i) { i.locks[0].start = 21; }));
+  CHECK(refused([](Image& i) { i.locks[0].end = kLockToEnd + 1; }));
+  CHECK(refused([](Image& i) { i.locks[0].write = 2; }));
+  CHECK(refused([](Image& i) { i.locks[1].start = 1; }));
 }

@@ -1,7 +1,12 @@
 #include "rig.h"
 
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
 #include <catch2/catch.hpp>
 
+using namespace hob;
 using namespace hob::test;
 
 /// What cannot be moved is named, and the guest goes on as if nobody had asked.
@@ -30,6 +35,16 @@ TEST_CASE("inotify is named") {
 TEST_CASE("System V shared memory is named") {
   refused({victim("refused"), "sysv"}, "System V shared memory");
 }
-TEST_CASE("a file lock is named") {
-  refused({victim("refused"), "lock"}, "a file lock");
+TEST_CASE("a named pipe that others have open is named") {
+  const std::string path = "/tmp/hob-fifo." + std::to_string(::getpid());
+  REQUIRE(::mkfifo(path.c_str(), 0666) == 0);
+  REQUIRE(::chmod(path.c_str(), 0666) == 0);
+  Fd mine(::open(path.c_str(), O_RDWR | O_CLOEXEC));
+  REQUIRE(mine);
+  refused({victim("refused"), "fifo", path}, "fd 3 of process 2 (refused): the named pipe " + path +
+                                                 ", which process " + std::to_string(::getpid()));
+  ::unlink(path.c_str());
+}
+TEST_CASE("a lease is named") {
+  refused({victim("refused"), "lease"}, "fd 3 of process 2 (refused): a lease");
 }

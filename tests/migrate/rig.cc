@@ -267,7 +267,11 @@ class Starter : public SourceHooks, public TargetHooks {
   void finish_arrival() {
     auto report = arrival_->finish();
     finished_ = true;
-    if (!report) say("error " + report.error().text);
+    if (!report) return say("error " + report.error().text);
+    Home& home = Home::get();
+    home.push_ns = report->push.count();
+    home.complete_ns = wall_ns();
+    home.arrivals++;
   }
 
   bool send(std::istringstream& in) {

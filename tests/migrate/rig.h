@@ -93,6 +93,9 @@ struct Home {
   void reset();
   int live = 0;  ///< pid of the starter that holds the live copy, 0 for the first
   int refused_attempt = 0;
+  uint32_t arrivals = 0;     ///< whose last page is in, since reset(); of the last one:
+  int64_t push_ns = 0;       ///< from the resume until then
+  uint64_t complete_ns = 0;  ///< when that was, CLOCK_REALTIME
 };
 
 /// Starts a victim, waits for "ready", moves it `moves` times, writes a line to its standard input

@@ -55,6 +55,8 @@ VICTIM("sockets")
 VICTIM("scheduling")
 VICTIM("advice")
 VICTIM("clocks")
+VICTIM("locks")
+VICTIM("fifos")
 
 TEST_CASE("AVX registers move") {
   moves({victim("vectors"), "avx"});
