@@ -2,6 +2,7 @@
 // and at images, with its caller's rights. Started by `remote` alone.
 //   hob-look process PID    answers with one message (Checked or Failure) on descriptor 3
 //   hob-look image FILE -v|-q    prints an image, all of it or in short
+#include <fcntl.h>
 #include <fmt/core.h>
 #include <unistd.h>
 
@@ -11,6 +12,7 @@
 
 #include "hostd/convert.h"
 #include "migrate/check.h"
+#include "migrate/checkpoint.h"
 #include "migrate/print.h"
 #include "wire/stream.h"
 
@@ -41,14 +43,23 @@ int look_at_process(std::string_view number) {
   return wire::send_blocking(kChannel, std::move(answer)).ok() ? kDone : kFailed;
 }
 
-/// Checkpoints hold gigabytes; an image has at most some hundred MiB (migrate/objects.h).
-constexpr size_t kLargest = size_t{1} << 30;
-
+/// Of a checkpoint the image, and how much there is besides; else a bare image or announcement.
 Result<std::vector<std::string>> print_file(const std::string& path, migrate::Detail detail) {
-  const std::string text = TRY(read_file(path, kLargest));
+  char magic[8] = {};
+  Fd file = TRY(open_file(path, O_RDONLY | O_NOCTTY));
+  const ssize_t n = ::pread(file.get(), magic, sizeof magic, 0);
+  if (n < 0) return Error::sys("read", path);
+  const std::string_view start(magic, static_cast<size_t>(n));
+  if (start.starts_with("HOBCKPT")) {
+    const auto checkpoint = TRY(migrate::CheckpointFile::read(std::move(file)));
+    const auto image = TRY(migrate::decode_image(checkpoint.image()));
+    std::vector<std::string> lines{"checkpoint: " + migrate::size_for_people(checkpoint.size())};
+    for (std::string& line : migrate::print(image, detail)) lines.push_back(std::move(line));
+    return lines;
+  }
+  const std::string text = TRY(read_file(path, migrate::kMaxImage));
   const std::span bytes(reinterpret_cast<const std::byte*>(text.data()), text.size());
-  if (text.starts_with("HOBANNCE"))
-    return migrate::print(TRY(migrate::decode_announcement(bytes)), detail);
+  if (start == "HOBANNCE") return migrate::print(TRY(migrate::decode_announcement(bytes)), detail);
   return migrate::print(TRY(migrate::decode_image(bytes)), detail);
 }
 

@@ -12,7 +12,7 @@
 #include <utility>
 
 #include "base/log.h"
-#include "hostd/unread_input.h"
+#include "migrate/unread_input.h"
 
 namespace hob::hostd {
 namespace {
@@ -85,8 +85,11 @@ Result<void> StdioRelay::give_to(const pb::Identity& identity) {
 Result<void> StdioRelay::make_terminal(const pb::Program& program, Fd master) {
   int unlock = 0;
   if (::ioctl(master.get(), TIOCSPTLCK, &unlock) < 0) return Error::sys("unlock", "a pty");
-  Fd slave(::ioctl(master.get(), TIOCGPTPEER, O_RDWR | O_NOCTTY | O_CLOEXEC));
-  if (!slave) return Error::sys("open", "the slave of a pty");
+  // This call keeps O_CLOEXEC among the flags of the description: /proc would show it for all of
+  // the guest's descriptors, and they would be closed by what it executes after a move.
+  Fd slave(::ioctl(master.get(), TIOCGPTPEER, O_RDWR | O_NOCTTY));
+  if (!slave || ::fcntl(slave.get(), F_SETFD, FD_CLOEXEC) < 0)
+    return Error::sys("open", "the slave of a pty");
   termios settings{};
   if (program.termios().size() == sizeof settings) {
     std::memcpy(&settings, program.termios().data(), sizeof settings);
@@ -290,7 +293,7 @@ pb::StdioState StdioRelay::depart() {
   departing_ = true;
   watch_input(false);
   if (terminal_) {
-    Result<std::string> unread = take_unread_input(outputs_[0].end.get());
+    Result<std::string> unread = migrate::take_unread_input(outputs_[0].end.get());
     if (unread.ok()) unread_ = std::move(*unread);
     if (!unread.ok()) log::warning("job {}: {}", job_, unread.error().text);
   }
@@ -307,7 +310,7 @@ void StdioRelay::stay() {
 
 Result<void> StdioRelay::put_back(const pb::StdioState& state) {
   if (!terminal_) return {};
-  return put_back_unread_input(outputs_[0].end.get(), state.stdin_unread());
+  return migrate::put_back_unread_input(outputs_[0].end.get(), state.stdin_unread());
 }
 
 pb::StdioState StdioRelay::state() const {

@@ -17,6 +17,10 @@ Rule rule_for(DescriptionKind kind) {
       return {"pipe, reading", Binding::moved, "both ends are the job's; with the bytes in it"};
     case DescriptionKind::pipe_write:
       return {"pipe, writing", Binding::moved, "both ends are the job's"};
+    case DescriptionKind::pipe_both:
+      return {"pipe, both ways", Binding::moved, "the job's alone; with the bytes in it"};
+    case DescriptionKind::name:
+      return {"place", Binding::rebound, "found there by its path (O_PATH)"};
     case DescriptionKind::external:
       return {"standard stream", Binding::at_home, "leads to `remote run`, wherever the job is"};
     case DescriptionKind::terminal:

@@ -9,6 +9,7 @@
 
 #include "base/log.h"
 #include "migrate/parts.h"
+#include "migrate/ptys.h"
 #include "migrate/stages.h"
 
 namespace hob::migrate {
@@ -112,6 +113,7 @@ static bool ends(Tid process) {
 }
 
 Result<TreeView> view_tree(const Guest& guest) {
+  const int terminal = starter_terminal(guest);
   TreeView view;
   struct Next {
     Tid pid;
@@ -133,7 +135,9 @@ Result<TreeView> view_tree(const Guest& guest) {
     node.parent = queue[i].parent;
     node.group = innermost(status->inside_group);
     node.session = innermost(status->inside_session);
-    node.terminal = stat->terminal != 0;
+    const int pty = pts_number(stat->terminal);
+    node.terminal = stat->terminal != 0 && (pty < 0 || pty == terminal);
+    node.pty = node.terminal ? -1 : pty;
     node.zombie = stat->state == 'Z' || stat->state == 'X';
     if (node.zombie) node.exit_code = stat->exit_code;
     if (node.zombie) {

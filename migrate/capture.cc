@@ -82,7 +82,7 @@ Result<Captured> capture(const Guest& guest, Captives& captives, const Advices& 
     TRY(capture_process(guest, captives.processes[i], platform, image, objects, advices,
                         image.processes[i], captured.pages[i]));
   stages::mark("scratch");
-  TRY(capture_descriptions(guest, captives.processes, objects, image));
+  TRY(capture_descriptions(guest, captives.processes, objects, image, captured.taken));
   stages::mark("descriptors");
   TRY(objects.finish(image));
   captured.objects = objects.take_files();

@@ -6,6 +6,7 @@
 #include "migrate/advice.h"
 #include "migrate/captive.h"
 #include "migrate/image.h"
+#include "migrate/ptys.h"
 #include "migrate/restore.h"
 
 namespace hob::migrate {
@@ -13,8 +14,9 @@ namespace hob::migrate {
 /// An image and the pages that it shows.
 struct Captured {
   Image image;
-  std::vector<Bytes> pages;  ///< one per process; image.processes[i].page_bytes points into it
-  std::vector<Fd> objects;   ///< those of image.objects, open for reading
+  std::vector<Bytes> pages;       ///< one per process; image.processes[i].page_bytes points into it
+  std::vector<Fd> objects;        ///< those of image.objects, open for reading
+  std::vector<TakenBytes> taken;  ///< what had to be taken to be read: put back when this goes
 };
 
 /// Walks the table of parts over the stopped processes. `advices` were read before they were.

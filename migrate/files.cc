@@ -14,6 +14,7 @@
 
 #include "migrate/parts.h"
 #include "migrate/proc.h"
+#include "migrate/ptys.h"
 #include "migrate/sockets.h"
 
 namespace hob::migrate {
@@ -128,8 +129,8 @@ Result<void> describe_nameless(const std::string& link, const proc::FdInfo& info
   return obstacle(subject, link);
 }
 
-Result<void> describe_named(const std::string& link, const struct stat& st, Tid process,
-                            Description& d, const std::string& subject) {
+Result<void> describe_named(const Guest& guest, const std::string& link, const struct stat& st,
+                            Tid process, int fd, Description& d, const std::string& subject) {
   d.path = link;
   if ((d.flags & O_PATH) && !S_ISDIR(st.st_mode) && !S_ISREG(st.st_mode)) {
     // A symbolic link is a place itself, not where it leads.
@@ -142,6 +143,11 @@ Result<void> describe_named(const std::string& link, const struct stat& st, Tid 
     return {};
   }
   if (S_ISCHR(st.st_mode)) {
+    if (auto pty = TRY(find_pty(guest, process, fd, st, subject))) {
+      d.kind = pty->master ? DescriptionKind::pty_master : DescriptionKind::pty_slave;
+      d.pty = pty->number;  // an index when it has been captured
+      return {};
+    }
     if (st.st_rdev == makedev(kTtyMajor, 0)) {
       d.kind = DescriptionKind::terminal;
       return {};
@@ -242,7 +248,7 @@ Result<Described> describe(const Guest& guest, Tid process, int fd) {
   if (link.empty() || link[0] != '/')
     TRY(describe_nameless(link, info, d, subject));
   else
-    TRY(describe_named(link, st, process, d, subject));
+    TRY(describe_named(guest, link, st, process, fd, d, subject));
   return described;
 }
 

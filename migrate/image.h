@@ -38,9 +38,10 @@ struct TreeNode {
   pid_t pid = 0;
   pid_t parent = 0;  ///< 0: the starter (the root alone), 1: the sandbox's init (an orphan)
   pid_t group = 0, session = 0;
-  uint8_t terminal = 0;   ///< has the controlling terminal
+  uint8_t terminal = 0;   ///< its controlling terminal is the starter's
   uint8_t zombie = 0;     ///< ended, not yet reaped by its parent
   int32_t exit_code = 0;  ///< of a zombie, as wait(2) will tell it
+  int32_t pty = -1;       ///< its controlling terminal is this one of Image::ptys, by number
   bool operator==(const TreeNode&) const = default;
 };
 using Tree = std::vector<TreeNode>;  ///< the root first, parents before children
@@ -166,7 +167,9 @@ enum class DescriptionKind : uint8_t {
   epoll,
   pipe_both,
   name,
-  last = name
+  pty_master,
+  pty_slave,
+  last = pty_slave
 };
 
 struct EpollEntry {
@@ -184,6 +187,7 @@ struct Description {
   uint32_t pipe = 0;       ///< index into Image::pipes
   uint32_t object = 0;     ///< index into Image::objects
   uint32_t socket = 0;     ///< index into Image::sockets
+  uint32_t pty = 0;        ///< index into Image::ptys
   uint8_t external = 0;    ///< External::Kind
   uint64_t value = 0;      ///< eventfd: counter; signalfd: mask; timerfd: expirations not yet read
   uint32_t mode = 0;       ///< eventfd: EFD_SEMAPHORE; timerfd: clock; name: S_IFMT
@@ -242,6 +246,18 @@ struct LockImage {
   uint64_t start = 0, end = kLockToEnd;  ///< bytes, the last one included; flock: all
 };
 
+/// A pty whose master the tree has; see ptys.h.
+struct PtyImage {
+  uint32_t number = 0;  ///< of /dev/pts/N
+  uint8_t locked = 0, packets = 0;
+  uint8_t hung_up = 0;   ///< the slave has been open and is not
+  pid_t foreground = 0;  ///< process group; 0: none of the tree's
+  Bytes settings;        ///< struct termios as TCGETS2 gives it
+  uint16_t rows = 0, columns = 0, width = 0, height = 0;
+  std::string typed;    ///< written to the master, not yet read from the slave
+  std::string printed;  ///< the other way
+};
+
 /// The controlling terminal, when the tree has one: the starter's pty.
 struct TerminalImage {
   uint8_t present = 0;
@@ -275,6 +291,7 @@ struct Image {
   /// The first is that of the source's kernel; others have come along from earlier ones (vdso.h).
   std::vector<Bytes> vdsos;
   std::vector<LockImage> locks;
+  std::vector<PtyImage> ptys;  ///< by number, ascending
   std::string machine;  ///< this_machine() of the source; only where something in it asks for it
   TerminalImage terminal;
   Bytes input;  ///< bytes in the stdin pipe, not yet read by the guest

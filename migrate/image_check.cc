@@ -27,6 +27,9 @@ bool good_pid(pid_t pid) {
   return pid > 1 && pid <= kMaxPid;
 }
 
+// A sandbox has numbers of its own, from 0 on.
+constexpr int32_t kMostPtys = 256;
+
 }  // namespace
 
 Result<void> check_form(const Tree& tree) {
@@ -38,6 +41,8 @@ Result<void> check_form(const Tree& tree) {
       return invalid("its tree has a bad pid");
     if (node.group < 0 || node.group > kMaxPid || node.session < 0 || node.session > kMaxPid)
       return invalid("its tree has a bad group");
+    if (node.terminal > 1 || node.pty < -1 || node.pty >= kMostPtys)
+      return invalid("its tree has a bad terminal");
     if (i > 0 && node.parent != 1 && (node.parent == node.pid || !seen.count(node.parent)))
       return invalid("its tree has a process without parent");
   }
@@ -149,6 +154,24 @@ Result<void> check_objects(const Image& image) {
   return {};
 }
 
+Result<void> check_ptys(const Image& image) {
+  int64_t last = -1;
+  std::set<int32_t> numbers;
+  for (const PtyImage& pty : image.ptys) {
+    constexpr size_t kMostBytes = 1u << 20, kTermios2 = 44;
+    if (pty.number <= last || pty.number >= kMostPtys) return invalid("a pty has a bad number");
+    last = pty.number;
+    numbers.insert(static_cast<int32_t>(pty.number));
+    if (pty.locked > 1 || pty.packets > 1 || pty.hung_up > 1 || pty.foreground < 0 ||
+        pty.foreground > kMaxPid || pty.settings.size() != kTermios2 ||
+        pty.typed.size() > kMostBytes || pty.printed.size() > kMostBytes)
+      return invalid("a pty is malformed");
+  }
+  for (const TreeNode& node : image.tree)
+    if (node.pty >= 0 && !numbers.count(node.pty)) return invalid("a terminal is not there");
+  return {};
+}
+
 const Description* find_description(const Image& image, uint32_t process, int32_t descriptor) {
   if (process >= image.processes.size()) return nullptr;
   for (const DescriptorImage& d : image.processes[process].descriptors)
@@ -196,6 +219,9 @@ Result<void> check_form(const Image& image) {
       return invalid("a descriptor has no object");
     if (d.kind == DescriptionKind::socket && d.socket >= image.sockets.size())
       return invalid("a descriptor has no socket");
+    if ((d.kind == DescriptionKind::pty_master || d.kind == DescriptionKind::pty_slave) &&
+        d.pty >= image.ptys.size())
+      return invalid("a descriptor has no pty");
     if (d.kind == DescriptionKind::external && d.external > 3)
       return invalid("an external is unknown");
     if (d.path.find('\0') != std::string::npos) return invalid("a path has a zero byte");
@@ -203,6 +229,7 @@ Result<void> check_form(const Image& image) {
   TRY(check_objects(image));
   TRY(check_sockets(image));
   TRY(check_locks(image));
+  TRY(check_ptys(image));
   for (const PipeImage& p : image.pipes)
     if (p.content.size() > (64u << 20) || p.capacity > (64u << 20))
       return invalid("a pipe is too big");

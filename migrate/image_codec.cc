@@ -144,7 +144,8 @@ class Reader {
 
 template <class A>
 void fields(A& a, TreeNode& x) {
-  a(x.pid), a(x.parent), a(x.group), a(x.session), a(x.terminal), a(x.zombie), a(x.exit_code);
+  a(x.pid), a(x.parent), a(x.group), a(x.session), a(x.terminal), a(x.pty), a(x.zombie),
+      a(x.exit_code);
 }
 template <class A>
 void fields(A& a, StateLayout::Component& x) {
@@ -243,7 +244,7 @@ void fields(A& a, EpollEntry& x) {
 }
 template <class A>
 void fields(A& a, Description& x) {
-  a(x.kind), a(x.flags), a(x.position), a(x.path), a(x.pipe), a(x.object), a(x.socket),
+  a(x.kind), a(x.flags), a(x.position), a(x.path), a(x.pipe), a(x.object), a(x.socket), a(x.pty),
       a(x.external), a(x.value), a(x.mode);
   a(x.arm_flags), a(x.interval_s), a(x.interval_ns), a(x.left_s), a(x.left_ns), a(x.watched);
   a(x.owner);
@@ -270,14 +271,19 @@ void fields(A& a, LockImage& x) {
   a(x.kind), a(x.write), a(x.process), a(x.descriptor), a(x.start), a(x.end);
 }
 template <class A>
+void fields(A& a, PtyImage& x) {
+  a(x.number), a(x.locked), a(x.packets), a(x.hung_up), a(x.foreground), a(x.settings);
+  a(x.rows), a(x.columns), a(x.width), a(x.height), a(x.typed), a(x.printed);
+}
+template <class A>
 void fields(A& a, TerminalImage& x) {
   a(x.present), a(x.session), a(x.foreground), a(x.settings), a(x.rows), a(x.columns);
 }
 template <class A>
 void fields(A& a, Image& x) {
-  a(x.tree), a(x.descriptions), a(x.pipes), a(x.objects), a(x.sockets), a(x.vdsos), a(x.terminal),
-      a(x.input), a(x.hook_bytes);
-  a(x.monotonic), a(x.processes), a(x.locks), a(x.machine);
+  a(x.tree), a(x.descriptions), a(x.pipes), a(x.objects), a(x.sockets), a(x.vdsos), a(x.terminal), a(x.input),
+      a(x.hook_bytes);
+  a(x.monotonic), a(x.processes), a(x.locks), a(x.ptys), a(x.machine);
 }
 
 struct Header {

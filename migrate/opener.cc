@@ -16,6 +16,7 @@
 #include "migrate/fifos.h"
 #include "migrate/files.h"
 #include "migrate/objects.h"
+#include "migrate/ptys.h"
 #include "migrate/sockets.h"
 
 namespace hob::migrate {
@@ -28,6 +29,10 @@ class Opener {
   Result<void> open_all() {
     for (const PipeImage& p : a_.image.pipes) TRY(make(p));
     TRY(make_all_sockets());
+    for (const PtyImage& p : a_.image.ptys) {
+      masters_.push_back(TRY(a_.ptys->make(p.number, a_.guest.user)));
+      TRY(set_up_pty(masters_.back(), p));
+    }
     for (size_t i = 0; i < a_.image.objects.size(); i++) {
       Fd fd = TRY(make_object(a_.image.objects[i], a_.guest.user));
       if (::dup3(fd.get(), a_.objects + static_cast<int>(i), O_CLOEXEC) < 0)
@@ -39,10 +44,25 @@ class Opener {
       const int place = a_.opened + static_cast<int>(i);
       if (::dup3(fd.get(), place, O_CLOEXEC) < 0) return Error::sys("place", "a description");
     }
+    for (size_t i = 0; i < masters_.size(); i++)
+      TRY(finish_pty(masters_[i], a_.image.ptys[i], has_slave(i)));
     return {};
   }
 
  private:
+  bool has_slave(size_t pty) const {
+    const auto& all = a_.image.descriptions;
+    return std::any_of(all.begin(), all.end(), [&](const Description& d) {
+      return d.kind == DescriptionKind::pty_slave && d.pty == pty;
+    });
+  }
+
+  Result<Fd> master(const Description& d) {
+    if (::fcntl(masters_[d.pty].get(), F_SETFL, static_cast<int>(d.flags) & O_NONBLOCK) < 0)
+      return Error::sys("set the flags of", "a pty");
+    return masters_[d.pty].duplicate();
+  }
+
   Result<void> make_all_sockets() {
     const auto& images = a_.image.sockets;
     sockets_.resize(images.size());
@@ -207,6 +227,11 @@ class Opener {
       case DescriptionKind::terminal:
         return open_file("/dev/tty",
                          static_cast<int>(d.flags & (O_ACCMODE | O_NONBLOCK)) | O_NOCTTY);
+      case DescriptionKind::pty_master:
+        return master(d);
+      case DescriptionKind::pty_slave:
+        return open_slave(masters_[d.pty],
+                          static_cast<int>(d.flags & (O_ACCMODE | O_NONBLOCK | O_APPEND)));
       case DescriptionKind::timerfd:
         return timer(d);
       case DescriptionKind::eventfd: {
@@ -232,6 +257,7 @@ class Opener {
   const Adoption& a_;
   std::vector<Fd> sockets_;
   std::vector<Pipe> pipes_;
+  std::vector<Fd> masters_;
   std::vector<std::pair<bool, bool>> used_;
   bool external_used_[4] = {};
 };

@@ -17,6 +17,8 @@ struct Seen {
   ino_t inode, other_end;  ///< 0: of a socket, closed
 };
 
+constexpr unsigned kRead = 1, kWritten = 2;  // in the tree
+
 std::string subject_of(const Seen& seen) {
   return "fd " + std::to_string(seen.number);
 }
@@ -26,7 +28,7 @@ std::string subject_of(const Seen& seen) {
 void check_outside(std::vector<Inspection>& tree) {
   std::vector<Seen> sockets, pipes;
   std::set<ino_t> socket_ends;
-  std::map<ino_t, unsigned> pipe_ends;  // 1: it is read here, 2: it is written here
+  std::map<ino_t, unsigned> pipe_ends;
   for (Inspection& process : tree) {
     auto descriptors = proc::descriptors(process.pid);
     if (!descriptors) continue;  // has just ended
@@ -40,8 +42,13 @@ void check_outside(std::vector<Inspection>& tree) {
         const auto end = look_at_socket(process.pid, number, inode, "");
         if (end) sockets.push_back({&process, number, inode, end->peer});
       }
-      if (kind != DescriptionKind::pipe_read && kind != DescriptionKind::pipe_write) continue;
-      pipe_ends[inode] |= kind == DescriptionKind::pipe_read ? 1u : 2u;
+      const unsigned ends = kind == DescriptionKind::pipe_read    ? kRead
+                            : kind == DescriptionKind::pipe_write ? kWritten
+                            : kind == DescriptionKind::pipe_both  ? kRead | kWritten
+                                                                  : 0u;
+      // Of named ones their part has seen who else has them open.
+      if (ends == 0 || !described->description.path.empty()) continue;
+      pipe_ends[inode] |= ends;
       pipes.push_back({&process, number, inode, 0});
     }
   }
@@ -49,7 +56,7 @@ void check_outside(std::vector<Inspection>& tree) {
     if (seen.other_end != 0 && !socket_ends.contains(seen.other_end))
       seen.process->object(subject_of(seen), "a unix socket whose other end is outside the job");
   for (const Seen& seen : pipes)
-    if (!seen.process->guest.sandbox && pipe_ends[seen.inode] != 3)
+    if (!seen.process->guest.sandbox && pipe_ends[seen.inode] != (kRead | kWritten))
       seen.process->object(subject_of(seen), "a pipe whose other end is outside the job");
 }
 

@@ -17,6 +17,7 @@
 #include "migrate/here.h"
 #include "migrate/opener.h"
 #include "migrate/parts.h"
+#include "migrate/ptys.h"
 #include "migrate/sockets.h"
 
 /// Files: descriptors, the open file descriptions behind them (shared after dup and fork), pipes
@@ -58,9 +59,13 @@ void check(Inspection& i) {
       good = std::move(described).error();
     else if (is_pipe(described->description.kind) && !described->description.path.empty())
       good = check_fifo(i.pid, fd, described->description.path, members(i.guest), "fd " + number);
-    if (good && i.table) {
+    if (i.table) {
       const auto name = read_link(proc::path(i.pid, "fd/" + number));
-      i.follows("fd " + number, name.ok() ? *name : "", rule_for(described->description.kind));
+      if (!name) continue;  // gone meanwhile
+      // Where there is no rule, object() says why below.
+      i.follows("fd " + number, *name,
+                good ? rule_for(described->description.kind)
+                     : Rule{"", Binding::refused, "it has been closed meanwhile"});
     }
     if (good) continue;
     const int code = good.error().code;
@@ -154,7 +159,7 @@ Result<void> look_at_fifo(Tid process, int fd, const Description& d, const std::
 }  // namespace
 
 Result<void> capture_descriptions(const Guest& guest, std::vector<CaptiveProcess>& processes,
-                                  Objects& objects, Image& image) {
+                                  Objects& objects, Image& image, std::vector<TakenBytes>& taken) {
   struct Seen {
     Tid process;
     int fd;
@@ -166,6 +171,7 @@ Result<void> capture_descriptions(const Guest& guest, std::vector<CaptiveProcess
   std::set<uint32_t> filled;
   SocketPairs sockets(image);
   LockCollector locks(image);
+  PtyCollector ptys(image, taken);
   bool input_read = false;
   std::set<pid_t> tree;  // as this host counts
   for (const CaptiveProcess& process : processes) tree.insert(process.pid.value);
@@ -216,6 +222,8 @@ Result<void> capture_descriptions(const Guest& guest, std::vector<CaptiveProcess
         }
         if (d.kind == DescriptionKind::socket)
           d.socket = TRY(sockets.add(pid, fd, described->inode, subject));
+        if (d.kind == DescriptionKind::pty_master || d.kind == DescriptionKind::pty_slave)
+          d.pty = TRY(ptys.add(d, pid, fd, subject));
         d.owner = processes[p].node.pid;
         alike.push_back({pid, fd, static_cast<uint32_t>(image.descriptions.size())});
         image.descriptions.push_back(std::move(d));
@@ -226,6 +234,7 @@ Result<void> capture_descriptions(const Guest& guest, std::vector<CaptiveProcess
     }
   }
   TRY(locks.finish());
+  TRY(ptys.finish(processes));
   return sockets.finish();
 }
 
@@ -298,6 +307,7 @@ Result<void> adopt(Adoption& a) {
   }
   ::close_range(static_cast<unsigned>(next), static_cast<unsigned>(a.own - 1), 0);
   TRY(watch(a));
+  TRY(settle_ptys(a.image, a.process));
   {
     AsUser rights(a.guest.user);
     if (::chdir(a.process.directory.c_str()) < 0)

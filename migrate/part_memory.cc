@@ -229,6 +229,10 @@ void add_hot_pages(ProcessImage& p, std::set<uint64_t>& pages) {
     if (t.rseq.pointer) add(t.rseq.pointer);
     if (t.robust_list) add(t.robust_list);
   }
+  // /proc/PID/cmdline and environ read these without waiting for pages: ps(1) would show nothing.
+  constexpr uint64_t kShown = 16 * kPage;
+  const uint64_t start = p.memory_map.arg_start, end = p.memory_map.env_end;
+  for (uint64_t at = start; at < std::min(end, start + kShown); at += kPage) add(at);
 }
 
 // userfaultfd cannot hold back private file pages, so their changed copies travel in the image.

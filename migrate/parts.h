@@ -31,6 +31,9 @@
 /// - rebuild: queues the system calls by which the new process makes the state its own.
 namespace hob::migrate {
 
+class MadePtys;
+class TakenBytes;
+
 /// A process that check looks at.
 struct Inspection {
   const Guest& guest;
@@ -77,6 +80,7 @@ struct Adoption {
   int opener;   ///< pidfd of process 0
   std::function<void()> shared_files_opened;  ///< process 0 has opened, or failed to
   std::function<bool()> await_shared_files;   ///< the others wait for it; false: it failed
+  MadePtys* ptys;  ///< those that sessions have, made with the tree; usable in process 0
 };
 
 /// What rebuilding one process by injected calls needs. The stages run in this order; `threads` all
@@ -118,7 +122,7 @@ std::span<const Part* const> parts();
 
 /// State that belongs to the tree as a whole (files.cc, terminal.cc).
 Result<void> capture_descriptions(const Guest& guest, std::vector<CaptiveProcess>& processes,
-                                  Objects& objects, Image& image);
+                                  Objects& objects, Image& image, std::vector<TakenBytes>& taken);
 Result<void> capture_terminal(const Guest& guest, const std::vector<CaptiveProcess>& processes,
                               Image& image);
 

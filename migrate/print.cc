@@ -72,13 +72,12 @@ void print_shared(const Image& image, std::vector<std::string>& out) {
   for (size_t i = 0; i < image.descriptions.size(); i++)
     out.push_back(fmt::format("description {}: {}", i, line_of(image, image.descriptions[i])));
   for (size_t i = 0; i < image.pipes.size(); i++)
-    out.push_back(fmt::format("pipe {}: {} in it, of at most {}", i,
-                              size_for_people(image.pipes[i].content.size()),
-                              size_for_people(image.pipes[i].capacity)));
+    out.push_back(fmt::format("pipe {}: {}", i, line_of(image.pipes[i])));
   for (size_t i = 0; i < image.objects.size(); i++)
     out.push_back(fmt::format("object {}: {}", i, line_of(image.objects[i])));
   for (size_t i = 0; i < image.sockets.size(); i++)
     out.push_back(fmt::format("socket {}: {}", i, line_of(image.sockets[i])));
+  for (const LockImage& lock : image.locks) out.push_back("lock: " + line_of(image, lock));
 }
 
 }  // namespace
@@ -101,10 +100,12 @@ std::string printable(std::string_view text) {
 std::vector<std::string> print(const Announcement& announcement, Detail) {
   std::vector<std::string> out;
   const Platform& platform = announcement.platform;
-  out.push_back(fmt::format("announcement: {}, vdso of {}, processor state {:#x} of {}",
+  out.push_back(fmt::format("announcement: {}{}, {}, vdso of {}, processor state of {}",
                             count(announcement.tree.size(), "process"),
-                            size_for_people(platform.vdso.size()), platform.state_components,
-                            size_for_people(platform.state_size)));
+                            announcement.copy ? ", copied" : "", name_of(announcement.strategy),
+                            size_for_people(platform.vdso.size()),
+                            size_for_people(platform.state.size)));
+  out.push_back("processor: " + printable(platform.features));
   for (const TreeNode& node : announcement.tree) out.push_back(line_of(node));
   return out;
 }

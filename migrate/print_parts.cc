@@ -158,8 +158,7 @@ void print_parts(const Image& image, const ProcessImage& p, std::vector<std::str
   print_signals(p, out);
   print_timers(p, out);
   print_rights(p, out);
-  for (size_t i = 0; i < p.pages.size(); i++)
-    out.push_back(fmt::format("  page {:012x}", p.pages[i]));
+  for (uint64_t page : p.pages) out.push_back(fmt::format("  page {:012x}", page));
 }
 
 std::string line_of(const Image& image, const Description& d) {
@@ -171,6 +170,7 @@ std::string line_of(const Image& image, const Description& d) {
       return line + fmt::format(", {}", stream_name(d.external));
     case DescriptionKind::pipe_read:
     case DescriptionKind::pipe_write:
+    case DescriptionKind::pipe_both:
       return line + fmt::format(", pipe {} with {}", d.pipe,
                                 size_for_people(image.pipes[d.pipe].content.size()));
     case DescriptionKind::object:
@@ -200,6 +200,21 @@ std::string line_of(const ObjectImage& o) {
                      size_for_people(o.size), o.mode, o.seals,
                      o.streamed ? "its pages come with the page stream"
                                 : size_for_people(inside) + " in the image");
+}
+
+std::string line_of(const PipeImage& p) {
+  return fmt::format("{}{}{} in it, of at most {}", printable(p.path), p.path.empty() ? "" : ": ",
+                     size_for_people(p.content.size()), size_for_people(p.capacity));
+}
+
+std::string line_of(const Image& image, const LockImage& lock) {
+  const std::string_view kind = lock.kind == LockKind::flock   ? "flock"
+                                : lock.kind == LockKind::posix ? "POSIX"
+                                                               : "OFD";
+  const std::string last = lock.end == kLockToEnd ? "the end" : std::to_string(lock.end);
+  return fmt::format("{}, {}, bytes {} to {}, fd {} of process {}", kind,
+                     lock.write ? "exclusive" : "shared", lock.start, last, lock.descriptor,
+                     image.processes[lock.process].pid);
 }
 
 std::string line_of(const SocketImage& s) {

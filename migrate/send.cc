@@ -196,6 +196,8 @@ Result<Sent> send(Guest& guest, const std::string& address, uint16_t port, const
   Yielding yielding(captives, image, platform);
   const Verdict verdict =
       await_verdict(link, image, options.copy, push, yielding, sent.report, hooks, why);
+  if (verdict == Verdict::target)
+    for (TakenBytes& bytes : captured->taken) bytes.keep();
   sent.report.freeze = Clock::now() - captives.stopped_at;
   stages::mark("wait for the target");
   stages::tell("source");

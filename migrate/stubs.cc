@@ -20,6 +20,7 @@
 #include "migrate/files.h"
 #include "migrate/injector.h"
 #include "migrate/parts.h"
+#include "migrate/ptys.h"
 
 namespace hob::migrate {
 
@@ -90,6 +91,7 @@ struct Stubs::State {
   std::vector<SharedMemory> workspaces;
   std::vector<Tid> pids;
   std::vector<Fd> uffds;
+  MadePtys ptys;  ///< in the stubs alone
   pid_t root = 0;
   bool released = false;
 };
@@ -165,12 +167,14 @@ class Stub {
     // Nothing may end or disturb a stub but SIGKILL.
     const uint64_t mask = kInjectionMask;
     ::syscall(SYS_rt_sigprocmask, SIG_SETMASK, &mask, nullptr, sizeof mask);
+    if (index_ == 0) TRY(s_.ptys.make_for(s_.tree, s_.guest.user));  // before anybody is cloned
     // A zombie's parent must not ignore SIGCHLD while the zombie ends, or there would be none.
     ::signal(SIGCHLD, SIG_DFL);
     TRY(clone_children(true));
     if (plan.founds_session) {
       if (::setsid() < 0) return Error::sys("found", "a session");
       if (plan.node.terminal) TRY(take_terminal());
+      if (plan.node.pty >= 0) TRY(s_.ptys.take(plan.node.pty));
     }
     TRY(clone_children(false));
     meet(1);
@@ -292,7 +296,8 @@ class Stub {
     for (const ProcessImage& p : image.processes)
       if (!p.descriptors.empty()) highest = std::max(highest, p.descriptors.back().number);
     const int first = highest + 1;
-    Adoption a{image, process, s_.guest, index, first, 0, 0, 0, 0, -1, {}, {}};
+    Adoption a{image, process, s_.guest, index, first, 0, 0, 0, 0, -1, {}, {}, nullptr};
+    a.ptys = &s_.ptys;
     a.opened = first;
     a.objects = a.opened + static_cast<int>(image.descriptions.size());
     a.mapped_files = a.objects + static_cast<int>(image.objects.size());
@@ -392,7 +397,8 @@ Result<Stubs> Stubs::make(const Guest& guest, const Tree& tree, const SharedMemo
   }
   Shared& common = state.shared();
   const auto living = static_cast<uint32_t>(next);
-  constexpr int kOpenedSince = 64;  // by the clone and by the stubs, before they place anything
+  // By the clone and by the stubs, before they place anything; ptys on top.
+  const int kOpenedSince = 64 + 2 * static_cast<int>(tree.size());
   common.highest_descriptor = TRY(proc::descriptors(Tid{::getpid()})).back() + kOpenedSince;
   state.root =
       TRY(guest.sandbox->clone(state.plans[0].node.pid, [&] { Stub(state, common, 0).run(); }));

@@ -1,4 +1,4 @@
-#include "hostd/unread_input.h"
+#include "migrate/unread_input.h"
 
 #include <fcntl.h>
 #include <poll.h>
@@ -12,8 +12,8 @@
 #include <catch2/catch.hpp>
 
 using namespace hob;
-using hostd::put_back_unread_input;
-using hostd::take_unread_input;
+using migrate::put_back_unread_input;
+using migrate::take_unread_input;
 
 namespace {
 

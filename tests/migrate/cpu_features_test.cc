@@ -47,7 +47,8 @@ TEST_CASE("glibc is told what to do without") {
 
 TEST_CASE("state that is kept elsewhere, or not at all, is an obstacle; more is none") {
   const StateLayout avx = {832, {{2, 576, 256}}};
-  const StateLayout avx512 = {2696, {{2, 576, 256}, {5, 1088, 64}, {6, 1152, 512}, {7, 1664, 1024}}};
+  const StateLayout avx512 = {2696,
+                              {{2, 576, 256}, {5, 1088, 64}, {6, 1152, 512}, {7, 1664, 1024}}};
   StateLayout tiles = avx512;
   tiles.size = 11008;
   tiles.components.push_back({18, 2816, 8192});

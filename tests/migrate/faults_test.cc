@@ -22,9 +22,9 @@ struct Attempt {
   Host::Outcome outcome;
   Result<void> received = Error{"never began"};
 
-  Attempt() {
+  explicit Attempt(std::vector<std::string> program = {victim("memory"), "16"}) {
     Home::get().reset();
-    REQUIRE(source->start({victim("memory"), "16"}).ok());
+    REQUIRE(source->start(program).ok());
     REQUIRE(collector.wait_for("ready"));
   }
   void move() {
@@ -122,4 +122,16 @@ TEST_CASE("the target dies before the commit") {
 TEST_CASE("the target fails or dies after the commit") {
   for (Fault where : {Fault::committed, Fault::running, Fault::pull})
     for (Act act : {Act::error, Act::die}) check_fault(false, where, act, End::may_be_lost);
+}
+
+TEST_CASE("what was taken out of the guest to be read is back after a failure") {
+  for (const char* name : {"ptys"})
+    for (Fault where : {Fault::captured, Fault::image_sending}) {
+      INFO(name);
+      Attempt attempt({victim(name)});
+      attempt.source->arm(where, Act::error);
+      attempt.move();
+      CHECK_FALSE(attempt.outcome.moved);
+      attempt.finishes_on(*attempt.source);
+    }
 }

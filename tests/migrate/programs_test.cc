@@ -129,3 +129,14 @@ TEST_CASE("gcc and its cc1 move") {
       in_the_middle(150, 2));
   std::filesystem::remove_all(dir);
 }
+
+TEST_CASE("script moves, with the shell on its pty") {
+  NEED("/usr/bin/script");
+  Plan plan;
+  plan.ready = "ready";
+  // The inner shell's answers go through the pty; what it reads comes from script's own input.
+  same_as_at_rest(
+      {"/usr/bin/script", "-qec",
+       "stty -echo; tty; stty size; echo ready; read line; echo \"got $line\"; tty", "/dev/null"},
+      plan);
+}

@@ -4,9 +4,9 @@
 
 #include <fcntl.h>
 #include <poll.h>
-#include <pty.h>
 #include <sched.h>
 #include <signal.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
@@ -130,8 +130,10 @@ class Starter : public SourceHooks, public TargetHooks {
     guest_.externals.clear();
     if (terminal) {
       int master, slave;
-      CHECK(::openpty(&master, &slave, nullptr, nullptr, nullptr) == 0);
-      ::fcntl(master, F_SETFL, O_NONBLOCK);
+      master = sandbox_->open_terminal().value().release();
+      int unlocked = 0;
+      CHECK(::ioctl(master, TIOCSPTLCK, &unlocked) == 0);
+      CHECK((slave = ::ioctl(master, TIOCGPTPEER, O_RDWR | O_NOCTTY)) >= 0);
       streams_[1].reset(master);
       guest.in.reset(slave);
       guest.out.reset(::dup(slave));

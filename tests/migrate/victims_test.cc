@@ -57,6 +57,7 @@ VICTIM("advice")
 VICTIM("clocks")
 VICTIM("locks")
 VICTIM("fifos")
+VICTIM("ptys")
 
 TEST_CASE("AVX registers move") {
   moves({victim("vectors"), "avx"});

@@ -1,4 +1,4 @@
-#include "hostd/unread_input.h"
+#include "migrate/unread_input.h"
 
 #include <fcntl.h>
 #include <poll.h>
@@ -10,7 +10,7 @@
 
 #include "base/fd.h"
 
-namespace hob::hostd {
+namespace hob::migrate {
 namespace {
 
 /// The kernel hands what is written to a master to the line discipline in a worker of its own.
@@ -97,4 +97,4 @@ Result<void> put_back_unread_input(int master, std::string_view bytes) {
   return Error{"put back what was typed at a pty: the kernel has not taken it", ETIMEDOUT};
 }
 
-}  // namespace hob::hostd
+}  // namespace hob::migrate

@@ -5,7 +5,7 @@
 
 #include "base/result.h"
 
-namespace hob::hostd {
+namespace hob::migrate {
 
 /// What was typed at a pty and its program has not read yet: it stands in the line discipline of
 /// the kernel, and would stay behind when the program moves. `master` is the pty's; nobody may read
@@ -22,4 +22,4 @@ Result<void> put_back_unread_input(int master, std::string_view bytes);
 /// The line discipline holds no more (N_TTY_BUF_SIZE, tty.h).
 inline constexpr size_t kMostUnreadInput = 4096;
 
-}  // namespace hob::hostd
+}  // namespace hob::migrate
