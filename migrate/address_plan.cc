@@ -41,8 +41,8 @@ static Result<Rebuild::Vdso> find_vdso(const std::vector<proc::Mapping>& maps) {
   return vdso;
 }
 
-Result<AddressPlan> plan_addresses(Tid stub, const ProcessImage& image, size_t workspace) {
-  const auto maps = TRY(proc::maps(stub));
+Result<AddressPlan> plan_addresses(const std::vector<proc::Mapping>& maps,
+                                   const ProcessImage& image, size_t workspace) {
   std::vector<Range> used;
   for (const proc::Mapping& m : maps) used.push_back(m.range);
   for (const MappingImage& m : image.mappings) used.push_back(m.range);

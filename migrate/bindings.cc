@@ -21,6 +21,10 @@ Rule rule_for(DescriptionKind kind) {
       return {"pipe, both ways", Binding::moved, "the job's alone; with the bytes in it"};
     case DescriptionKind::name:
       return {"place", Binding::rebound, "found there by its path (O_PATH)"};
+    case DescriptionKind::pty_master:
+      return {"pty, master", Binding::moved, "both ends are the job's; with the bytes in it"};
+    case DescriptionKind::pty_slave:
+      return {"pty, slave", Binding::moved, "both ends are the job's; with its settings"};
     case DescriptionKind::external:
       return {"standard stream", Binding::at_home, "leads to `remote run`, wherever the job is"};
     case DescriptionKind::terminal:
@@ -35,6 +39,8 @@ Rule rule_for(DescriptionKind kind) {
       return {"timerfd", Binding::moved, "with the time that is left"};
     case DescriptionKind::signalfd:
       return {"signalfd", Binding::moved, "with its mask"};
+    case DescriptionKind::pidfd:
+      return {"pidfd", Binding::moved, "of a process of the job"};
     case DescriptionKind::epoll:
       return {"epoll", Binding::moved, "with what it watches"};
   }

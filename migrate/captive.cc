@@ -149,6 +149,8 @@ Result<TreeView> view_tree(const Guest& guest) {
     if (node.zombie && i == 0) return Error{"move the guest: it has ended", ESRCH};
     view.tree.push_back(node);
     view.pids.push_back(queue[i].pid);
+    view.stats.push_back(std::move(*stat));
+    view.statuses.push_back(std::move(*status));
     if (node.zombie) continue;
     auto children = proc::children(queue[i].pid);
     if (!children) continue;  // has just ended
@@ -171,6 +173,8 @@ Result<bool> Captives::seize_all(const Guest& guest) {
     CaptiveProcess process = known == processes.end() ? CaptiveProcess{} : std::move(*known);
     process.pid = pid;
     process.node = view.tree[i];
+    process.stat = std::move(view.stats[i]);
+    process.status = std::move(view.statuses[i]);
     for (Tid tid : TRY(proc::threads(pid))) {
       const auto same = [&](const CaptiveThread& t) { return t.tracee.tid() == tid; };
       if (std::any_of(process.threads.begin(), process.threads.end(), same)) continue;
@@ -185,13 +189,7 @@ Result<bool> Captives::seize_all(const Guest& guest) {
       }
       if (!tracee) return std::move(tracee).error();
       TRY(tracee->interrupt());
-      pid_t inside = process.node.pid;
-      if (tid != pid) {
-        auto status = TRY(proc::parse_status(
-            TRY(proc::read(pid, "task/" + std::to_string(tid.value) + "/status"))));
-        inside = inside_of(status, tid);
-      }
-      process.threads.emplace_back(std::move(*tracee), inside);
+      process.threads.emplace_back(std::move(*tracee), tid == pid ? process.node.pid : 0);
     }
     if (!process.threads.empty()) seized.push_back(std::move(process));
   }
@@ -327,8 +325,6 @@ Result<Captives> Captives::take(Guest& guest, Duration limit) {
   captives.pinned_ = std::make_unique<Pinned>();
   for (CaptiveProcess& process : captives.processes) {
     for (CaptiveThread& thread : process.threads) TRY(thread.borrow(*captives.pinned_));
-    process.stat = TRY(proc::stat(process.pid));
-    process.status = TRY(proc::status(process.pid));
   }
   stages::mark("borrow");
   return captives;
@@ -355,7 +351,8 @@ void Captives::give_back() {
     auto stopped = all_stopped();
     if ((stopped && *stopped) || Clock::now() >= end) break;
     if (stopped)
-      if (auto run = let_run_a_while(); !run) log::error("give back the guest: {}", run.error().text);
+      if (auto run = let_run_a_while(); !run)
+        log::error("give back the guest: {}", run.error().text);
   }
   // Freezing comes before: a thread that is detached would run at once.
   auto done = was_frozen_ ? cgroup_->freeze() : cgroup_->thaw();

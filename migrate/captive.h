@@ -32,7 +32,7 @@ class CaptiveThread {
   const cpu_set_t& processors() const { return affinity_; }
 
   Tracee tracee;
-  pid_t inside;
+  pid_t inside;  ///< 0 until it has been asked, by the capture, where it is not the leader
   /// As found, except that an interrupted system call is in a form in which the kernel restarts it.
   user_regs_struct registers = {};
   uint64_t signal_mask = 0;
@@ -78,15 +78,17 @@ struct CaptiveProcess {
 /// The tree of a guest as /proc shows it now. Zombies are in `tree` only.
 struct TreeView {
   Tree tree;
-  std::vector<Tid> pids;  ///< host pids, in the order of `tree`
+  std::vector<Tid> pids;  ///< host pids, in the order of `tree`, as are:
+  std::vector<proc::Stat> stats;
+  std::vector<proc::Status> statuses;
 };
 Result<TreeView> view_tree(const Guest& guest);
 
 /// Everything inside the guest's sandbox, stopped. While it lives no instruction of the guest runs
 /// except what is injected. Dropping it leaves the guest as it was found: running, or with its
 /// cgroup frozen if it was frozen before; a thread that cannot be stopped even for that (it waits
-/// for a device or a file server) is left in Guest::lingering. If this process dies the guest dies with it: nothing may
-/// run on unobserved.
+/// for a device or a file server) is left in Guest::lingering. If this process dies the guest dies
+/// with it: nothing may run on unobserved.
 class Captives {
  public:
   static Result<Captives> take(Guest& guest, Duration limit);

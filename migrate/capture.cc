@@ -26,7 +26,7 @@ Result<void> ask(CaptiveProcess& process, Scratch& scratch, std::vector<Batch>& 
 
 Result<void> capture_process(const Guest& guest, CaptiveProcess& process, const Platform& platform,
                              Image& image, Objects& objects, const Advices& advices,
-                             ProcessImage& out, Bytes& pages) {
+                             ProcessImage& out, Arena& arena) {
   out.pid = process.node.pid;
   const RemoteAddress instruction =
       TRY(syscall_instruction(process.pid, process.name(), platform.vdso));
@@ -39,7 +39,7 @@ Result<void> capture_process(const Guest& guest, CaptiveProcess& process, const 
   stages::mark("scratch");
   std::vector<Batch> batches(process.threads.size());
   ProcessCapture context{guest,      process, image, objects, advices, out, scratch.workspace(),
-                         batches[0], batches, pages};
+                         batches[0], batches, arena};
   for (const Part* part : parts())
     if (part->capture) {
       TRY(part->capture(context));
@@ -64,7 +64,7 @@ Result<int64_t> guest_monotonic(Tid process) {
 }
 
 Result<Captured> capture(const Guest& guest, Captives& captives, const Advices& advices,
-                         const Platform& platform, bool other_kernel) {
+                         const Platform& platform, bool other_kernel, Arena& arena) {
   for (CaptiveProcess& process : captives.processes)
     TRY(step_out_of_vdso(process, platform, other_kernel));
   // Before anything is read: a wait may turn out to be over.
@@ -76,11 +76,10 @@ Result<Captured> capture(const Guest& guest, Captives& captives, const Advices& 
   image.monotonic = TRY(guest_monotonic(captives.processes.front().pid));
   const size_t count = captives.processes.size();
   image.processes.resize(count);  // never again: the parts keep references
-  captured.pages.resize(count);
   image.vdsos.push_back(platform.vdso);
   for (size_t i = 0; i < count; i++)
     TRY(capture_process(guest, captives.processes[i], platform, image, objects, advices,
-                        image.processes[i], captured.pages[i]));
+                        image.processes[i], arena));
   stages::mark("scratch");
   TRY(capture_descriptions(guest, captives.processes, objects, image, captured.taken));
   stages::mark("descriptors");

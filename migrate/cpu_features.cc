@@ -201,8 +201,8 @@ std::string difference(const StateLayout& source, const StateLayout& here) {
     const auto same = std::find_if(here.components.begin(), here.components.end(),
                                    [&](const auto& o) { return o.number == component.number; });
     if (same == here.components.end())
-      return "its processor or kernel does not keep component " +
-             std::to_string(component.number) + " of the extended state, which the source's keeps";
+      return "its processor or kernel does not keep component " + std::to_string(component.number) +
+             " of the extended state, which the source's keeps";
     if (*same != component)
       return "its processor keeps component " + std::to_string(component.number) +
              " of the extended state in another place than the source's";

@@ -38,7 +38,7 @@ struct StateLayout {
     uint32_t offset = 0, size = 0;
     bool operator==(const Component&) const = default;
   };
-  uint32_t size = 0;                   ///< bytes of a whole area, dynamic components included
+  uint32_t size = 0;                  ///< bytes of a whole area, dynamic components included
   std::vector<Component> components;  ///< from 2 on, ascending
 };
 StateLayout state_layout();

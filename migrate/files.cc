@@ -12,6 +12,7 @@
 #include <cstdio>
 #include <cstdlib>
 
+#include "migrate/notices.h"
 #include "migrate/parts.h"
 #include "migrate/proc.h"
 #include "migrate/ptys.h"
@@ -120,6 +121,8 @@ Result<void> describe_nameless(const std::string& link, const proc::FdInfo& info
     return {};
   }
   if (link == "anon_inode:[eventpoll]") return describe_epoll(info, d);
+  if (link == "anon_inode:[pidfd]" || link.compare(0, 7, "pidfd:[") == 0)
+    return describe_pidfd(info, d, subject);
   constexpr std::string_view kNameless = "anon_inode:";  // of "[eventpoll]", but also of "inotify"
   if (link.compare(0, kNameless.size(), kNameless) == 0) {
     std::string kind = link.substr(kNameless.size());
@@ -168,6 +171,12 @@ Result<void> describe_named(const Guest& guest, const std::string& link, const s
   const auto now = stat_for(process, link);
   const bool has_path = now.ok() && now->st_ino == st.st_ino;
   if (!has_path && S_ISDIR(st.st_mode)) return obstacle(subject, "the deleted directory " + link);
+  struct statfs fs {};
+  const std::string through = proc::path(process, "fd/" + std::to_string(fd));
+  if (::statfs(through.c_str(), &fs) == 0 && fs.f_type == PROC_SUPER_MAGIC &&
+      (!has_path || !(st.st_mode & S_IROTH)))
+    return obstacle(subject,
+                    "the file " + link + (has_path ? "" : ", of a process that has ended"));
   // Moved elsewhere or with a second name: what is written there must reach the file that others
   // see.
   if (!has_path && st.st_nlink > 0)
@@ -234,7 +243,7 @@ Result<Described> describe(const Guest& guest, Tid process, int fd) {
   d.position = info.position;
   const std::string subject = "fd " + name;
   described.locks = TRY(parse_locks(info, subject));
-  if (d.flags & O_ASYNC) return obstacle(subject, "signals on input (O_ASYNC)");
+  TRY(describe_owner(process, fd, d, subject));
   if (is_external(guest, st, d)) return described;
   if (link.compare(0, 5, "pipe:") == 0) {
     TRY(describe_pipe(d));

@@ -147,7 +147,7 @@ struct ProcessImage {
   uint8_t dumpable = 1, subreaper = 0;
   int32_t parent_death_signal = 0;
   uint64_t permitted_state = 0;  ///< dynamic components it has asked for: ARCH_GET_XCOMP_PERM
-  uint8_t stopped = 0;  ///< by job control
+  uint8_t stopped = 0;           ///< by job control
 };
 
 /// `name` is what O_PATH opens: a place in the file tree, of whatever type.
@@ -169,7 +169,8 @@ enum class DescriptionKind : uint8_t {
   name,
   pty_master,
   pty_slave,
-  last = pty_slave
+  pidfd,
+  last = pidfd
 };
 
 struct EpollEntry {
@@ -194,7 +195,11 @@ struct Description {
   uint32_t arm_flags = 0;  ///< timerfd: TFD_TIMER_*
   int64_t interval_s = 0, interval_ns = 0, left_s = 0, left_ns = 0;  ///< timerfd
   std::vector<EpollEntry> watched;
-  pid_t owner = 0;  ///< epoll: the process in whose numbers `watched` is told
+  pid_t owner = 0;         ///< the process in whose numbers `watched` and signals on input are told
+  pid_t of = 0;            ///< pidfd: which process; 0: one that has ended and been reaped
+  uint8_t owner_type = 0;  ///< of signals on input: 0 nobody, else F_OWNER_* of fcntl(2), plus 1
+  pid_t owner_number = 0;
+  uint32_t owner_signal = 0;  ///< F_SETSIG
 };
 
 enum class ObjectKind : uint8_t { memory = 0, file, last = file };

@@ -11,8 +11,7 @@
 namespace hob::migrate {
 
 Error invalid(const char* what) {
-  return Error{std::string("read the image: ") + what + "; it is damaged or hostile",
-               EBADMSG};
+  return Error{std::string("read the image: ") + what + "; it is damaged or hostile", EBADMSG};
 }
 
 namespace {
@@ -224,6 +223,9 @@ Result<void> check_form(const Image& image) {
       return invalid("a descriptor has no pty");
     if (d.kind == DescriptionKind::external && d.external > 3)
       return invalid("an external is unknown");
+    if (d.of != 0 && !good_pid(d.of)) return invalid("a pidfd is of nobody");
+    if (d.owner_type > 3 || d.owner_signal > 64 || (d.owner_type > 0 && !good_pid(d.owner_number)))
+      return invalid("the owner of a descriptor is malformed");
     if (d.path.find('\0') != std::string::npos) return invalid("a path has a zero byte");
   }
   TRY(check_objects(image));

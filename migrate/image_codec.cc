@@ -77,7 +77,7 @@ class Writer {
 };
 
 /// Never reads past the end and never allocates more than a small multiple of what it has read:
-/// sequences grow as their elements are read.
+/// sequences grow as their elements are read, from what as many bytes of input would hold.
 class Reader {
  public:
   explicit Reader(std::span<const std::byte> in) : in_(in) {}
@@ -106,6 +106,7 @@ class Reader {
   template <class T>
   void operator()(std::vector<T>& all) {
     const size_t n = count();
+    all.reserve(std::min(n, in_.size() / sizeof(T)));  // processes are large and slow to move
     for (size_t i = 0; i < n && !bad_; i++) (*this)(all.emplace_back());
   }
   template <class T, size_t N>
@@ -247,7 +248,7 @@ void fields(A& a, Description& x) {
   a(x.kind), a(x.flags), a(x.position), a(x.path), a(x.pipe), a(x.object), a(x.socket), a(x.pty),
       a(x.external), a(x.value), a(x.mode);
   a(x.arm_flags), a(x.interval_s), a(x.interval_ns), a(x.left_s), a(x.left_ns), a(x.watched);
-  a(x.owner);
+  a(x.owner), a(x.of), a(x.owner_type), a(x.owner_number), a(x.owner_signal);
 }
 template <class A>
 void fields(A& a, PipeImage& x) {

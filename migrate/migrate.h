@@ -41,7 +41,7 @@ struct External {
 
 /// One guest as its starter holds it.
 struct Guest {
-  pid_t root = 0;  ///< as this host sees it
+  pid_t root = 0;              ///< as this host sees it
   Sandbox* sandbox = nullptr;  ///< null: it is no guest, only looked at (check.h)
   Credentials user;
   std::vector<External> externals;
@@ -145,6 +145,9 @@ struct SendOptions {
   bool copy = false;
   /// For pre-copy: compare pages even where the kernel could tell which were written.
   bool compare_pages = false;
+  /// How long the target may take for each of its steps before the commit. Then the move is given
+  /// up, unless home says that it has happened.
+  Duration patience = seconds(60);
 };
 
 /// Moves the guest to the Listener at address:port. Blocks until every page has been delivered;

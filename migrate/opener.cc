@@ -15,6 +15,7 @@
 
 #include "migrate/fifos.h"
 #include "migrate/files.h"
+#include "migrate/notices.h"
 #include "migrate/objects.h"
 #include "migrate/ptys.h"
 #include "migrate/sockets.h"
@@ -160,7 +161,7 @@ class Opener {
         ::fcntl(fd.get(), F_SETFL, static_cast<int>(d.flags) & (O_APPEND | O_DIRECT | O_NOATIME)) <
             0)
       return Error::sys("set the flags of", d.path);
-    if (d.kind != DescriptionKind::device && !(d.flags & O_PATH) &&
+    if (d.kind != DescriptionKind::device && !(d.flags & O_PATH) && !tells_of_processes(d) &&
         ::lseek(fd.get(), static_cast<off_t>(d.position), SEEK_SET) < 0)
       return Error::sys("seek in", d.path);
     return fd;
@@ -232,6 +233,8 @@ class Opener {
       case DescriptionKind::pty_slave:
         return open_slave(masters_[d.pty],
                           static_cast<int>(d.flags & (O_ACCMODE | O_NONBLOCK | O_APPEND)));
+      case DescriptionKind::pidfd:
+        return open_pidfd(d);
       case DescriptionKind::timerfd:
         return timer(d);
       case DescriptionKind::eventfd: {
@@ -263,6 +266,10 @@ class Opener {
 };
 
 }  // namespace
+
+bool tells_of_processes(const Description& d) {
+  return d.kind == DescriptionKind::regular && d.path.starts_with("/proc/");
+}
 
 Result<void> open_shared(const Adoption& a) {
   return Opener(a).open_all();

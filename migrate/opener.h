@@ -10,4 +10,8 @@ namespace hob::migrate {
 /// opened with the user's rights.
 Result<void> open_shared(const Adoption& a);
 
+/// A file of /proc: its text is made when it is read, or its place in it is sought. Sought when the
+/// processes are what it tells of.
+bool tells_of_processes(const Description& d);
+
 }  // namespace hob::migrate

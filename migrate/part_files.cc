@@ -15,6 +15,7 @@
 #include "migrate/fifos.h"
 #include "migrate/files.h"
 #include "migrate/here.h"
+#include "migrate/notices.h"
 #include "migrate/opener.h"
 #include "migrate/parts.h"
 #include "migrate/ptys.h"
@@ -49,6 +50,9 @@ std::set<pid_t> members(const Guest& guest) {
 }
 
 void check(Inspection& i) {
+  struct stat directory;
+  if (::stat(proc::path(i.pid, "cwd").c_str(), &directory) == 0 && directory.st_nlink == 0)
+    i.object("working directory", "it has been deleted");
   auto descriptors = proc::descriptors(i.pid);
   if (!descriptors) return;  // has just ended
   for (int fd : *descriptors) {
@@ -81,6 +85,17 @@ Result<void> capture(ProcessCapture& c) {
   struct stat st;
   if (::stat(proc::path(c.process.pid, "cwd").c_str(), &st) < 0 || st.st_nlink == 0)
     return obstacle("working directory of " + c.process.name(), "it has been deleted");
+  return {};
+}
+
+// clone(2) with CLONE_FILES and without CLONE_THREAD; each would get a table of its own.
+Result<void> check_tables(const std::vector<CaptiveProcess>& processes) {
+  for (size_t i = 0; i < processes.size(); i++)
+    for (size_t k = i + 1; k < processes.size(); k++)
+      if (::syscall(SYS_kcmp, processes[i].pid.value, processes[k].pid.value, KCMP_FILES, 0, 0) ==
+          0)
+        return obstacle(processes[k].name(),
+                        "it shares its descriptors with " + processes[i].name() + " (CLONE_FILES)");
   return {};
 }
 
@@ -170,6 +185,7 @@ Result<void> capture_descriptions(const Guest& guest, std::vector<CaptiveProcess
   std::map<std::pair<dev_t, ino_t>, uint32_t> pipes;
   std::set<uint32_t> filled;
   SocketPairs sockets(image);
+  TRY(check_tables(processes));
   LockCollector locks(image);
   PtyCollector ptys(image, taken);
   bool input_read = false;
@@ -253,13 +269,16 @@ Result<Fd> fetch(const Adoption& a, int place) {
   return fd;
 }
 
+// What is told in the numbers of one process: what an epoll instance watches, and which descriptor
+// a signal on input is of.
 Result<void> watch(const Adoption& a) {
   for (const DescriptorImage& d : a.process.descriptors) {
     const Description& epoll = a.image.descriptions[d.description];
-    if (epoll.kind != DescriptionKind::epoll || epoll.owner != a.process.pid) continue;
+    if (epoll.owner != a.process.pid) continue;
     const auto first = std::find_if(a.process.descriptors.begin(), a.process.descriptors.end(),
                                     [&](const auto& o) { return o.description == d.description; });
     if (first->number != d.number) continue;
+    TRY(set_owner(d.number, epoll));
     for (const EpollEntry& entry : epoll.watched) {
       epoll_event event = {};
       event.events = entry.events;
@@ -317,8 +336,21 @@ Result<void> adopt(Adoption& a) {
   return {};
 }
 
+Result<void> rebuild(Rebuild& r) {
+  std::set<uint32_t> seen;
+  for (const DescriptorImage& d : r.process.descriptors) {
+    const Description& description = r.image.descriptions[d.description];
+    if (description.owner == r.process.pid && description.position != 0 &&
+        !(description.flags & O_PATH) && tells_of_processes(description) &&
+        seen.insert(d.description).second)
+      r.rights.must("seek in a file of /proc", SYS_lseek,
+                    {static_cast<uint64_t>(d.number), description.position, SEEK_SET});
+  }
+  return {};
+}
+
 }  // namespace
 
-const Part kFiles = {"files", check, capture, adopt, nullptr};
+const Part kFiles = {"files", check, capture, adopt, rebuild};
 
 }  // namespace hob::migrate

@@ -74,9 +74,9 @@ Result<void> capture(ProcessCapture& c) {
   return {};
 }
 
-Result<void> adopt(Adoption& a) {
-  // The user's groups are needed to open files; what threads inherit is given up once, here.
-  const Credentials& user = a.guest.user;
+}  // namespace
+
+Result<void> give_up_privileges(const Credentials& user) {
   if (::syscall(SYS_setgroups, user.groups.size(), user.groups.data()) < 0)
     return Error::sys("set", "the groups");
   for (unsigned long capability = 0; ::prctl(PR_CAPBSET_DROP, capability, 0, 0, 0) == 0;)
@@ -87,6 +87,8 @@ Result<void> adopt(Adoption& a) {
     return Error::sys("clear", "the ambient capabilities");
   return {};
 }
+
+namespace {
 
 void give_up_root(Rebuild& r, Batch& batch) {
   const uint64_t uid = r.guest.user.uid, gid = r.guest.user.gid;
@@ -126,6 +128,6 @@ Result<void> rebuild(Rebuild& r) {
 
 }  // namespace
 
-const Part kIdentity = {"identity", check, capture, adopt, rebuild};
+const Part kIdentity = {"identity", check, capture, nullptr, rebuild};
 
 }  // namespace hob::migrate

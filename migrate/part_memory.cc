@@ -256,20 +256,20 @@ Result<void> add_changed_file_pages(ProcessCapture& c, std::set<uint64_t>& pages
 
 Result<void> read_pages(ProcessCapture& c, const std::set<uint64_t>& pages) {
   c.out.pages.assign(pages.begin(), pages.end());
-  c.page_storage.resize(pages.size() * kPage);
+  const std::span<std::byte> bytes = c.arena.take(pages.size() * kPage);
   constexpr size_t kMaxPieces = 1024;  // IOV_MAX
   for (size_t done = 0; done < c.out.pages.size();) {
     iovec remote[kMaxPieces];
     const size_t n = std::min(kMaxPieces, c.out.pages.size() - done);
     for (size_t i = 0; i < n; i++)
       remote[i] = {reinterpret_cast<void*>(c.out.pages[done + i]), kPage};
-    iovec local{c.page_storage.data() + done * kPage, n * kPage};
+    iovec local{bytes.data() + done * kPage, n * kPage};
     const ssize_t got = ::process_vm_readv(c.process.pid.value, &local, 1, remote, n, 0);
     if (got <= 0)
       return Error::sys("read the pages of", c.process.name(), got < 0 ? errno : EFAULT);
     done += static_cast<size_t>(got) / kPage;
   }
-  c.out.page_bytes = c.page_storage;
+  c.out.page_bytes = bytes;
   return {};
 }
 

@@ -63,7 +63,6 @@ Result<void> capture(ProcessCapture& c) {
     CaptiveThread& captive = c.process.threads[i];
     ThreadImage& out = c.out.threads[i];
     const Tid tid = captive.tracee.tid();
-    out.tid = captive.inside;
     out.registers = captive.registers;
     make_restartable(out.registers, true);
     capture_wait(captive, out);
@@ -86,6 +85,10 @@ Result<void> capture(ProcessCapture& c) {
     const RemoteAddress address = c.workspace.reserve(8), name = c.workspace.reserve(16);
     Workspace& ws = c.workspace;
     batch.must("read the alternate stack", SYS_sigaltstack, {0, stack.value});
+    batch.then(SYS_gettid, {}, [&captive, &out](int64_t tid) -> Result<void> {
+      captive.inside = out.tid = static_cast<pid_t>(tid);
+      return {};
+    });
     batch.must("read the tid address", SYS_prctl, {kernel::kPrGetTidAddress, address.value});
     batch.then(SYS_prctl, {PR_GET_NAME, name.value},
                [&ws, &out, stack, address, name](int64_t) -> Result<void> {

@@ -33,6 +33,7 @@ struct Making {
   std::vector<Tracee> threads;  // the leader first
   std::optional<Workspace> workspace;
   std::optional<Rebuild> program;
+  std::vector<proc::Mapping> maps;       // of the copy of the engine that it still is
   user_regs_struct base = {};            // the leader's, to start batches from
   std::vector<user_regs_struct> onward;  // the threads': with which they go on
 
@@ -52,7 +53,7 @@ size_t space_needed(const ProcessImage& p) {
   size_t signals = p.pending.size();
   for (const ThreadImage& t : p.threads) signals += t.pending.size();
   return (64u << 10) + p.mappings.size() * 64 + p.threads.size() * 2048 + signals * 256 +
-         p.timers.size() * 512 + p.auxv.size();
+         p.timers.size() * 512 + p.descriptors.size() * 64 + p.auxv.size();
 }
 
 }  // namespace
@@ -66,6 +67,10 @@ struct Restoration::State {
   const Image* image = nullptr;
   std::vector<Making> makings;
   std::unique_ptr<Pinned> pinned;
+  void pin() {
+    pinned = std::make_unique<Pinned>();
+    for (Making& m : makings) pinned->bring(m.pid);
+  }
   bool resumed = false;
 };
 
@@ -92,6 +97,7 @@ Result<Restoration> Restoration::begin(const Guest& guest, Stubs& stubs, const P
   for (size_t i = 0; i < stubs.size(); i++) {
     Making& m = r.state_->makings.emplace_back();
     m.pid = stubs.pid(i);
+    m.maps = TRY(proc::maps(m.pid));
     m.threads.push_back(TRY(Tracee::seize(m.pid, Tracee::kills_on_exit | Tracee::follows_clones)));
   }
   return r;
@@ -108,10 +114,13 @@ Result<void> Restoration::adopt(const Image& image, size_t image_size) {
       return Error{
           "restore process " + std::to_string(image.processes[i].pid) + ": too many mappings",
           E2BIG};
-    plans.push_back(TRY(plan_addresses(s.makings[i].pid, image.processes[i], Stubs::kWorkspace)));
+    plans.push_back(TRY(plan_addresses(s.makings[i].maps, image.processes[i], Stubs::kWorkspace)));
     addresses.push_back(plans.back().workspace);
   }
   stages::mark("plan");
+  // Waking a process on this processor and waiting for it costs 5 us, on one that sleeps 60 to 130
+  // (ENGINE.md section 2). Several open their files side by side first.
+  if (s.makings.size() == 1) s.pin();
   s.stubs.go(image_size, addresses);
   // While the stubs open their files: what depends on nothing they find out. The rest waits.
   for (size_t i = 0; i < s.makings.size(); i++) {
@@ -152,8 +161,7 @@ Result<void> Restoration::adopt(const Image& image, size_t image_size) {
 }
 
 Result<void> Restoration::build_memory() {
-  state_->pinned = std::make_unique<Pinned>();
-  for (Making& m : state_->makings) state_->pinned->bring(m.pid);
+  if (!state_->pinned) state_->pin();
   for (Making& m : state_->makings) {
     m.program->space.place(*m.workspace);
     TRY(m.program->space.start(m.leader(), *m.workspace, m.base));

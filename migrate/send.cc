@@ -19,7 +19,7 @@ namespace {
 
 constexpr Duration kConnectLimit = seconds(10);
 constexpr Duration kFreezeLimit = seconds(2);
-constexpr Duration kVerdictLimit = seconds(60);
+constexpr Duration kCaptureLimit = seconds(60);
 
 // True: threads must not be in the vdso when they are captured.
 Result<bool> announce(const Guest& guest, const Platform& platform, const SendOptions& options,
@@ -38,8 +38,9 @@ using Push = std::function<Result<void>()>;
 
 // From the first byte of the image on, only the target's own word or the record at home can tell.
 // Of a copy the target never becomes the live one.
-Verdict await_verdict(Link& link, const Image& image, bool copy, const Push& push,
+Verdict await_verdict(Link& link, const Image& image, const SendOptions& options, const Push& push,
                       Yielding& yielding, Report& report, SourceHooks& hooks, Error& why) {
+  const bool copy = options.copy;
   auto told = [&]() -> Result<void> {
     TRY(fault::point(Fault::image_sending));
     report.image_bytes = TRY(control::send_image(link.control, image));
@@ -51,7 +52,7 @@ Verdict await_verdict(Link& link, const Image& image, bool copy, const Push& pus
       unsent = std::move(pushed).error();
       link.bulk.shut();
     }
-    link.control.set_patience(kVerdictLimit);
+    link.control.set_patience(options.patience);
     for (;;) {
       auto word = control::next_after_image(link.control);
       if (!word && word.error().code != control::kRefused && unsent.code != 0) return unsent;
@@ -145,6 +146,7 @@ Result<Sent> send(Guest& guest, const std::string& address, uint16_t port, const
   for (const Tid process : TRY(view_tree(guest)).pids)
     if (!guest.advices.knows(process)) guest.advices.read(process);
   Link link = TRY(connect_link(address, port, key, kConnectLimit));
+  link.control.set_patience(options.patience);
   const auto ready = announce(guest, platform, options, link);
   if (!ready) {
     if (ready.error().code == control::kRefused) return not_moved(ready.error());
@@ -162,14 +164,16 @@ Result<Sent> send(Guest& guest, const std::string& address, uint16_t port, const
   }
   // Most of the memory is there, if that is how it travels. The guest runs.
 
-  Patience patience(kVerdictLimit);
+  constexpr size_t kUsualPages = 4u << 20;  // an interpreter's changed file pages and many stacks
+  Arena arena(kUsualPages);
+  Patience patience(kCaptureLimit);
   Captives captives = TRY(Captives::take(guest, kFreezeLimit));
   TRY(fault::point(Fault::seized));
   const std::string hook_bytes = hooks.frozen();
   stages::mark("drain");
   // Nothing of the guest runs. Leaving this function gives all back.
 
-  auto captured = capture(guest, captives, guest.advices, platform, *ready);
+  auto captured = capture(guest, captives, guest.advices, platform, *ready, arena);
   if (!captured && captured.error().code == kObstacle)
     return not_moved(std::move(captured).error());
   TRY(captured.ok() ? Result<void>() : Result<void>(captured.error()));
@@ -195,7 +199,7 @@ Result<Sent> send(Guest& guest, const std::string& address, uint16_t port, const
   Error why;
   Yielding yielding(captives, image, platform);
   const Verdict verdict =
-      await_verdict(link, image, options.copy, push, yielding, sent.report, hooks, why);
+      await_verdict(link, image, options, push, yielding, sent.report, hooks, why);
   if (verdict == Verdict::target)
     for (TakenBytes& bytes : captured->taken) bytes.keep();
   sent.report.freeze = Clock::now() - captives.stopped_at;

@@ -85,11 +85,32 @@ Result<Facts> ask_kernel(ino_t inode) {
 
 }  // namespace
 
+namespace {
+
+std::string family(int domain) {
+  switch (domain) {
+    case AF_NETLINK:
+      return "a netlink socket";
+    case AF_PACKET:
+      return "a packet socket";
+    case AF_ALG:
+      return "a socket of the kernel's ciphers (AF_ALG)";
+    case AF_VSOCK:
+      return "a connection to a virtual machine (AF_VSOCK)";
+    case AF_BLUETOOTH:
+      return "a bluetooth socket";
+    default:
+      return "a socket of family " + std::to_string(domain);
+  }
+}
+
+}  // namespace
+
 Result<SocketEnd> look_at_socket(Tid process, int number, ino_t inode, const std::string& subject) {
   const Fd socket = TRY(proc::borrow_descriptor(process, number));
   const int domain = TRY(option(socket, SO_DOMAIN));
   if (domain == AF_INET || domain == AF_INET6) return obstacle(subject, "a network connection");
-  if (domain != AF_UNIX) return obstacle(subject, "a socket of family " + std::to_string(domain));
+  if (domain != AF_UNIX) return obstacle(subject, family(domain));
   const Facts facts = TRY(ask_kernel(inode));
   SocketEnd end;
   end.image.type = static_cast<uint8_t>(TRY(option(socket, SO_TYPE)));

@@ -39,6 +39,9 @@ inline migrate::Image sample_image(migrate::Bytes& pages) {
   image.pipes.resize(1);
   image.pipes[0].content.resize(100);
   image.locks = {{LockKind::posix, 1, 1, 5, 10, 20}, {LockKind::flock, 0, 0, 0}};
+  image.ptys = {{1, 0, 1, 0, 7, Bytes(44), 24, 80, 0, 0, "typed", "printed"}, {}};
+  image.ptys[1].number = 3;
+  image.ptys[1].settings.resize(44);
   image.input.resize(10);
   image.hook_bytes = "hook";
   image.monotonic = 123;

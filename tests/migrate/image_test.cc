@@ -109,6 +109,10 @@ TEST_CASE("an image whose parts do not fit together is an error") {
   CHECK(refused([](Image& i) { i.vdsos[0].resize(kPage); }));
   CHECK(refused([](Image& i) { i.vdsos[0].resize(100); }));
   CHECK(refused([](Image& i) { i.vdsos.resize(4, Bytes(kPage)); }));
+  CHECK(refused([](Image& i) { i.descriptions[0].of = -2; }));
+  CHECK(refused([](Image& i) { i.descriptions[0].owner_type = 4; }));
+  CHECK(refused([](Image& i) { i.descriptions[0].owner_type = 1; }));
+  CHECK(refused([](Image& i) { i.descriptions[0].owner_signal = 65; }));
   CHECK(refused([](Image& i) { i.tree[0].pty = 2; }));
   CHECK(refused([](Image& i) { i.tree[0].pty = 256; }));
   CHECK(refused([](Image& i) { i.ptys[1].number = 1; }));

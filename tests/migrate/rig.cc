@@ -281,7 +281,9 @@ class Starter : public SourceHooks, public TargetHooks {
     int target;
     std::string strategy;
     SendOptions options;
-    in >> port >> target >> strategy >> options.copy >> options.compare_pages;
+    int64_t patience;
+    in >> port >> target >> strategy >> options.copy >> options.compare_pages >> patience;
+    options.patience = Duration(patience);
     options.strategy = migrate::strategy_named(strategy).value();
     attempt_target_ = target;
     if (arrival_ && !finished_) arrival_->hurry();
@@ -449,7 +451,7 @@ Result<void> Host::received() {
 void Host::begin_send(uint16_t port, const Host& target, const migrate::SendOptions& options) {
   tell("send " + std::to_string(port) + " " + std::to_string(target.pid_) + " " +
        std::string(name_of(options.strategy)) + " " + std::to_string(options.copy) + " " +
-       std::to_string(options.compare_pages));
+       std::to_string(options.compare_pages) + " " + std::to_string(options.patience.count()));
 }
 
 Result<uint16_t> Host::record(const std::string& path) {

@@ -58,6 +58,7 @@ VICTIM("clocks")
 VICTIM("locks")
 VICTIM("fifos")
 VICTIM("ptys")
+VICTIM("notices")
 
 TEST_CASE("AVX registers move") {
   moves({victim("vectors"), "avx"});

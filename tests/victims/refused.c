@@ -1,15 +1,38 @@
 /* Holds one thing that cannot be moved, and goes on with it. */
 #include "victim.h"
 #include <fcntl.h>
+#include <sched.h>
+#include <signal.h>
 #include <sys/inotify.h>
 #include <sys/mman.h>
 #include <sys/shm.h>
 #include <sys/socket.h>
+static int waits(void* nothing) {
+  (void)nothing;
+  for (;;) pause();
+  return 0;
+}
 int main(int argc, char** argv) {
   const char* what = argc > 1 ? argv[1] : "";
   int fd = -1;
+  pid_t sharer = 0;
   char path[] = "/tmp/victim.XXXXXX";
   if (!strcmp(what, "socket")) fd = socket(AF_INET, SOCK_STREAM, 0);
+  if (!strcmp(what, "netlink")) fd = socket(AF_NETLINK, SOCK_RAW, 0);
+  if (!strcmp(what, "device")) fd = open(argv[2], O_RDWR);
+  if (!strcmp(what, "environment")) fd = open("/proc/self/environ", O_RDONLY);
+  if (!strcmp(what, "directory")) {
+    char directory[] = "/tmp/victim.XXXXXX";
+    EXPECT(mkdtemp(directory));
+    fd = open(directory, O_RDONLY);
+    EXPECT(!chdir(directory) && !rmdir(directory));
+  }
+  if (!strcmp(what, "table")) {
+    static char stack[16384];
+    fd = dup(0);
+    sharer = clone(waits, stack + sizeof stack, CLONE_FILES | SIGCHLD, NULL);
+    EXPECT(sharer > 0);
+  }
   if (!strcmp(what, "fifo")) fd = open(argv[2], O_RDWR);
   int pair[2];
   if (!strcmp(what, "empty")) {
@@ -34,5 +57,6 @@ int main(int argc, char** argv) {
   if (shared != MAP_FAILED) EXPECT(shared[0] == 's');
   else EXPECT(fcntl(fd, F_GETFD) >= 0);
   if (!strcmp(what, "lease")) unlink(path);
+  if (sharer > 0) EXPECT(!kill(sharer, SIGKILL));
   return ok();
 }
