@@ -60,6 +60,12 @@ VICTIM("fifos")
 VICTIM("ptys")
 VICTIM("notices")
 
+TEST_CASE("a thousand threads move") {
+  moves({victim("crowd"), "1000"});
+}
+TEST_CASE("a thousand threads move, static") {
+  moves({victim("crowd_static"), "1000"});
+}
 TEST_CASE("AVX registers move") {
   moves({victim("vectors"), "avx"});
 }
