@@ -30,9 +30,9 @@ Result<void> capture_process(const Guest& guest, CaptiveProcess& process, const 
   out.pid = process.node.pid;
   const RemoteAddress instruction =
       TRY(syscall_instruction(process.pid, process.name(), platform.vdso));
-  // Rows and answers: some 80 of the process, 3 per thread, one per POSIX timer (RLIMIT_SIGPENDING
+  // Rows and answers: some 80 of the process, 11 per thread, one per POSIX timer (RLIMIT_SIGPENDING
   // bounds those; 512 fit).
-  const size_t size = (((96u << 10) + process.threads.size() * 512) | (kPage - 1)) + 1;
+  const size_t size = (((96u << 10) + process.threads.size() * 1280) | (kPage - 1)) + 1;
   CaptiveThread& leader = process.leader();
   Scratch scratch =
       TRY(Scratch::borrow({leader.tracee, leader.registers, instruction, process.name()}, size));

@@ -42,6 +42,7 @@ Result<void> check_form(const Tree& tree) {
       return invalid("its tree has a bad group");
     if (node.terminal > 1 || node.pty < -1 || node.pty >= kMostPtys)
       return invalid("its tree has a bad terminal");
+    if (node.exit_signal > 64) return invalid("its tree has an impossible signal");
     if (i > 0 && node.parent != 1 && (node.parent == node.pid || !seen.count(node.parent)))
       return invalid("its tree has a process without parent");
   }
@@ -66,10 +67,16 @@ Result<void> check_process(const Image& image, const ProcessImage& p, std::set<p
       return invalid("a thread's scheduling is malformed");
     if (t.wait_end < 0 || (t.wait_end > 0 && !can_be_waited_in(t.wait_call)))
       return invalid("a thread waits in an impossible call");
+    for (uint8_t s : t.speculation)
+      if (s > 31) return invalid("a thread's settings are impossible");
+    if (t.keep_capabilities > 1 || t.no_time_stamps > 1 || t.no_cpuid > 1)
+      return invalid("a thread's settings are impossible");
     if (t.name.size() > 15) return invalid("a thread's name is too long");
     if (t.extended_state.size() < 576 || t.extended_state.size() > 65536)
       return invalid("a thread's extended state has an impossible size");
   }
+  if (p.no_huge_pages > 3 || p.merge_memory > 1 || p.memory_error_policy > 2)
+    return invalid("a process's settings are impossible");
   if (p.vdso >= image.vdsos.size()) return invalid("a process has no vdso");
   uint64_t last = 0;
   size_t vdsos = 0;

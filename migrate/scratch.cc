@@ -33,6 +33,8 @@ Result<Scratch> Scratch::borrow(Foothold foothold, size_t size) {
       TRY(call_once(foothold.thread, foothold.instruction, foothold.registers, SYS_mmap,
                     {0, size, PROT_READ | PROT_WRITE | PROT_EXEC,
                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, ~0ull, 0}));
+  if (at == -EACCES)
+    return obstacle(foothold.name, "it has forbidden itself memory with code (PR_SET_MDWE)");
   if (at < 0) return Error::sys("borrow memory in", foothold.name, static_cast<int>(-at));
   return Scratch(std::move(foothold), {static_cast<uint64_t>(at)}, size);
 }
