@@ -38,10 +38,11 @@ struct TreeNode {
   pid_t pid = 0;
   pid_t parent = 0;  ///< 0: the starter (the root alone), 1: the sandbox's init (an orphan)
   pid_t group = 0, session = 0;
-  uint8_t terminal = 0;   ///< its controlling terminal is the starter's
-  uint8_t zombie = 0;     ///< ended, not yet reaped by its parent
-  int32_t exit_code = 0;  ///< of a zombie, as wait(2) will tell it
-  int32_t pty = -1;       ///< its controlling terminal is this one of Image::ptys, by number
+  uint8_t terminal = 0;           ///< its controlling terminal is the starter's
+  uint8_t zombie = 0;             ///< ended, not yet reaped by its parent
+  int32_t exit_code = 0;          ///< of a zombie, as wait(2) will tell it
+  uint8_t exit_signal = SIGCHLD;  ///< what its end sends to its parent (clone(2)); 0: nothing
+  int32_t pty = -1;  ///< its controlling terminal is this one of Image::ptys, by number
   bool operator==(const TreeNode&) const = default;
 };
 using Tree = std::vector<TreeNode>;  ///< the root first, parents before children
@@ -63,6 +64,10 @@ struct ThreadImage {
   /// again.
   uint32_t wait_call = 0;
   int64_t wait_end = 0;
+  uint64_t timer_slack = 0;                 ///< PR_SET_TIMERSLACK, ns; 0: not known
+  std::array<uint8_t, 3> speculation = {};  ///< PR_SPEC_ENABLE and its kin, of part_settings.cc's
+                                            ///< list; 0: not the thread's to decide
+  uint8_t keep_capabilities = 0, no_time_stamps = 0, no_cpuid = 0;  ///< 1: PR_SET_KEEPCAPS, ...
   int8_t nice = 0;
   Bytes processors;  ///< a cpu_set_t, as a wish; empty: all
 };
@@ -126,6 +131,7 @@ struct ProcessImage {
   uint32_t executable = 0;  ///< index into files, or into Image::objects
   uint8_t executable_is_object = 0;
   std::vector<MappingImage> mappings;  ///< ascending, disjoint
+  uint32_t vdso = 0;                   ///< index into Image::vdsos
   /// Pages that must be there before the process runs: changed pages of private file mappings, and
   /// what the first instructions and the kernel touch. The bytes lie in the buffer that was
   /// decoded.
@@ -141,6 +147,9 @@ struct ProcessImage {
   std::array<IntervalTimer, 3> interval_timers = {};
   std::vector<TimerImage> timers;
 
+  uint8_t no_huge_pages = 0;          ///< PR_GET_THP_DISABLE
+  uint8_t merge_memory = 0;           ///< PR_SET_MEMORY_MERGE
+  uint8_t memory_error_policy = 2;    ///< PR_MCE_KILL_*; 2: as the host has it
   std::vector<ResourceLimit> limits;  ///< index is RLIMIT_*
   uint32_t personality = 0;
   uint8_t dumpable = 1, subreaper = 0;
@@ -292,6 +301,8 @@ struct Image {
   std::vector<PipeImage> pipes;
   std::vector<ObjectImage> objects;
   std::vector<SocketImage> sockets;
+  /// The first is that of the source's kernel; others have come along from earlier ones (vdso.h).
+  std::vector<Bytes> vdsos;
   std::vector<LockImage> locks;
   std::vector<PtyImage> ptys;  ///< by number, ascending
   std::string machine;  ///< this_machine() of the source; only where something in it asks for it

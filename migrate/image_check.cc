@@ -42,6 +42,7 @@ Result<void> check_form(const Tree& tree) {
       return invalid("its tree has a bad group");
     if (node.terminal > 1 || node.pty < -1 || node.pty >= kMostPtys)
       return invalid("its tree has a bad terminal");
+    if (node.exit_signal > 64) return invalid("its tree has an impossible signal");
     if (i > 0 && node.parent != 1 && (node.parent == node.pid || !seen.count(node.parent)))
       return invalid("its tree has a process without parent");
   }
@@ -49,6 +50,9 @@ Result<void> check_form(const Tree& tree) {
 }
 
 namespace {
+
+// One or two pages of code on the kernels there are.
+constexpr size_t kMostVdso = 1 << 20;
 
 bool can_be_waited_in(uint32_t call) {
   return call == SYS_poll || call == SYS_nanosleep || call == SYS_futex ||
@@ -63,11 +67,19 @@ Result<void> check_process(const Image& image, const ProcessImage& p, std::set<p
       return invalid("a thread's scheduling is malformed");
     if (t.wait_end < 0 || (t.wait_end > 0 && !can_be_waited_in(t.wait_call)))
       return invalid("a thread waits in an impossible call");
+    for (uint8_t s : t.speculation)
+      if (s > 31) return invalid("a thread's settings are impossible");
+    if (t.keep_capabilities > 1 || t.no_time_stamps > 1 || t.no_cpuid > 1)
+      return invalid("a thread's settings are impossible");
     if (t.name.size() > 15) return invalid("a thread's name is too long");
     if (t.extended_state.size() < 576 || t.extended_state.size() > 65536)
       return invalid("a thread's extended state has an impossible size");
   }
+  if (p.no_huge_pages > 3 || p.merge_memory > 1 || p.memory_error_policy > 2)
+    return invalid("a process's settings are impossible");
+  if (p.vdso >= image.vdsos.size()) return invalid("a process has no vdso");
   uint64_t last = 0;
+  size_t vdsos = 0;
   for (const MappingImage& m : p.mappings) {
     if (!within_user_space(m.range) || m.range.start < last)
       return invalid("a mapping is misplaced");
@@ -80,7 +92,11 @@ Result<void> check_process(const Image& image, const ProcessImage& p, std::set<p
       return invalid("a mapping has no file");
     if (m.kind == MappingKind::object && !m.shared && image.objects[m.file].streamed)
       return invalid("private pages of an object that is streamed");
+    if (m.kind != MappingKind::vdso) continue;
+    vdsos++;
+    if (m.range.size() != image.vdsos[p.vdso].size()) return invalid("a vdso is malformed");
   }
+  if (vdsos != 1) return invalid("a process has no vdso");
   if (p.executable >= (p.executable_is_object ? image.objects.size() : p.files.size()))
     return invalid("a process has no executable");
   for (const FileImage& f : p.files)
@@ -187,6 +203,10 @@ Result<void> check_locks(const Image& image) {
 
 Result<void> check_form(const Image& image) {
   TRY(check_form(image.tree));
+  if (image.vdsos.size() > image.processes.size() + 1) return invalid("it has too many vdsos");
+  for (const Bytes& vdso : image.vdsos)
+    if (vdso.empty() || vdso.size() % kPage || vdso.size() > kMostVdso)
+      return invalid("a vdso is malformed");
   size_t next = 0;
   std::set<pid_t> tids;
   for (const TreeNode& node : image.tree) {

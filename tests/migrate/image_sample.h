@@ -22,7 +22,8 @@ inline migrate::Image sample_image(migrate::Bytes& pages) {
     }
     p.files = {{"/bin/program", 1000, 5}};
     p.mappings = {{{0x1000, 0x3000}, MappingKind::file, 5, 0, 0, 0},
-                  {{0x10000, 0x20000}, MappingKind::anonymous, 3, 0, 0, 0}};
+                  {{0x10000, 0x20000}, MappingKind::anonymous, 3, 0, 0, 0},
+                  {{0x30000, 0x32000}, MappingKind::vdso, 5, 0, 0, 0}};
     p.directory = "/";
     p.descriptors = {{0, 0, 0}, {5, 1, 1}};
     p.auxv.resize(32);
@@ -31,6 +32,7 @@ inline migrate::Image sample_image(migrate::Bytes& pages) {
   }
   image.processes[0].pages = {0x2000, 0x11000};
   image.processes[0].page_bytes = pages;
+  image.vdsos = {Bytes(2 * kPage)};
   image.descriptions.resize(2);
   image.descriptions[0].path = "/tmp/x";
   image.descriptions[1].kind = DescriptionKind::pipe_read;

@@ -94,7 +94,7 @@ TEST_CASE("an image whose parts do not fit together is an error") {
   CHECK(refused([](Image& i) { i.processes[0].executable = 3; }));
   CHECK(refused([](Image& i) { i.processes[0].files[0].path = "bin/program"; }));
   CHECK(refused([](Image& i) { i.processes[0].directory = ""; }));
-  CHECK(refused([](Image& i) { i.processes[0].pages[1] = 0x30000; }));
+  CHECK(refused([](Image& i) { i.processes[0].pages[1] = 0x28000; }));
   CHECK(refused([](Image& i) { i.processes[0].pages = {0x11000, 0x2000}; }));
   CHECK(refused([](Image& i) { i.processes[0].pages.pop_back(); }));
   CHECK(refused([](Image& i) { i.processes[0].descriptors[1].number = 0; }));
@@ -102,6 +102,13 @@ TEST_CASE("an image whose parts do not fit together is an error") {
   CHECK(refused([](Image& i) { i.descriptions[1].pipe = 1; }));
   CHECK(refused([](Image& i) { i.descriptions[0].path = std::string("/a\0b", 4); }));
   CHECK(refused([](Image& i) { i.processes[0].limits.resize(17); }));
+  CHECK(refused([](Image& i) { i.processes[0].threads[0].wait_end = -1; }));
+  CHECK(refused([](Image& i) { i.processes[0].threads[0].wait_end = 1; }));
+  CHECK(refused([](Image& i) { i.processes[0].vdso = 1; }));
+  CHECK(refused([](Image& i) { i.processes[0].mappings.pop_back(); }));
+  CHECK(refused([](Image& i) { i.vdsos[0].resize(kPage); }));
+  CHECK(refused([](Image& i) { i.vdsos[0].resize(100); }));
+  CHECK(refused([](Image& i) { i.vdsos.resize(4, Bytes(kPage)); }));
   CHECK(refused([](Image& i) { i.descriptions[0].of = -2; }));
   CHECK(refused([](Image& i) { i.descriptions[0].owner_type = 4; }));
   CHECK(refused([](Image& i) { i.descriptions[0].owner_type = 1; }));
