@@ -102,12 +102,39 @@ Result<void> check_process(const Image& image, const ProcessImage& p, std::set<p
   return {};
 }
 
+const Description* find_description(const Image& image, uint32_t process, int32_t descriptor) {
+  if (process >= image.processes.size()) return nullptr;
+  for (const DescriptorImage& d : image.processes[process].descriptors)
+    if (d.number == descriptor) return &image.descriptions[d.description];
+  return nullptr;
+}
+
+Result<void> check_name(const Image& image, const SocketImage& s) {
+  constexpr size_t kLongest = 108;  // sun_path, unix(7)
+  const bool path = !s.name.empty() && s.name[0] != '\0';
+  if (s.name.size() > kLongest || (path && s.name.find('\0') != std::string::npos) ||
+      s.has_file > (path ? 1 : 0) || s.mode > 0777)
+    return invalid("a socket's name is malformed");
+  if (s.name.empty())
+    return s.state == SocketState::listening ? invalid("nobody can connect") : Result<void>();
+  const Description* d = find_description(image, s.process, s.descriptor);
+  if (d == nullptr || d->kind != DescriptionKind::socket || d->socket >= image.sockets.size() ||
+      &image.sockets[d->socket] != &s)
+    return invalid("a socket's name is of no descriptor");
+  return {};
+}
+
 Result<void> check_sockets(const Image& image) {
   for (size_t i = 0; i < image.sockets.size(); i++) {
     const SocketImage& s = image.sockets[i];
     if ((s.type != SOCK_STREAM && s.type != SOCK_DGRAM && s.type != SOCK_SEQPACKET) ||
         s.shutdown > 3 || s.pass_credentials > 1)
       return invalid("a socket is malformed");
+    TRY(check_name(image, s));
+    if (s.state != SocketState::pair && (s.peer != -1 || !s.queue.empty()))
+      return invalid("a socket without a peer has one");
+    if (s.state == SocketState::listening && s.type == SOCK_DGRAM)
+      return invalid("a socket that listens cannot");
     if (s.peer == -1) continue;
     const auto peer = static_cast<size_t>(s.peer);
     if (s.peer < 0 || peer >= image.sockets.size() || peer == i ||
@@ -151,13 +178,6 @@ Result<void> check_ptys(const Image& image) {
   for (const TreeNode& node : image.tree)
     if (node.pty >= 0 && !numbers.count(node.pty)) return invalid("a terminal is not there");
   return {};
-}
-
-const Description* find_description(const Image& image, uint32_t process, int32_t descriptor) {
-  if (process >= image.processes.size()) return nullptr;
-  for (const DescriptorImage& d : image.processes[process].descriptors)
-    if (d.number == descriptor) return &image.descriptions[d.description];
-  return nullptr;
 }
 
 Result<void> check_locks(const Image& image) {

@@ -242,7 +242,9 @@ void fields(A& a, ObjectImage& x) {
 }
 template <class A>
 void fields(A& a, SocketImage& x) {
-  a(x.type), a(x.peer), a(x.shutdown), a(x.pass_credentials), a(x.send_buffer), a(x.receive_buffer);
+  a(x.state), a(x.name), a(x.has_file), a(x.inode), a(x.mode), a(x.backlog), a(x.process);
+  a(x.descriptor), a(x.type), a(x.peer), a(x.shutdown), a(x.pass_credentials), a(x.send_buffer),
+      a(x.receive_buffer);
   a(x.queue);
 }
 template <class A>
@@ -262,7 +264,7 @@ template <class A>
 void fields(A& a, Image& x) {
   a(x.tree), a(x.descriptions), a(x.pipes), a(x.objects), a(x.sockets), a(x.terminal), a(x.input),
       a(x.hook_bytes);
-  a(x.monotonic), a(x.processes), a(x.locks), a(x.ptys), a(x.machine);
+  a(x.monotonic), a(x.processes), a(x.locks), a(x.ptys), a(x.network), a(x.machine);
 }
 
 struct Header {

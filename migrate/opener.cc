@@ -69,6 +69,10 @@ class Opener {
     sockets_.resize(images.size());
     for (size_t i = 0; i < images.size(); i++) {
       if (sockets_[i]) continue;
+      if (images[i].state != SocketState::pair) {
+        sockets_[i] = TRY(make_socket(images[i], a_.guest.user));
+        continue;
+      }
       const auto peer = static_cast<size_t>(images[i].peer);
       auto [first, second] =
           TRY(make_sockets(images[i], images[i].peer < 0 ? nullptr : &images[peer], a_.guest.user));

@@ -40,6 +40,7 @@ VICTIM("locks")
 VICTIM("fifos")
 VICTIM("ptys")
 VICTIM("notices")
+VICTIM("names")
 
 TEST_CASE("AVX registers move") {
   moves({victim("vectors"), "avx"});
