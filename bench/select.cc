@@ -13,20 +13,11 @@
 #include "base/event_loop.h"
 #include "bench/samples.h"
 #include "config/config.h"
+#include "migrate/cpu_features.h"
 #include "wire/zmq.h"
 
 namespace hob::bench {
 namespace {
-
-/// All that this processor has: more than any hostd of this machine names, so every host will do.
-Result<std::string> processor_features() {
-  const std::string text = TRY(read_file("/proc/cpuinfo"));
-  const size_t begin = text.find("\nflags");
-  const size_t colon = text.find(": ", begin);
-  if (begin == std::string::npos || colon == std::string::npos)
-    return Error{"read /proc/cpuinfo: no line with flags"};
-  return text.substr(colon + 2, text.find('\n', colon) - colon - 2);
-}
 
 /// A request and its final answer; Queued comes before it and does not count.
 Result<wire::Message> ask(EventLoop& loop, wire::Client& client, pb::Envelope envelope) {
@@ -55,7 +46,7 @@ Result<void> run(size_t rounds) {
   pb::HostReport& report = *hello.mutable_hello()->mutable_report();
   report.set_state(pb::HOST_REFUSES);
   report.set_reason("bench_select speaks for it");
-  report.set_cpu_features(TRY(processor_features()));
+  report.set_cpu_features(migrate::join(migrate::cpu_features()));
   report.mutable_import()->set_kind(pb::Policy::NONE);
   report.mutable_export_()->set_kind(pb::Policy::ALL);
   TRY(ask(*loop, *client, std::move(hello)));

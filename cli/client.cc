@@ -58,10 +58,15 @@ std::variant<pb::Envelope, Refusal> ask(const std::string& socket, std::string_v
   request.set_request(1);
   if (auto sent = wire::send_blocking(connection->get(), {std::move(request), {}}); !sent.ok())
     return Refusal{fmt::format("ask {}: {}", daemon, sent.error().text), kUnreachable};
+  return receive_answer(connection->get(), daemon, limit);
+}
+
+std::variant<pb::Envelope, Refusal> receive_answer(int connection, std::string_view daemon,
+                                                   Duration limit) {
   wire::StreamDecoder decoder;
   const Time deadline = Clock::now() + limit;
   for (;;) {
-    auto answer = wire::receive_blocking(connection->get(), decoder, deadline - Clock::now());
+    auto answer = wire::receive_blocking(connection, decoder, deadline - Clock::now());
     if (!answer.ok())
       return Refusal{fmt::format("ask {}: {}", daemon, answer.error().text), kUnreachable};
     pb::Envelope& envelope = answer->envelope;

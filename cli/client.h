@@ -28,4 +28,8 @@ struct Refusal {
 std::variant<pb::Envelope, Refusal> ask(const std::string& socket, std::string_view daemon,
                                         pb::Envelope request, Duration limit);
 
+/// The second half of ask(): the answer to request 1 on an open connection.
+std::variant<pb::Envelope, Refusal> receive_answer(int connection, std::string_view daemon,
+                                                   Duration limit);
+
 }  // namespace hob::cli

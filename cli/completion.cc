@@ -16,7 +16,7 @@ std::string source_of(const OptionDescription& option) {
   if (!option.choices.empty()) return fmt::format("echo {}", fmt::join(option.choices, " "));
   const std::string& name = option.names.back();
   if (name == "--host" || name == "HOST") return "remote hosts -o name 2>/dev/null";
-  if (name == "JOB") return "remote ps -o name 2>/dev/null";
+  if (name == "JOB" || name == "WHAT") return "remote ps -o name 2>/dev/null";
   return {};
 }
 

@@ -160,6 +160,23 @@ void define_history(CLI::App& app, HistoryOptions& o) {
   add_output(app, o.output, false);
 }
 
+void define_check(CLI::App& app, CheckOptions& o) {
+  app.add_option("WHAT", o.what, "A job's id, as h0.17; or a number: a process of this machine")
+      ->required();
+  app.add_flag("-v,--verbose", o.table,
+               "Every descriptor and mapping, and how it would follow the process");
+  app.add_flag("--json", o.json, "One JSON document");
+  app.footer(
+      "Nothing stops for it. A process need not be hob's: it is asked what would be refused if it\n"
+      "had been started as a job; only its own user, or root, may look. Exit status: 0 nothing "
+      "known\nstands in the way, 1 something does and is named, others as usual.");
+}
+
+void define_inspect(CLI::App& app, InspectOptions& o) {
+  app.add_option("FILE", o.file, "An image")->required();
+  app.add_flag("-v,--verbose", o.all, "All of it: threads, mappings, descriptors, timers, pages");
+}
+
 void define_evict(CLI::App& app, EvictOptions& o) {
   app.add_option("JOB", o.job, "This guest alone");
 }
@@ -244,6 +261,9 @@ constexpr Verb kVerbs[] = {
     {"ps", "Show the jobs that were started here and the guests that are here",
      into<PsOptions, define_ps>},
     {"history", "Show where a job has been", into<HistoryOptions, define_history>},
+    {"check", "Say whether a job or process could be moved, and why not",
+     into<CheckOptions, define_check>},
+    {"inspect", "Print the image of a process tree", into<InspectOptions, define_inspect>},
     {"migrate", "Move a running job home, or to another idle host",
      into<MigrateOptions, define_migrate>},
     {"kill", "End jobs, or send them a signal", into<KillOptions, define_kill>},

@@ -48,6 +48,15 @@ struct HistoryOptions {
   Output output;
   std::string job;
 };
+struct CheckOptions {
+  std::string what;  // a job's id, or digits alone: a process of this machine
+  bool table = false;
+  bool json = false;
+};
+struct InspectOptions {
+  std::string file;
+  bool all = false;
+};
 struct EvictOptions {
   std::string job;  // empty: all guests
 };
@@ -97,9 +106,10 @@ struct Say {
   int status = 0;  // 0: to stdout, else to stderr
 };
 
-using Command = std::variant<Say, RunOptions, HostsOptions, PsOptions, HistoryOptions, EvictOptions,
-                             MigrateOptions, KillOptions, PauseOptions, CompletionOptions, CellInit,
-                             CellInvite, CellInvitations, CellJoin, CellRemove>;
+using Command =
+    std::variant<Say, RunOptions, HostsOptions, PsOptions, HistoryOptions, CheckOptions,
+                 InspectOptions, EvictOptions, MigrateOptions, KillOptions, PauseOptions,
+                 CompletionOptions, CellInit, CellInvite, CellInvitations, CellJoin, CellRemove>;
 
 /// Exit statuses (docs/remote.1). `run` keeps to those of env(1) and timeout(1), so that they
 /// cannot be taken for the command's own small ones.

@@ -7,6 +7,7 @@
 
 #include "cli/client.h"
 #include "cli/completion.h"
+#include "cli/look.h"
 #include "cli/say.h"
 #include "cli/shadow.h"
 #include "cli/views.h"
@@ -70,11 +71,10 @@ uint64_t now_wall_ns() {
 /// hob-cell does what needs ZeroMQ, so that `remote` itself need not load it. It is beside this
 /// program, and takes the same words.
 int run_cell(char** argv) {
-  auto self = read_link("/proc/self/exe");
-  if (!self.ok()) return refuse({self.error().text, kFailed});
-  const std::string path = self->substr(0, self->rfind('/') + 1) + "hob-cell";
-  ::execv(path.c_str(), argv);
-  return refuse({Error::sys("run", path, errno, "is hob installed whole?").text, kFailed});
+  const auto path = program_beside("hob-cell");
+  if (!path.ok()) return refuse({path.error().text, kFailed});
+  ::execv(path->c_str(), argv);
+  return refuse({Error::sys("run", *path, errno, "is hob installed whole?").text, kFailed});
 }
 
 struct CarryOut {
@@ -111,6 +111,23 @@ struct CarryOut {
     return tell(request, options.output, pb::Envelope::kHistory,
                 [&](const pb::Envelope& answer) { return view(answer.history(), options); });
   }
+
+  int operator()(const CheckOptions& options) const {
+    const bool process = !options.what.empty() &&
+                         options.what.find_first_not_of("0123456789") == std::string::npos;
+    pb::Envelope request;
+    request.mutable_check()->set_job(options.what);
+    request.mutable_check()->set_table(options.table);
+    const auto answer =
+        process ? look_at_process(options.what, kAnswerWithin) : ask_hostd(std::move(request));
+    if (const auto* refusal = std::get_if<Refusal>(&answer)) return refuse(*refusal);
+    const pb::Checked& checked = std::get<pb::Envelope>(answer).checked();
+    const int status = print(view(checked, options));
+    if (status != kDone) return status;
+    return checked.obstacles_size() == 0 ? kDone : kFailed;
+  }
+
+  int operator()(const InspectOptions& options) const { return refuse(become_inspector(options)); }
 
   int operator()(const EvictOptions& options) const {
     pb::Envelope request;

@@ -12,6 +12,7 @@ namespace hob::cli {
 std::string view(const pb::HostList& hosts, const HostsOptions& options);
 /// `now_wall_ns`: CLOCK_REALTIME, for ages.
 std::string view(const pb::JobList& jobs, const PsOptions& options, uint64_t now_wall_ns);
+std::string view(const pb::Checked& checked, const CheckOptions& options);
 std::string view(const pb::InvitationList& list, const CellInvitations& options);
 std::string view(const pb::History& history, const HistoryOptions& options);
 

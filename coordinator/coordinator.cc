@@ -224,6 +224,7 @@ std::vector<HostId> Coordinator::homes_of(const pb::Hello& hello) const {
 void Coordinator::on_report(const std::string& peer, const pb::HostReport& report,
                             const std::vector<HostId>& serving) {
   Host& host = hosts_[peer];
+  if (host.report.cpu_features() != report.cpu_features()) common_features_.reset();
   host.report = report;
   apply(pool_.update(facts_of(peer, host), Clock::now(), serving));
   for (const auto& query : std::vector(queries_)) {
@@ -354,6 +355,14 @@ CpuFeatures Coordinator::features_of(const std::string& names) {
     features.bits[bit / 64] |= 1ull << (bit % 64);
   }
   return features;
+}
+
+const std::string& Coordinator::common_features() {
+  if (common_features_) return *common_features_;
+  std::vector<std::string_view> reports;
+  for (const auto& [name, host] : hosts_)
+    if (!host.report.cpu_features().empty()) reports.emplace_back(host.report.cpu_features());
+  return common_features_.emplace(common_words(reports));
 }
 
 UserId Coordinator::user_number(const std::string& name) {

@@ -86,6 +86,8 @@ class Coordinator {
   HostFacts facts_of(const std::string& name, const Host& host) const;
   Policy policy_of(const pb::Policy& policy) const;
   CpuFeatures features_of(const std::string& names);
+  /// The names of those that every host has which has ever told its own, also if it is away now.
+  const std::string& common_features();
   UserId user_number(const std::string& name);
   void apply(const Decisions& decisions);
   void apply(const Granted& granted);
@@ -123,6 +125,7 @@ class Coordinator {
   std::map<std::string, UserId> users_;
   std::vector<std::string> user_names_;
   std::map<std::string, size_t> feature_bits_;
+  std::optional<std::string> common_features_;  // until one is told anew
   std::map<RequestId, Asked> asked_;
   std::map<std::pair<std::string, uint64_t>, RequestId> asked_by_;
   std::vector<std::shared_ptr<HostQuery>> queries_;

@@ -34,6 +34,7 @@ void Coordinator::apply(const Granted& granted) {
       std::chrono::duration_cast<nanoseconds>(expires.time_since_epoch()).count());
   out->set_expires_wall_ns(expires_ns);
   out->set_token(wire::grant_token(hosts_[host->name].grant_key, out->lease(), home, expires_ns));
+  out->set_cpu_features(common_features());
   asked_by_.erase({home, it->second.number});
   asked_.erase(it);
   record(GrantBegan{granted.lease.id, granted.lease.host, granted.lease.client.home,

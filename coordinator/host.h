@@ -3,6 +3,8 @@
 #include <array>
 #include <compare>
 #include <cstdint>
+#include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/host_state.h"
@@ -58,5 +60,8 @@ struct HostFacts {
 /// both policies say yes, and home could run the process afterwards, for that is where it is
 /// evicted to.
 bool eligible(const HostFacts& host, const HostFacts& home);
+
+/// The words that all of the texts have, sorted, separated by spaces; texts are few or alike.
+std::string common_words(const std::vector<std::string_view>& texts);
 
 }  // namespace hob::coordinator

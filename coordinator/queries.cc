@@ -302,6 +302,7 @@ pb::Envelope Coordinator::remove(const std::string& name) {
         removed.error().text);
   apply(pool_.remove(id, Clock::now()));
   hosts_.erase(name);
+  common_features_.reset();
   broadcast_directory();
   log::info("host {} was removed from the cell", name);
   return wire::done();

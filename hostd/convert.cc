@@ -63,15 +63,21 @@ pb::Clocks clocks_now() {
   return clocks;
 }
 
+void heard_now(pb::Clocks& clocks) {
+  const pb::Clocks now = clocks_now();
+  clocks.set_heard_monotonic_ns(now.monotonic_ns());
+  clocks.set_heard_boottime_ns(now.boottime_ns());
+}
 migrate::ClockOffsets offsets_against(const pb::Clocks& home) {
   // A host's clock is at most some decades; anything else is damage and would only overflow.
   constexpr uint64_t kMost = 1ull << 61;
-  const auto offset = [](uint64_t theirs, clockid_t clock) {
-    return theirs == 0 || theirs > kMost
+  const auto offset = [](uint64_t theirs, uint64_t ours) {
+    return theirs == 0 || theirs > kMost || ours > kMost
                ? Duration::zero()
-               : nanoseconds(static_cast<int64_t>(theirs)) - clock_now(clock);
+               : nanoseconds(static_cast<int64_t>(theirs)) - nanoseconds(static_cast<int64_t>(ours));
   };
-  return {offset(home.monotonic_ns(), CLOCK_MONOTONIC), offset(home.boottime_ns(), CLOCK_BOOTTIME)};
+  return {offset(home.monotonic_ns(), home.heard_monotonic_ns()),
+          offset(home.boottime_ns(), home.heard_boottime_ns())};
 }
 
 std::string command_line(const pb::Program& program) {
@@ -85,6 +91,33 @@ std::string command_line(const pb::Program& program) {
   for (char& c : line)
     if (static_cast<unsigned char>(c) < ' ' || c == 127) c = '?';
   return line;
+}
+
+pb::Envelope checked(const migrate::Findings& found, const std::string& host) {
+  pb::Envelope envelope;
+  pb::Checked& out = *envelope.mutable_checked();
+  out.set_host(host);
+  for (const migrate::Obstacle& obstacle : found.obstacles) out.add_obstacles(obstacle.text);
+  constexpr size_t kRoom = wire::kMaxEnvelope / 2;  // the obstacles have the other half
+  size_t used = 0;
+  for (const migrate::Resource& resource : found.resources) {
+    constexpr size_t kNumbers = 64;  // what the encoding adds
+    used += resource.program.size() + resource.place.size() + resource.name.size() +
+            resource.kind.size() + resource.reason.size() + kNumbers;
+    if (used > kRoom) {
+      out.set_left_out(out.left_out() + 1);
+      continue;
+    }
+    pb::Checked::Resource& row = *out.add_resources();
+    row.set_process(static_cast<uint32_t>(resource.process));
+    row.set_program(resource.program);
+    row.set_place(resource.place);
+    row.set_name(resource.name);
+    row.set_kind(resource.kind);
+    row.set_binding(std::string(migrate::word_of(resource.binding)));
+    row.set_reason(resource.reason);
+  }
+  return envelope;
 }
 
 }  // namespace hob::hostd

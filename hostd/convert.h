@@ -1,6 +1,7 @@
 #pragma once
 
 #include "base/result.h"
+#include "migrate/check.h"
 #include "migrate/program.h"
 #include "migrate/sandbox.h"
 #include "wire/message.h"
@@ -13,8 +14,13 @@ Result<migrate::Program> program_of(const pb::Program& program, const pb::Identi
 migrate::Credentials credentials_of(const pb::Identity& identity);
 
 pb::Clocks clocks_now();
-/// Home's clocks, told at `sent`, against this host's now.
+/// Notes when they came: a starter gets to them later, on a busy host much later.
+void heard_now(pb::Clocks& clocks);
+/// Home's clocks against this host's when they were heard.
 migrate::ClockOffsets offsets_against(const pb::Clocks& home);
+
+/// The answer to Check. Rows that a message has no room for are counted only.
+pb::Envelope checked(const migrate::Findings& found, const std::string& host);
 
 /// The arguments joined for people: at most 120 bytes, control characters shown as '?'.
 std::string command_line(const pb::Program& program);

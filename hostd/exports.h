@@ -49,6 +49,8 @@ class Exports {
   /// For `remote migrate`: to `host`, or home if empty. Calls back once with Done or Failure.
   void migrate(const std::string& job, const std::string& host,
                std::function<void(pb::Envelope)> on_end);
+  /// For `remote check`: asks the host where it runs. Calls back once with Checked or Failure.
+  void check(const std::string& job, bool table, std::function<void(pb::Envelope)> on_end);
   /// For `remote kill`; 0 ends it for good. False: no such job.
   bool signal(const std::string& job, int number);
   /// The job of that id, or of this host's that number; empty if there is none. Nothing shorter:
@@ -69,6 +71,7 @@ class Exports {
     pb::MoveFigures source, pages;
     std::function<void(pb::Envelope)> on_end;
     EventLoop::Handle limit, repeat;
+    bool pages_in() const;
   };
   struct Export {
     explicit Export(pb::ExportRecord state) : record(std::move(state)) {}
@@ -81,6 +84,7 @@ class Exports {
     std::unique_ptr<Move> move;
     std::unique_ptr<Move> last_move;  // committed; its figures are still coming
     std::string starting_on, waiting_reason, suspended;
+    std::string recall;                         // why it is to come home, as soon as it can
     bool stopped = false;                       // by SIGSTOP from its shadow or `remote kill`
     std::vector<std::string> refused_by;        // hosts that did not honour a grant for it
     std::vector<wire::Message> held;            // signals that came while it moved
@@ -130,6 +134,10 @@ class Exports {
   void on_settle(const std::string& from, const pb::Settle& settle, const Post::Reply& reply);
   bool on_arrived(const std::string& from, const pb::Arrived& arrived);
   bool on_pages_in(const std::string& from, const pb::PagesIn& pages_in);
+  /// Its last move has got so far that it could come home: all of its pages have left the host
+  /// before, and nothing of it is left here.
+  bool may_move_home(const Export& e) const;
+  void recall(const ExportPtr& e);
   void on_departed(const std::string& from, const pb::Departed& departed);
   void send_held(const ExportPtr& e);
   void give_up_move(const ExportPtr& e, const std::string& why);

@@ -14,6 +14,8 @@ constexpr auto kSiteAnswer = seconds(4);
 constexpr auto kSilence = seconds(12);
 /// A person has pressed Ctrl-C and waits.
 constexpr auto kSignalAnswer = seconds(2);
+/// A starter looks at a large tree in milliseconds; one that is on the move answers after it.
+constexpr auto kCheckAnswer = seconds(8);
 
 pb::Envelope no_such_job() {
   return wire::failure(pb::Failure::STALE, "no such job at home");
@@ -87,6 +89,28 @@ void Exports::answer_signal(const ExportPtr& e, const pb::Envelope& request) {
                ? wire::failure(pb::Failure::UNREACHABLE, silent)
                : wire::done());
   });
+}
+
+void Exports::check(const std::string& job, bool table, std::function<void(pb::Envelope)> on_end) {
+  ExportPtr e = find(job);
+  const auto refuse = [&](std::string_view why) {
+    on_end(wire::failure(pb::Failure::INTERNAL, fmt::format("check {}: {}", job, why)));
+  };
+  if (!e || e->phase != Export::Phase::running) return refuse("it does not run yet");
+  if (e->record.moving()) return refuse("it is on the move; try again");
+  pb::Envelope question;
+  question.mutable_check()->set_job(job);
+  question.mutable_check()->set_table(table);
+  const std::string site = e->record.site();
+  post_.request(site, std::move(question), kCheckAnswer,
+                [on_end = std::move(on_end), job, site](wire::Message answer) {
+                  pb::Envelope& said = answer.envelope;
+                  if (said.has_failure() && said.failure().kind() == pb::Failure::UNREACHABLE)
+                    said = wire::failure(
+                        pb::Failure::UNREACHABLE,
+                        fmt::format("check {}: {}, where it runs, does not answer", job, site));
+                  on_end(std::move(said));
+                });
 }
 
 // ---------------------------------------------------------------------------------- while it runs
@@ -179,8 +203,13 @@ void Exports::on_evict_request(const std::string& from, const pb::EvictRequest& 
   ExportPtr e = begun(evict.job(), from);
   if (!e || from != e->record.site()) return reply(no_such_job());
   e->site_heard = Clock::now();
-  if (e->phase == Export::Phase::running && !e->record.moving())
-    begin_move(e, post_.own_name(), evict.reason(), nullptr);
+  if (e->phase == Export::Phase::running && !e->record.moving()) {
+    // Asked for too early it would be refused, and the next time the host asks is seconds away.
+    if (may_move_home(*e))
+      begin_move(e, post_.own_name(), evict.reason(), nullptr);
+    else
+      e->recall = evict.reason();
+  }
   reply(wire::done());
 }
 

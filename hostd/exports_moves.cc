@@ -65,6 +65,7 @@ void Exports::begin_move(const ExportPtr& e, const std::string& target, const st
   e->move->reason = reason;
   e->move->grant = std::move(grant);
   e->move->on_end = std::move(on_end);
+  e->recall.clear();
   save(e);
   report(e, pb::JobReport::MOVING);
   log::info("job {}: from {} to {} ({})", e->job(), e->record.site(), target, reason);
@@ -104,6 +105,7 @@ void Exports::on_listening(const ExportPtr& e, uint64_t attempt, const pb::Envel
   depart->set_address(answer.listening().address());
   depart->set_port(answer.listening().port());
   depart->set_key(key);
+  depart->set_home(e->move->target == post_.own_name());
   post_.send(e->record.site(), envelope);
   // A connection that breaks takes messages with it. Who is leaving already does not mind being
   // told again.
@@ -160,7 +162,8 @@ void Exports::on_departed(const std::string& from, const pb::Departed& departed)
   std::string why = departed.text();
   if (departed.obstacles_size() > 0) {
     why = departed.obstacles(0);
-    e->suspended = why;
+    // It stays where it is, and waits if that is no place to run. Elsewhere it may fare better.
+    if (e->move->target == post_.own_name()) e->suspended = why;
   }
   give_up_move(e, why);
 }
@@ -187,10 +190,26 @@ void Exports::give_up_move(const ExportPtr& e, const std::string& why) {
                                fmt::format("job {} was not moved: {}", e->job(), why)));
 }
 
+bool Exports::Move::pages_in() const {
+  return pages.push_ns() != 0 || pages.pages_moved() != 0;
+}
+
+bool Exports::may_move_home(const Export& e) const {
+  if (!e.last_move) return true;
+  return e.last_move->pages_in() && (e.last_move->departed || e.last_move->from != post_.own_name());
+}
+
+void Exports::recall(const ExportPtr& e) {
+  if (e->recall.empty() || !may_move_home(*e)) return;
+  const std::string reason = std::exchange(e->recall, {});
+  if (e->phase == Export::Phase::running && !e->record.moving() &&
+      e->record.site() != post_.own_name())
+    begin_move(e, post_.own_name(), reason, nullptr);
+}
+
 void Exports::note_move(const ExportPtr& e) {
   Move& move = *e->last_move;
-  const bool pages_in = move.pages.push_ns() != 0 || move.pages.pages_moved() != 0;
-  if (!move.departed || !pages_in) return;
+  if (!move.departed || !move.pages_in()) return recall(e);
   const pb::MoveFigures& source = move.source;
   const pb::MoveFigures& pages = move.pages;
   note(e,
@@ -200,6 +219,7 @@ void Exports::note_move(const ExportPtr& e) {
                    pages.pages_demanded(), move.from, ms(source.clean_ns())));
   report_move(e, move, true, "");
   e->last_move.reset();  // and with it the grant of the old site
+  recall(e);
 }
 
 void Exports::close_move(const ExportPtr& e, const std::string& why) {

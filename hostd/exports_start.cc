@@ -76,6 +76,7 @@ void Exports::start_on(const ExportPtr& e, const std::string& host) {
     start->set_lease(e->grant->lease());
     start->set_token(e->grant->token());
     start->set_expires_wall_ns(e->grant->expires_wall_ns());
+    start->set_cpu_features(e->grant->cpu_features());
   }
   post_.request(host, std::move(envelope), kStartLimit,
                 [this, weak = std::weak_ptr<Export>(e), host](wire::Message answer) {

@@ -39,6 +39,8 @@ const std::string* job_of(const pb::Envelope& envelope) {
       return &envelope.abandon().job();
     case pb::Envelope::kWhereIs:
       return &envelope.where_is().job();
+    case pb::Envelope::kCheck:
+      return &envelope.check().job();
     default:
       return nullptr;
   }
@@ -106,6 +108,13 @@ bool Guests::on_message(const std::string& from, wire::Message& message, const P
     case pb::Envelope::kDepart:
       depart(guest, std::move(message));
       break;
+    case pb::Envelope::kCheck:
+      if (guest->phase == Phase::running)
+        pass_to_starter(guest, std::move(message), reply);
+      else
+        reply(wire::failure(pb::Failure::INTERNAL,
+                            fmt::format("check {}: it is on the move; try again", *job)));
+      break;
     default:
       guest->channel->send(std::move(message));
   }
@@ -141,6 +150,8 @@ void Guests::begin(const std::string& from, wire::Message& message, const Post::
   if (home != post_.own_name())
     admission_.confine_groups(starts ? *envelope.mutable_start()->mutable_identity()
                                      : *envelope.mutable_receive()->mutable_identity());
+  heard_now(starts ? *envelope.mutable_start()->mutable_clocks()
+                   : *envelope.mutable_receive()->mutable_clocks());
   Result<GuestPtr> taken = take_spare(home, identity, !starts);
   if (!taken.ok()) return reply(wire::failure(pb::Failure::INTERNAL, taken.error().text));
   GuestPtr guest = *taken;
@@ -193,6 +204,7 @@ void Guests::depart(const GuestPtr& guest, wire::Message message) {
   guest->phase = Phase::leaving;
   guest->again.reset();
   guest->attempt = message.envelope.depart().attempt();
+  guest->leads_home = message.envelope.depart().home();
   // Frozen by us before the engine begins, so that there is no moment at which the owner's return
   // would have to freeze a guest in the engine's hands.
   freeze(*guest);

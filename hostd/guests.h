@@ -39,8 +39,8 @@ class Guests {
   /// Must be called once: opens the socket for starters that outlived an earlier hostd.
   Result<void> start();
 
-  /// Start, Receive, Depart, Kill, Data, Ack, Signal, WindowSize, Attach, Abandon, WhereIs of jobs
-  /// that are here. False if it was none of these or the job is unknown here.
+  /// Start, Receive, Depart, Kill, Data, Ack, Signal, WindowSize, Attach, Abandon, WhereIs, Check
+  /// of jobs that are here. False if it was none of these or the job is unknown here.
   bool on_message(const std::string& from, wire::Message& message, const Post::Reply& reply);
 
   /// What to ask of newcomers; guests and slots are filled in here.
@@ -82,10 +82,12 @@ class Guests {
     EventLoop::Handle exit_watch, channel_limit;
     Fd pidfd;
     std::map<uint64_t, Post::Reply> replies;  // of requests passed on to the starter
+    bool leads_home = false;  // its last move
     bool frozen = false;
     Time frozen_at{};
     uint64_t frozen_wall_ns = 0;
     Duration lead{0};      // frozen before the engine began
+    std::string why_killed;
     std::string evicting;  // reason; empty: not being sent home
     EventLoop::Handle again;
     std::string suspended;  // why it cannot leave

@@ -31,8 +31,8 @@ void Guests::on_starter_message(const GuestPtr& guest, wire::Message message) {
       guest->phase = Phase::running;
       open_group(*guest);
       if (foreign(*guest) && owner_present_) freeze(*guest), send_home(guest);
-    } else if (envelope.has_failure()) {
-      guest->phase = Phase::done;
+    } else if (envelope.has_failure() && guest->phase != Phase::running) {
+      guest->phase = Phase::done;  // of one that runs only a look at it has failed
       changed_();
     }
     return reply(std::move(envelope));
@@ -50,8 +50,10 @@ void Guests::on_starter_message(const GuestPtr& guest, wire::Message message) {
     case pb::Envelope::kCommit:
       // The owner came back while it was arriving. It has not run here, and need not: its source
       // still has it. Once home has been asked, home's answer decides.
-      if (foreign(*guest) && owner_present_ && !std::exchange(guest->commit_asked, true))
+      if (foreign(*guest) && owner_present_ && !std::exchange(guest->commit_asked, true)) {
+        guest->why_killed = unwelcome_;
         return (void)::kill(guest->starter, SIGKILL);
+      }
       guest->commit_asked = true;
       return ask_home(guest, std::move(envelope));
     case pb::Envelope::kSettle:
@@ -155,7 +157,7 @@ void Guests::on_departed(const GuestPtr& guest, pb::Departed& departed) {
     return;
   }
   guest->phase = Phase::running;
-  if (departed.obstacles_size() > 0) {
+  if (departed.obstacles_size() > 0 && guest->leads_home) {
     guest->suspended = departed.obstacles(0);
     guest->evicting.clear();
   }

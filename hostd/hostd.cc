@@ -4,10 +4,10 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <sstream>
 
 #include "base/log.h"
 #include "migrate/cgroup.h"
+#include "migrate/cpu_features.h"
 
 namespace hob::hostd {
 namespace {
@@ -57,30 +57,6 @@ void to_wire(const HostList& list, pb::Policy& policy) {
       policy.set_kind(pb::Policy::LIST);
       for (const std::string& host : list.hosts) policy.add_hosts(host);
   }
-}
-
-/// What of the processor a program can use and a migration must find again: instruction sets and
-/// register state, as the kernel names them in /proc/cpuinfo, in its own order. The rest of the
-/// kernel's list (power management, virtualisation, ...) does not matter to a process.
-std::string cpu_features() {
-  static constexpr std::string_view kUsable[] = {
-      "3dnow",   "abm",    "adx",   "aes",    "amx",     "avx",     "bmi",      "cldemote",
-      "clflush", "clwb",   "cx",    "erms",   "f16c",    "fma",     "fsgsbase", "fsrm",
-      "fxsr",    "gfni",   "hle",   "lahf",   "mmx",     "movbe",   "movdir",   "ospke",
-      "pclmul",  "popcnt", "rdpid", "rdrand", "rdseed",  "rdtscp",  "rtm",      "serialize",
-      "sha",     "sse",    "ssse",  "vaes",   "vpclmul", "waitpkg", "xsave"};
-  Result<std::string> text = read_file("/proc/cpuinfo");
-  if (!text.ok()) return "";
-  const size_t begin = text->find("\nflags");
-  const size_t colon = text->find(": ", begin);
-  if (begin == std::string::npos || colon == std::string::npos) return "";
-  std::istringstream words(text->substr(colon + 2, text->find('\n', colon) - colon - 2));
-  std::string usable;
-  for (std::string word; words >> word;)
-    if (std::any_of(std::begin(kUsable), std::end(kUsable),
-                    [&](std::string_view prefix) { return word.starts_with(prefix); }))
-      usable += (usable.empty() ? "" : " ") + word;
-  return usable;
 }
 
 std::string host_name_of(const HostdConfig& config) {
@@ -295,7 +271,7 @@ pb::HostReport Hostd::report() const {
   const Time now = Clock::now();
   const WallTime wall = WallClock::now();
   const Verdict verdict = owner_->judge(now, wall);
-  static const std::string features = cpu_features();
+  static const std::string features = migrate::join(migrate::cpu_features());
   pb::HostReport report;
   report.set_state(to_wire(verdict.state));
   if (auto last = owner_->last_input()) report.set_idle_ns(nanos(now - *last));

@@ -69,6 +69,7 @@ class Hostd {
   std::optional<pb::Envelope> refusal(const Session& session, const std::string& verb,
                                       const std::string& name) const;
   void kill_job(const Session& session, const pb::Envelope& request);
+  void check_job(const Session& session, const pb::Envelope& request);
   void migrate_job(const Session& session, const pb::Envelope& request);
   void ask_coordinator(const Session& session, const pb::Envelope& request);
   void answer_later(const std::weak_ptr<wire::StreamChannel>& channel, uint64_t request,

@@ -106,6 +106,8 @@ void Hostd::on_local_message(const wire::StreamChannel* channel, wire::Message m
     }
     case pb::Envelope::kMigrate:
       return migrate_job(session, request);
+    case pb::Envelope::kCheck:
+      return check_job(session, request);
     case pb::Envelope::kKillJob:
       return kill_job(session, request);
     default:
@@ -191,6 +193,17 @@ void Hostd::kill_job(const Session& session, const pb::Envelope& request) {
     return session.channel->answer(request, std::move(*refused));
   exports_->signal(exports_->resolve(name), request.kill_job().signal());
   session.channel->answer(request, wire::done());
+}
+
+void Hostd::check_job(const Session& session, const pb::Envelope& request) {
+  const std::string& name = request.check().job();
+  if (std::optional<pb::Envelope> refused = refusal(session, "check", name))
+    return session.channel->answer(request, std::move(*refused));
+  exports_->check(exports_->resolve(name), request.check().table(),
+                  [this, weak = std::weak_ptr<wire::StreamChannel>(session.channel),
+                   number = request.request()](pb::Envelope answer) {
+                    answer_later(weak, number, std::move(answer));
+                  });
 }
 
 void Hostd::migrate_job(const Session& session, const pb::Envelope& request) {

@@ -120,6 +120,8 @@ void Starter::on_message(wire::Message message) {
       return on_receive(envelope);
     case pb::Envelope::kDepart:
       return on_depart(envelope.depart());
+    case pb::Envelope::kCheck:
+      return on_check(envelope);
     case pb::Envelope::kSignal:
       return on_signal(envelope.signal());
     case pb::Envelope::kData:

@@ -60,7 +60,9 @@ class Starter {
   void on_receive(const pb::Envelope& request);
   void on_depart(const pb::Depart& depart);
   void on_signal(const pb::Signal& signal);
+  void on_check(const pb::Envelope& request);
   void look_ahead();
+  void let_go();
   Result<void> make_relay(const pb::Program& program);
   Result<void> watch_root();
   void on_root_exit(int status);
@@ -74,7 +76,7 @@ class Starter {
   Options options_;
   std::unique_ptr<wire::StreamChannel> channel_;
   EventLoop::Handle reconnect_, unwatched_, repeat_, resend_, arrival_watch_, root_watch_;
-  EventLoop::Handle look_;
+  EventLoop::Handle look_, let_go_again_;
   std::vector<std::string> obstacles_seen_, obstacles_told_;  // by look_ahead()
   uint64_t acknowledged_before_ = 0;
   std::optional<migrate::Sandbox> sandbox_;

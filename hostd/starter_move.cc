@@ -14,6 +14,8 @@ namespace {
 
 /// For each step of an arrival: the source connects, sends its image, ...
 constexpr auto kPatience = seconds(30);
+/// How often a thread is looked at that could not be stopped, and will be some time.
+constexpr auto kLetGoAgain = milliseconds(50);
 
 Error refused(const pb::Failure& failure) {
   return Error{failure.text(), EPERM};
@@ -194,10 +196,18 @@ void Starter::on_depart(const pb::Depart& depart) {
     if (auto gone = sandbox_->destroy(); !gone.ok()) departed->set_text(gone.error().text);
     sandbox_.reset();
   }
-  if (!departed->moved()) relay_->stay();
+  if (!departed->moved()) {
+    relay_->stay();
+    let_go();
+  }
   const bool moved = departed->moved();
   send(std::move(envelope));
   if (moved) leave();
+}
+
+void Starter::let_go() {
+  if (migrate::let_go(guest_)) return let_go_again_.reset();
+  let_go_again_ = loop_.after(kLetGoAgain, [this] { let_go(); });
 }
 
 }  // namespace hob::hostd

@@ -3,12 +3,14 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <csignal>
 #include <utility>
 
 #include "base/log.h"
 #include "hostd/convert.h"
 #include "hostd/starter.h"
+#include "migrate/cpu_features.h"
 
 namespace hob::hostd {
 namespace {
@@ -32,6 +34,26 @@ uint64_t cpu_of_children_ns() {
   return nanos(usage.ru_utime) + nanos(usage.ru_stime);
 }
 
+/// Where hosts differ, glibc shall choose its code by what all of them have.
+void use_common_features(const std::string& common, std::vector<std::string>& environment) {
+  constexpr std::string_view kTunables = "GLIBC_TUNABLES=";
+  if (common.empty()) return;
+  const migrate::CpuFeatures withheld =
+      migrate::lacking(migrate::cpu_features(), migrate::features_of(common));
+  if (withheld.empty()) return;
+  const auto users = std::find_if(environment.begin(), environment.end(), [&](const std::string& v) {
+    return v.starts_with(kTunables);
+  });
+  const std::string value = migrate::glibc_tunables(
+      withheld, users == environment.end() ? "" : users->substr(kTunables.size()));
+  if (value.empty()) return;  // glibc has no name for what differs
+  if (users == environment.end()) {
+    environment.push_back(std::string(kTunables) + value);
+  } else {
+    *users = std::string(kTunables) + value;
+  }
+}
+
 }  // namespace
 
 Result<void> Starter::make_relay(const pb::Program& program) {
@@ -52,6 +74,7 @@ void Starter::on_start(const pb::Envelope& request) {
   guest_.user = credentials_of(identity_);
   const auto launch = [&]() -> Result<pid_t> {
     migrate::Program program = TRY(program_of(start.program(), identity_));
+    use_common_features(start.cpu_features(), program.environment);
     if (!furnished_for_.empty() && furnished_for_ != home_)
       return Error{"start a job: this sandbox has served another home", EINVAL};
     if (furnished_for_.empty()) {
@@ -91,6 +114,20 @@ Result<void> Starter::watch_root() {
   if (foreign() && !keep_) look_ = loop_.every(kLook, [this] { look_ahead(); });
   root_watch_ = TRY(loop_.on_child_exit(guest_.root, [this](int status) { on_root_exit(status); }));
   return {};
+}
+
+void Starter::on_check(const pb::Envelope& request) {
+  if (!running_)
+    return channel_->answer(
+        request, wire::failure(pb::Failure::NOT_FOUND, "check " + job_ + ": it does not run now"));
+  guest_.sandbox = &*sandbox_;
+  guest_.externals = relay_->externals();
+  Result<migrate::Findings> found = migrate::examine(guest_);
+  if (!found.ok())
+    return channel_->answer(
+        request, wire::failure(pb::Failure::INTERNAL, "check " + job_ + ": " + found.error().text));
+  if (!request.check().table()) found->resources.clear();
+  channel_->answer(request, checked(*found, options_.host));
 }
 
 void Starter::look_ahead() {

@@ -40,8 +40,8 @@ static Result<Rebuild::Vdso> find_vdso(const std::vector<proc::Mapping>& maps) {
   return vdso;
 }
 
-Result<AddressPlan> plan_addresses(Tid stub, const ProcessImage& image, size_t workspace) {
-  const auto maps = TRY(proc::maps(stub));
+Result<AddressPlan> plan_addresses(const std::vector<proc::Mapping>& maps,
+                                   const ProcessImage& image, size_t workspace) {
   std::vector<Range> used;
   for (const proc::Mapping& m : maps) used.push_back(m.range);
   for (const MappingImage& m : image.mappings) used.push_back(m.range);
@@ -64,22 +64,22 @@ Result<Platform> this_platform() {
   const auto vdso = TRY(find_vdso(TRY(proc::maps(Tid{::getpid()}))));
   const auto* code = reinterpret_cast<const std::byte*>(vdso.code.start);
   platform.vdso.assign(code, code + vdso.code.size());
-  uint32_t eax = 0, ebx = 0, ecx = 0, edx = 0;
-  constexpr uint32_t kStateLeaf = 0xd;  // Intel SDM, CPUID
-  __asm__("cpuid" : "=a"(eax), "=b"(ebx), "=c"(ecx), "=d"(edx) : "a"(kStateLeaf), "c"(0));
-  uint32_t low = 0, high = 0;
-  __asm__("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
-  platform.state_components = low | static_cast<uint64_t>(high) << 32;
-  platform.state_size = ebx;
+  platform.state = state_layout();
+  platform.features = join(cpu_features());
   return platform;
 }
 
 std::string difference(const Platform& source, const Platform& here) {
   if (source.vdso != here.vdso)
     return "its kernel is another one than the source's (the vdso differs); cannot be moved yet";
-  if (source.state_components != here.state_components || source.state_size != here.state_size)
-    return "its processor keeps another extended state than the source's";
-  return {};
+  // Who has not asked for tiles cannot have used them; who has is known at the capture.
+  CpuFeatures used = features_of(source.features);
+  std::erase_if(used, [](const std::string& name) { return name.starts_with("amx_"); });
+  const CpuFeatures missing = lacking(used, features_of(here.features));
+  if (!missing.empty())
+    return "its processor lacks what programs may have used on the source's: " + join(missing) +
+           "; the job can only go on where there is all of it";
+  return difference(source.state, here.state);
 }
 
 }  // namespace hob::migrate

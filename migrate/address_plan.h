@@ -16,7 +16,8 @@ struct AddressPlan {
   Range spare;         ///< for the vdso while its place is cleared
   Rebuild::Vdso vdso;  ///< where the copy of the engine has it
 };
-Result<AddressPlan> plan_addresses(Tid stub, const ProcessImage& image, size_t workspace);
+Result<AddressPlan> plan_addresses(const std::vector<proc::Mapping>& stub,
+                                   const ProcessImage& image, size_t workspace);
 
 /// The highest free range of `size` bytes below kUserEnd that keeps `margin` from all that is used.
 /// Pure; `used` in any order.

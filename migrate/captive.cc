@@ -4,16 +4,22 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cstdlib>
 #include <map>
 
 #include "base/log.h"
 #include "migrate/parts.h"
 #include "migrate/ptys.h"
+#include "migrate/stages.h"
 
 namespace hob::migrate {
 namespace {
 
 constexpr int kEventStop = 128;  // PTRACE_EVENT_STOP
+/// What a program needs from vfork(2) to exec(2) is far less.
+constexpr Duration kRunAWhile = milliseconds(20);
+/// How long the guest may run on, traced, when it is to be given back and a thread does not stop.
+constexpr Duration kGiveBackLimit = seconds(1);
 
 }  // namespace
 
@@ -32,6 +38,23 @@ void make_restartable(user_regs_struct& r, bool leaves) {
       case SYS_semtimedop:
       case SYS_msgrcv:
       case SYS_msgsnd:
+      // On sockets with SO_RCVTIMEO or SO_SNDTIMEO; nothing has been transferred yet.
+      case SYS_read:
+      case SYS_readv:
+      case SYS_recvfrom:
+      case SYS_recvmsg:
+      case SYS_recvmmsg:
+      case SYS_write:
+      case SYS_writev:
+      case SYS_sendto:
+      case SYS_sendmsg:
+      case SYS_sendmmsg:
+      case SYS_accept:
+      case SYS_accept4:
+      // When they cannot write what is left to the program's memory.
+      case SYS_select:
+      case SYS_pselect6:
+      case SYS_ppoll:
         r.rax = static_cast<uint64_t>(-kernel::kErestartnohand);
         break;
       default:
@@ -97,8 +120,8 @@ Result<TreeView> view_tree(const Guest& guest) {
     pid_t parent;  // inside
   };
   std::vector<Next> queue = {{Tid{guest.root}, 0}};
-  const Tid init{guest.sandbox->init()};
-  for (Tid orphan : TRY(proc::children(init))) queue.push_back({orphan, 1});
+  if (guest.sandbox)
+    for (Tid orphan : TRY(proc::children(Tid{guest.sandbox->init()}))) queue.push_back({orphan, 1});
   for (size_t i = 0; i < queue.size(); i++) {
     auto status = proc::status(queue[i].pid);
     auto stat = proc::stat(queue[i].pid);
@@ -126,6 +149,8 @@ Result<TreeView> view_tree(const Guest& guest) {
     if (node.zombie && i == 0) return Error{"move the guest: it has ended", ESRCH};
     view.tree.push_back(node);
     view.pids.push_back(queue[i].pid);
+    view.stats.push_back(std::move(*stat));
+    view.statuses.push_back(std::move(*status));
     if (node.zombie) continue;
     auto children = proc::children(queue[i].pid);
     if (!children) continue;  // has just ended
@@ -148,6 +173,8 @@ Result<bool> Captives::seize_all(const Guest& guest) {
     CaptiveProcess process = known == processes.end() ? CaptiveProcess{} : std::move(*known);
     process.pid = pid;
     process.node = view.tree[i];
+    process.stat = std::move(view.stats[i]);
+    process.status = std::move(view.statuses[i]);
     for (Tid tid : TRY(proc::threads(pid))) {
       const auto same = [&](const CaptiveThread& t) { return t.tracee.tid() == tid; };
       if (std::any_of(process.threads.begin(), process.threads.end(), same)) continue;
@@ -162,13 +189,7 @@ Result<bool> Captives::seize_all(const Guest& guest) {
       }
       if (!tracee) return std::move(tracee).error();
       TRY(tracee->interrupt());
-      pid_t inside = process.node.pid;
-      if (tid != pid) {
-        auto status = TRY(proc::parse_status(
-            TRY(proc::read(pid, "task/" + std::to_string(tid.value) + "/status"))));
-        inside = inside_of(status, tid);
-      }
-      process.threads.emplace_back(std::move(*tracee), inside);
+      process.threads.emplace_back(std::move(*tracee), tid == pid ? process.node.pid : 0);
     }
     if (!process.threads.empty()) seized.push_back(std::move(process));
   }
@@ -177,9 +198,27 @@ Result<bool> Captives::seize_all(const Guest& guest) {
   return all;
 }
 
+// In vfork(2): held until its child has called execve(2), which cannot be while all is frozen.
+static bool awaits_child(Tid tid) {
+  const auto call = proc::read(tid, "syscall");
+  if (!call) return false;
+  constexpr int kClone3 = 435;
+  const int number = std::atoi(call->c_str());
+  return number == SYS_vfork || number == SYS_clone || number == kClone3;
+}
+
 // False: some thread has not stopped in a time in which every ordinary thread does.
 Result<bool> Captives::all_stopped() {
-  Patience patience(milliseconds(100));
+  auto stopped = all_stopped(milliseconds(5));
+  if (!stopped || *stopped) return stopped;
+  for (const CaptiveProcess& process : processes)
+    for (const CaptiveThread& thread : process.threads)
+      if (!thread.stopped && awaits_child(thread.tracee.tid())) return false;
+  return all_stopped(milliseconds(100));
+}
+
+Result<bool> Captives::all_stopped(Duration limit) {
+  Patience patience(limit);
   for (CaptiveProcess& process : processes) {
     for (size_t i = 0; i < process.threads.size(); i++) {
       CaptiveThread& thread = process.threads[i];
@@ -201,22 +240,53 @@ Result<bool> Captives::all_stopped() {
   return true;
 }
 
+// Waits until those stop that could not before.
+void Captives::await_stragglers(const std::vector<Tid>& stragglers) {
+  Patience patience(kRunAWhile);
+  for (CaptiveProcess& process : processes)
+    for (CaptiveThread& thread : process.threads) {
+      if (std::find(stragglers.begin(), stragglers.end(), thread.tracee.tid()) == stragglers.end())
+        continue;
+      while (!thread.stopped) {
+        auto stop = thread.tracee.wait();
+        if (!stop) break;  // not yet, or it has ended: the next round sees to it
+        thread.stopped = stop->event == kEventStop;
+        thread.stopped_by_job_control = thread.stopped && stop->signal != SIGTRAP;
+        if (!thread.stopped && !thread.tracee.resume(stop->event ? 0 : stop->signal)) break;
+      }
+    }
+}
+
 // Between vfork(2) and exec(2) a parent cannot be stopped, and its child must run to end that; a
-// thread in an uninterruptible wait looks the same. So all go on for a moment, still traced.
+// thread in an uninterruptible wait looks the same. So all go on for a moment, still traced, and at
+// ordinary priority: beside a busy owner a guest (SCHED_IDLE) would not get as far in that time.
 Result<void> Captives::let_run_a_while() {
+  std::vector<Tid> stragglers;
+  std::vector<pid_t> raised;
+  const sched_param none = {};
   TRY(cgroup_->thaw());
   for (CaptiveProcess& process : processes)
-    for (CaptiveThread& thread : process.threads)
-      if (thread.stopped) {
-        thread.stopped = false;
-        auto resumed = thread.tracee.resume();
-        if (!resumed && resumed.error().code != ESRCH) return resumed;
+    for (CaptiveThread& thread : process.threads) {
+      const pid_t tid = thread.tracee.tid().value;
+      if (::sched_getscheduler(tid) == SCHED_IDLE &&
+          ::sched_setscheduler(tid, SCHED_OTHER, &none) == 0)
+        raised.push_back(tid);
+      if (!thread.stopped) {
+        stragglers.push_back(thread.tracee.tid());
+        continue;
       }
-  ::usleep(2000);
+      if (thread.stopped_by_job_control) continue;  // to be continued by the job alone
+      thread.stopped = false;
+      auto resumed = thread.tracee.resume();
+      if (!resumed && resumed.error().code != ESRCH) return resumed;
+    }
+  await_stragglers(stragglers);
+  for (pid_t tid : raised) ::sched_setscheduler(tid, SCHED_IDLE, &none);
   for (CaptiveProcess& process : processes) {
     auto& threads = process.threads;
     // exec(2) and exit(2) have ended some.
     std::erase_if(threads, [](CaptiveThread& thread) {
+      if (thread.stopped) return false;
       auto asked = thread.tracee.interrupt();
       if (asked) return false;
       thread.tracee.abandon();
@@ -229,14 +299,20 @@ Result<void> Captives::let_run_a_while() {
 Result<Captives> Captives::take(Guest& guest, Duration limit) {
   const Time end = Clock::now() + limit;
   Cgroup& cgroup = guest.sandbox->cgroup();
-  Captives captives(cgroup, TRY(cgroup.freezing()));
+  stages::begin();
+  if (!let_go(guest))
+    return Error{"stop the guest: a thread of it does not stop since the last attempt", EBUSY};
+  Captives captives(guest, TRY(cgroup.freezing()));
   // The cgroup stops all at one moment, so that nobody forks away while threads are seized one by
   // one.
   captives.stopped_at = Clock::now();
   for (;;) {
     TRY(cgroup.freeze());
     TRY(cgroup.wait_frozen(limit));
-    if (TRY(captives.seize_all(guest)) && TRY(captives.all_stopped())) break;
+    stages::mark("freeze");
+    const bool seized = TRY(captives.seize_all(guest));
+    stages::mark("seize");
+    if (seized && TRY(captives.all_stopped())) break;
     if (Clock::now() >= end)
       return Error{
           "stop the guest: a thread of it does not stop (it waits for a device or a file server)",
@@ -245,12 +321,12 @@ Result<Captives> Captives::take(Guest& guest, Duration limit) {
   }
   // All sit in a ptrace stop; the frozen cgroup would keep injected code from running.
   TRY(cgroup.thaw());
+  stages::mark("stop");
   captives.pinned_ = std::make_unique<Pinned>();
   for (CaptiveProcess& process : captives.processes) {
     for (CaptiveThread& thread : process.threads) TRY(thread.borrow(*captives.pinned_));
-    process.stat = TRY(proc::stat(process.pid));
-    process.status = TRY(proc::status(process.pid));
   }
+  stages::mark("borrow");
   return captives;
 }
 
@@ -259,6 +335,7 @@ Captives::Captives(Captives&& other) noexcept
       processes(std::move(other.processes)),
       stopped_at(other.stopped_at),
       pinned_(std::move(other.pinned_)),
+      guest_(other.guest_),
       cgroup_(std::exchange(other.cgroup_, nullptr)),
       was_frozen_(other.was_frozen_) {}
 
@@ -268,18 +345,35 @@ Captives::~Captives() {
 
 void Captives::give_back() {
   if (!cgroup_) return;
-  // Freezing comes first: a thread that is detached would run at once.
+  // Only a stopped thread can be detached, and one that is traced for ever stops for ever.
+  const Time end = Clock::now() + kGiveBackLimit;
+  for (;;) {
+    auto stopped = all_stopped();
+    if ((stopped && *stopped) || Clock::now() >= end) break;
+    if (stopped)
+      if (auto run = let_run_a_while(); !run)
+        log::error("give back the guest: {}", run.error().text);
+  }
+  // Freezing comes before: a thread that is detached would run at once.
   auto done = was_frozen_ ? cgroup_->freeze() : cgroup_->thaw();
-  // A thread that has not stopped cannot be detached; it stops some time and would then stay so.
-  Patience patience(seconds(5));
   for (CaptiveProcess& process : processes)
     for (CaptiveThread& thread : process.threads)
-      if (!thread.stopped)
-        if (auto stop = thread.tracee.wait(); !stop && stop.error().code != ESRCH)
-          log::error("give back the guest: {}", stop.error().text);
+      if (!thread.stopped) guest_->lingering.push_back(std::move(thread.tracee));
   processes.clear();
   if (!done) log::error("{}", done.error().text);
   cgroup_ = nullptr;
+}
+
+bool let_go(Guest& guest) {
+  std::erase_if(guest.lingering, [](Tracee& tracee) {
+    Stop stop{};
+    auto told = tracee.poll(stop);
+    if (told && !*told) return false;
+    if (!told || stop.event == kEventStop) return true;  // its destructor detaches it
+    if (auto resumed = tracee.resume(stop.event ? 0 : stop.signal); !resumed) return true;
+    return false;
+  });
+  return guest.lingering.empty();
 }
 
 void Captives::destroy() {

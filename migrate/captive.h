@@ -32,10 +32,15 @@ class CaptiveThread {
   const cpu_set_t& processors() const { return affinity_; }
 
   Tracee tracee;
-  pid_t inside;
+  pid_t inside;  ///< 0 until it has been asked, by the capture, where it is not the leader
   /// As found, except that an interrupted system call is in a form in which the kernel restarts it.
   user_regs_struct registers = {};
   uint64_t signal_mask = 0;
+  /// When the system call that it waits in would end, as far as waits.h has found out.
+  struct Wait {
+    uint32_t call = 0;  ///< which call it is; 0: not known, or none
+    int64_t end = 0;    ///< the guest's CLOCK_MONOTONIC in ns; 0: not known
+  } wait;
   bool stopped = false;  ///< has told so; the others are on their way
   bool stopped_by_job_control = false;
 
@@ -53,7 +58,8 @@ class CaptiveThread {
 /// Some calls are never restarted by the kernel and would show the program a bare EINTR that no
 /// signal explains, only because it was stopped (signal(7), "Interruption of system calls ... by
 /// stop signals"). And when the thread `leaves` this kernel, -ERESTART_RESTARTBLOCK needs kernel
-/// state that stays behind: such a call starts again with its full time.
+/// state that stays behind: such a call starts again with its full time, unless waits.h knows what
+/// was left of it.
 void make_restartable(user_regs_struct& registers, bool leaves);
 
 /// One stopped process.
@@ -72,14 +78,17 @@ struct CaptiveProcess {
 /// The tree of a guest as /proc shows it now. Zombies are in `tree` only.
 struct TreeView {
   Tree tree;
-  std::vector<Tid> pids;  ///< host pids, in the order of `tree`
+  std::vector<Tid> pids;  ///< host pids, in the order of `tree`, as are:
+  std::vector<proc::Stat> stats;
+  std::vector<proc::Status> statuses;
 };
 Result<TreeView> view_tree(const Guest& guest);
 
 /// Everything inside the guest's sandbox, stopped. While it lives no instruction of the guest runs
 /// except what is injected. Dropping it leaves the guest as it was found: running, or with its
-/// cgroup frozen if it was frozen before. If this process dies the guest dies with it: nothing may
-/// run on unobserved.
+/// cgroup frozen if it was frozen before; a thread that cannot be stopped even for that (it waits
+/// for a device or a file server) is left in Guest::lingering. If this process dies the guest dies
+/// with it: nothing may run on unobserved.
 class Captives {
  public:
   static Result<Captives> take(Guest& guest, Duration limit);
@@ -91,18 +100,24 @@ class Captives {
   std::vector<CaptiveProcess> processes;  ///< the living, root first
   Time stopped_at;
 
+  /// Its cgroup was frozen before: somebody wants the guest to stand still.
+  bool was_frozen() const { return was_frozen_; }
   /// Everything has been captured: the engine may use all processors again.
   void captured() { pinned_.reset(); }
   /// The guest lives elsewhere now: kill and reap what is left here. Nothing is given back.
   void destroy();
 
  private:
-  Captives(Cgroup& cgroup, bool was_frozen) : cgroup_(&cgroup), was_frozen_(was_frozen) {}
+  Captives(Guest& guest, bool was_frozen)
+      : guest_(&guest), cgroup_(&guest.sandbox->cgroup()), was_frozen_(was_frozen) {}
   Result<bool> seize_all(const Guest& guest);
   Result<bool> all_stopped();
+  Result<bool> all_stopped(Duration limit);
   Result<void> let_run_a_while();
+  void await_stragglers(const std::vector<Tid>& stragglers);
   void give_back();
   std::unique_ptr<Pinned> pinned_;
+  Guest* guest_;
   Cgroup* cgroup_;
   bool was_frozen_;
 };

@@ -5,8 +5,11 @@
 #include "migrate/injector.h"
 #include "migrate/parts.h"
 #include "migrate/scratch.h"
+#include "migrate/stages.h"
+#include "migrate/waits.h"
 
 namespace hob::migrate {
+
 namespace {
 
 Result<void> ask(CaptiveProcess& process, Scratch& scratch, std::vector<Batch>& batches) {
@@ -23,7 +26,7 @@ Result<void> ask(CaptiveProcess& process, Scratch& scratch, std::vector<Batch>& 
 
 Result<void> capture_process(const Guest& guest, CaptiveProcess& process, const Platform& platform,
                              Image& image, Objects& objects, const Advices& advices,
-                             ProcessImage& out, Bytes& pages) {
+                             ProcessImage& out, Arena& arena) {
   out.pid = process.node.pid;
   const RemoteAddress instruction =
       TRY(syscall_instruction(process.pid, process.name(), platform.vdso));
@@ -33,12 +36,18 @@ Result<void> capture_process(const Guest& guest, CaptiveProcess& process, const 
   CaptiveThread& leader = process.leader();
   Scratch scratch =
       TRY(Scratch::borrow({leader.tracee, leader.registers, instruction, process.name()}, size));
+  stages::mark("scratch");
   std::vector<Batch> batches(process.threads.size());
   ProcessCapture context{guest,      process, image, objects, advices, out, scratch.workspace(),
-                         batches[0], batches, pages};
+                         batches[0], batches, arena};
   for (const Part* part : parts())
-    if (part->capture) TRY(part->capture(context));
-  return ask(process, scratch, batches);
+    if (part->capture) {
+      TRY(part->capture(context));
+      stages::mark(part->name.data());
+    }
+  TRY(ask(process, scratch, batches));
+  stages::mark("ask");
+  return {};
 }
 
 }  // namespace
@@ -55,7 +64,9 @@ Result<int64_t> guest_monotonic(Tid process) {
 }
 
 Result<Captured> capture(const Guest& guest, Captives& captives, const Advices& advices,
-                         const Platform& platform) {
+                         const Platform& platform, Arena& arena) {
+  // Before anything is read: a wait may turn out to be over.
+  TRY(measure_waits(captives));
   Captured captured;
   Objects objects;
   Image& image = captured.image;
@@ -63,11 +74,12 @@ Result<Captured> capture(const Guest& guest, Captives& captives, const Advices& 
   image.monotonic = TRY(guest_monotonic(captives.processes.front().pid));
   const size_t count = captives.processes.size();
   image.processes.resize(count);  // never again: the parts keep references
-  captured.pages.resize(count);
   for (size_t i = 0; i < count; i++)
     TRY(capture_process(guest, captives.processes[i], platform, image, objects, advices,
-                        image.processes[i], captured.pages[i]));
+                        image.processes[i], arena));
+  stages::mark("scratch");
   TRY(capture_descriptions(guest, captives.processes, objects, image, captured.taken));
+  stages::mark("descriptors");
   TRY(objects.finish(image));
   captured.objects = objects.take_files();
   TRY(capture_terminal(guest, captives.processes, image));

@@ -1,25 +1,45 @@
-#include "migrate/migrate.h"
+#include "migrate/check.h"
+
+#include "migrate/captive.h"
+#include "migrate/outside.h"
 #include "migrate/parts.h"
 #include "migrate/tree_plan.h"
 
 namespace hob::migrate {
+namespace {
 
-Result<std::vector<Obstacle>> check(const Guest& guest) {
-  std::vector<Obstacle> obstacles;
+Result<Findings> look(const Guest& guest, bool table) {
+  Findings found;
   const TreeView view = TRY(view_tree(guest));
-  if (auto plan = plan_tree(view.tree); !plan) {
+  // A stranger would lead a session of its own if it were a job.
+  const Tree tree = guest.sandbox ? view.tree : as_job(view.tree);
+  if (auto plan = plan_tree(tree); !plan) {
     if (plan.error().code != kObstacle) return std::move(plan).error();
-    obstacles.push_back({plan.error().text});
+    found.obstacles.push_back({plan.error().text});
   }
+  std::vector<Inspection> living;
   for (size_t i = 0; i < view.tree.size(); i++) {
     if (view.tree[i].zombie) continue;
     auto status = proc::status(view.pids[i]);
     if (!status) continue;  // has just ended
-    Inspection inspection{guest, view.pids[i], view.tree[i].pid, std::move(*status), obstacles};
+    living.push_back({guest, view.pids[i], view.tree[i].pid, std::move(*status), found.obstacles,
+                      table ? &found.resources : nullptr});
+  }
+  for (Inspection& inspection : living)
     for (const Part* part : parts())
       if (part->check) part->check(inspection);
-  }
-  return obstacles;
+  check_outside(living);
+  return found;
+}
+
+}  // namespace
+
+Result<std::vector<Obstacle>> check(const Guest& guest) {
+  return TRY(look(guest, false)).obstacles;
+}
+
+Result<Findings> examine(const Guest& guest) {
+  return look(guest, true);
 }
 
 Result<std::vector<Obstacle>> look_ahead(Guest& guest) {

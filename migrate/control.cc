@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cstring>
 
+#include "migrate/stages.h"
+
 namespace hob::migrate::control {
 namespace {
 
@@ -50,8 +52,12 @@ Result<void> expect(Connection& link, Word expected) {
   return {};
 }
 
+Result<Word> hear(Connection& link) {
+  return TRY(next(link)).word;
+}
+
 Result<Word> next_after_image(Connection& link) {
-  return TRY(next(link, {Word::running, Word::weaken, Word::let_go})).word;
+  return TRY(next(link, {Word::running, Word::saved, Word::weaken, Word::let_go})).word;
 }
 
 Result<void> send_announcement(Connection& link, const Announcement& announcement) {
@@ -81,6 +87,7 @@ Result<uint64_t> send_image(Connection& link, const Image& image) {
 
 Result<size_t> receive_image(Connection& link, std::span<std::byte> memory) {
   Message head = TRY(next(link, {Word::image}));
+  stages::begin();
   uint64_t size = 0;
   if (head.rest.size() != sizeof size) return Error{"the link: an image without a size", EBADMSG};
   std::memcpy(&size, head.rest.data(), sizeof size);

@@ -13,7 +13,11 @@
 ///     source                                target
 ///     announcement  ------------------->    ready | refused TEXT
 ///     image         ------------------->    running | failed TEXT
+///                   <-------------------    hurry, perhaps: push what has not been asked for
 ///                   <-------------------    complete
+///
+/// Where all pages travel before the commit (strategy.h), nothing follows "running". A checkpoint
+/// is "saved" instead, and the guest goes on at the source.
 ///
 /// Between the commit and "running" the target may ask for what only one copy can have
 /// (handover.h), in this order, each question at most once:
@@ -35,6 +39,8 @@ enum class Word : uint32_t {
   running,
   failed,
   complete,
+  hurry,
+  saved,
   weaken,
   weakened,
   let_go,
@@ -45,10 +51,12 @@ Result<void> say(Connection& link, Word word, std::string_view text = {});
 /// The next word. If it is another than `expected`, its text is the Error; code kRefused for
 /// `refused` and `failed`, which are answers, EPIPE and others for a broken link.
 Result<void> expect(Connection& link, Word expected);
-/// The next word, of the target's after the image: `running`, `weaken` or `let_go`; Errors as
-/// above.
+/// The next word, of the target's after the image: `running`, `saved`, `weaken` or `let_go`; Errors
+/// as above.
 Result<Word> next_after_image(Connection& link);
 inline constexpr int kRefused = ECONNREFUSED;
+/// The next word, whatever it is.
+Result<Word> hear(Connection& link);
 
 Result<void> send_announcement(Connection& link, const Announcement& announcement);
 Result<Announcement> receive_announcement(Connection& link);

@@ -18,6 +18,7 @@ enum class Fault : uint8_t {
   image_sent,     ///< the target may commit from here on
   told_running,   ///< the target is the live copy, and the source knows
   push,           ///< all pages pushed, the end not yet told
+  round,          ///< a round of pre-copy has been sent
   let_go,         ///< the target is the live copy and has asked for locks and addresses
   // target
   connected = 20,  ///< the source is there
@@ -29,7 +30,8 @@ enum class Fault : uint8_t {
   restored,        ///< everything is, and nothing runs
   committed,       ///< home has recorded it, nothing runs yet
   running,         ///< it runs; the source has not been told
-  pull,            ///< the first pages have arrived after the resume
+  pull,            ///< the first pages have arrived
+  kept,            ///< all pages are kept at the target, nothing runs
   taken_over,      ///< committed; locks and addresses are the target's
   last = taken_over
 };

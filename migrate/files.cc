@@ -42,17 +42,23 @@ uint64_t number(std::string_view text, int base) {
   return std::strtoull(std::string(text).c_str(), nullptr, base);
 }
 
+bool is_slave_of(int master, const struct stat& st) {
+  unsigned slave = 0;
+  if (!S_ISCHR(st.st_mode) || ::ioctl(master, TIOCGPTN, &slave) < 0) return false;
+  constexpr unsigned kPtySlaveMajor = 136;
+  return st.st_rdev == makedev(kPtySlaveMajor + slave / 256, slave % 256);
+}
+
 // Is it one of the streams that the starter holds the other end of?
 bool is_external(const Guest& guest, const struct stat& st, Description& d) {
   for (const External& e : guest.externals) {
-    if (e.kind == External::Kind::terminal) {
-      unsigned slave = 0;
-      if (!S_ISCHR(st.st_mode) || ::ioctl(e.starter_end, TIOCGPTN, &slave) < 0) continue;
-      constexpr unsigned kPtySlaveMajor = 136;
-      if (st.st_rdev != makedev(kPtySlaveMajor + slave / 256, slave % 256)) continue;
+    struct stat mine;
+    if (guest.sandbox && e.kind == External::Kind::terminal) {
+      if (!is_slave_of(e.starter_end, st)) continue;
     } else {
-      struct stat mine;
-      if (!S_ISFIFO(st.st_mode) || ::fstat(e.starter_end, &mine) < 0) continue;
+      // Of a stranger, `starter_end` is what it has itself, of whatever kind.
+      if (guest.sandbox && !S_ISFIFO(st.st_mode)) continue;
+      if (::fstat(e.starter_end, &mine) < 0) continue;
       if (mine.st_ino != st.st_ino || mine.st_dev != st.st_dev) continue;
     }
     d.kind = DescriptionKind::external;

@@ -85,15 +85,16 @@ Result<void> Takeover::prepare() {
   return {};
 }
 
-Result<void> Takeover::complete(Connection& control) {
+Result<void> Takeover::complete(Connection* control) {
   // Ends of a named pipe that the source still has open would keep the guest from its end.
   const bool same_pipes = image_.machine == TRY(this_machine());
   const bool names = std::any_of(image_.sockets.begin(), image_.sockets.end(),
                                  [](const SocketImage& s) { return !s.name.empty(); });
   if (wanted_.empty() && !same_pipes && !names) return {};
   auto ask = [&](control::Word question, control::Word answer) -> Result<void> {
-    TRY(control::say(control, question));
-    return control::expect(control, answer);
+    if (!control) return {};
+    TRY(control::say(*control, question));
+    return control::expect(*control, answer);
   };
   Result<void> asked;
   if (!wanted_.empty()) asked = ask(control::Word::weaken, control::Word::weakened);

@@ -40,8 +40,9 @@ class Takeover {
   /// Before the commit: takes what can be had beside the source. An Error: it will never be had.
   Result<void> prepare();
   /// After the commit: asks the source for the rest and takes it. A source that is gone has let go.
-  /// Waits while others have the locks, for at most kLockPatience.
-  Result<void> complete(Connection& control);
+  /// Waits while others have the locks, for at most kLockPatience. Null: there is no source, a
+  /// checkpoint is restarted.
+  Result<void> complete(Connection* control);
 
  private:
   LockHands hands();

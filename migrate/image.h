@@ -12,7 +12,10 @@
 #include <vector>
 
 #include "base/result.h"
+#include "migrate/cpu_features.h"
 #include "migrate/kernel.h"
+#include "migrate/ranges.h"
+#include "migrate/strategy.h"
 #include "migrate/types.h"
 
 /// The image of a process tree: everything but the pages (the few hot ones excepted).
@@ -25,6 +28,10 @@
 namespace hob::migrate {
 
 using Bytes = std::vector<std::byte>;
+
+/// No image is larger: pages that must travel in it (changed copies of file pages) are the bulk of
+/// it.
+inline constexpr size_t kMaxImage = 1u << 30;
 
 /// Where one process stands in the tree. All the target needs to prepare.
 struct TreeNode {
@@ -51,6 +58,11 @@ struct ThreadImage {
   uint64_t stack_pointer = 0, stack_size = 0;  ///< sigaltstack(2)
   uint32_t stack_flags = 0;
   std::vector<siginfo_t> pending;
+  /// A wait that ends at a time and of which the kernel has a note (waits.h): the number of the
+  /// call and when the guest's CLOCK_MONOTONIC says that it is over, in ns; 0: none, or start it
+  /// again.
+  uint32_t wait_call = 0;
+  int64_t wait_end = 0;
   int8_t nice = 0;
   Bytes processors;  ///< a cpu_set_t, as a wish; empty: all
 };
@@ -133,7 +145,8 @@ struct ProcessImage {
   uint32_t personality = 0;
   uint8_t dumpable = 1, subreaper = 0;
   int32_t parent_death_signal = 0;
-  uint8_t stopped = 0;  ///< by job control
+  uint64_t permitted_state = 0;  ///< dynamic components it has asked for: ARCH_GET_XCOMP_PERM
+  uint8_t stopped = 0;           ///< by job control
 };
 
 /// `name` is what O_PATH opens: a place in the file tree, of whatever type.
@@ -271,14 +284,16 @@ struct TerminalImage {
 /// What must agree between the two hosts; sent before the freeze as well.
 struct Platform {
   Bytes vdso;
-  uint64_t state_components = 0;  ///< XCR0
-  uint32_t state_size = 0;        ///< bytes of NT_X86_XSTATE
+  StateLayout state;
+  std::string features;  ///< what the tree may have used of the processor (cpu_features.h)
 };
 
 /// Said by the source before it freezes anything.
 struct Announcement {
   Platform platform;
   Tree tree;
+  Strategy strategy = Strategy::swap_out;
+  uint8_t copy = 0;  ///< for a checkpoint: the guest goes on where it is
 };
 
 struct Image {
@@ -299,7 +314,27 @@ struct Image {
   int64_t monotonic = 0;  ///< the guest's CLOCK_MONOTONIC at the freeze, ns
 };
 
+/// What a checkpoint file holds besides pages; see checkpoint.h.
+struct CheckpointIndex {
+  struct Owner {
+    uint32_t process = 0;  ///< as the page stream names it
+    std::vector<Range> populated;
+    struct Extent {
+      uint64_t address = 0, size = 0;
+      uint64_t offset = 0;  ///< in the file
+    };
+    std::vector<Extent> extents;
+  };
+  Announcement announcement;
+  Bytes image;  ///< as encode_whole() gave it
+  std::vector<Owner> owners;
+};
+
 /// Format: see image_codec.cc.
+Bytes encode(const CheckpointIndex& index);
+/// Checked in itself: whole pages, ranges ascending and not overlapping. Offsets are the file's
+/// matter, and the image is not looked into.
+Result<CheckpointIndex> decode_checkpoint_index(std::span<const std::byte> bytes);
 Bytes encode(const Announcement& announcement);
 Result<Announcement> decode_announcement(std::span<const std::byte> bytes);
 /// The image as pieces to be sent one after another (the pages are not copied).

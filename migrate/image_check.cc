@@ -2,14 +2,16 @@
 
 #include <sched.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 
 #include <set>
+
+#include "migrate/page_stream.h"
 
 namespace hob::migrate {
 
 Error invalid(const char* what) {
-  return Error{std::string("read the image: ") + what + "; the peer is damaged or hostile",
-               EBADMSG};
+  return Error{std::string("read the image: ") + what + "; it is damaged or hostile", EBADMSG};
 }
 
 namespace {
@@ -48,12 +50,19 @@ Result<void> check_form(const Tree& tree) {
 
 namespace {
 
+bool can_be_waited_in(uint32_t call) {
+  return call == SYS_poll || call == SYS_nanosleep || call == SYS_futex ||
+         call == SYS_clock_nanosleep;
+}
+
 Result<void> check_process(const Image& image, const ProcessImage& p, std::set<pid_t>& tids) {
   if (p.threads.empty() || p.threads[0].tid != p.pid) return invalid("a process has no leader");
   for (const ThreadImage& t : p.threads) {
     if (!good_pid(t.tid) || !tids.insert(t.tid).second) return invalid("a thread has a bad id");
     if (t.nice < -20 || t.nice > 19 || t.processors.size() > sizeof(cpu_set_t))
       return invalid("a thread's scheduling is malformed");
+    if (t.wait_end < 0 || (t.wait_end > 0 && !can_be_waited_in(t.wait_call)))
+      return invalid("a thread waits in an impossible call");
     if (t.name.size() > 15) return invalid("a thread's name is too long");
     if (t.extended_state.size() < 576 || t.extended_state.size() > 65536)
       return invalid("a thread's extended state has an impossible size");
@@ -236,6 +245,28 @@ Result<void> check_form(const Image& image) {
     else if ((!p.path.empty() && p.path[0] != '/') || p.path.find('\0') != std::string::npos ||
              p.hung_up > 1)
       return invalid("a named pipe is malformed");
+  return {};
+}
+
+Result<void> check_form(const std::vector<CheckpointIndex::Owner>& owners) {
+  std::set<uint32_t> seen;
+  for (const CheckpointIndex::Owner& owner : owners) {
+    if (!stream::valid(owner.process) || !seen.insert(owner.process).second)
+      return invalid("its pages belong to an impossible process");
+    uint64_t end = 0;
+    for (const Range& r : owner.populated) {
+      if (!stream::valid(owner.process, r) || r.start < end)
+        return invalid("its page map is damaged");
+      end = r.end;
+    }
+    end = 0;
+    for (const auto& e : owner.extents) {
+      if (e.size > ~e.address || e.address < end || e.offset % kPage ||
+          !stream::valid(owner.process, {e.address, e.address + e.size}))
+        return invalid("its pages have impossible places");
+      end = e.address + e.size;
+    }
+  }
   return {};
 }
 

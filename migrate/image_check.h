@@ -8,8 +8,9 @@ namespace hob::migrate {
 
 Result<void> check_form(const Tree& tree);
 Result<void> check_form(const Image& image);
+Result<void> check_form(const std::vector<CheckpointIndex::Owner>& owners);
 
-/// "read the image: WHAT; the peer is damaged or hostile", EBADMSG.
+/// "read the image: WHAT; it is damaged or hostile", EBADMSG.
 Error invalid(const char* what);
 
 }  // namespace hob::migrate

@@ -12,16 +12,17 @@
 /// Rejected: protobuf (copies the pages, and its cost is in the freeze), raw structures (padding
 /// travels, and the layout would be whatever the compiler did).
 ///
-/// Bytes: magic "HOBIMAGE" or "HOBANNCE", version u32, then the fields in the order of the fields()
-/// functions below. Integers little-endian at their natural width, enums as u8, strings and
-/// sequences as a u32 count and their elements, siginfo_t as its 128 bytes. Nothing may be left
-/// over.
+/// Bytes: magic "HOBIMAGE", "HOBANNCE" or "HOBINDEX", version u32, then the fields in the order of
+/// the fields() functions below. Integers little-endian at their natural width, enums as u8,
+/// strings and sequences as a u32 count and their elements, siginfo_t as its 128 bytes. Nothing may
+/// be left over.
 namespace hob::migrate {
 namespace {
 
 constexpr uint32_t kVersion = 3;
 constexpr char kImageMagic[8] = {'H', 'O', 'B', 'I', 'M', 'A', 'G', 'E'};
 constexpr char kAnnouncementMagic[8] = {'H', 'O', 'B', 'A', 'N', 'N', 'C', 'E'};
+constexpr char kCheckpointMagic[8] = {'H', 'O', 'B', 'I', 'N', 'D', 'E', 'X'};
 
 class Writer {
  public:
@@ -76,7 +77,7 @@ class Writer {
 };
 
 /// Never reads past the end and never allocates more than a small multiple of what it has read:
-/// sequences grow as their elements are read.
+/// sequences grow as their elements are read, from what as many bytes of input would hold.
 class Reader {
  public:
   explicit Reader(std::span<const std::byte> in) : in_(in) {}
@@ -105,6 +106,7 @@ class Reader {
   template <class T>
   void operator()(std::vector<T>& all) {
     const size_t n = count();
+    all.reserve(std::min(n, in_.size() / sizeof(T)));  // processes are large and slow to move
     for (size_t i = 0; i < n && !bad_; i++) (*this)(all.emplace_back());
   }
   template <class T, size_t N>
@@ -147,12 +149,32 @@ void fields(A& a, TreeNode& x) {
       a(x.exit_code);
 }
 template <class A>
+void fields(A& a, StateLayout::Component& x) {
+  a(x.number), a(x.offset), a(x.size);
+}
+template <class A>
 void fields(A& a, Platform& x) {
-  a(x.vdso), a(x.state_components), a(x.state_size);
+  a(x.vdso), a(x.state.size), a(x.state.components), a(x.features);
 }
 template <class A>
 void fields(A& a, Announcement& x) {
-  a(x.platform), a(x.tree);
+  a(x.platform), a(x.tree), a(x.strategy), a(x.copy);
+}
+template <class A>
+void fields(A& a, Range& x) {
+  a(x.start), a(x.end);
+}
+template <class A>
+void fields(A& a, CheckpointIndex::Owner::Extent& x) {
+  a(x.address), a(x.size), a(x.offset);
+}
+template <class A>
+void fields(A& a, CheckpointIndex::Owner& x) {
+  a(x.process), a(x.populated), a(x.extents);
+}
+template <class A>
+void fields(A& a, CheckpointIndex& x) {
+  a(x.announcement), a(x.image), a(x.owners);
 }
 template <class A>
 void fields(A& a, user_regs_struct& x) {
@@ -171,7 +193,7 @@ void fields(A& a, ThreadImage& x) {
   a(x.tid), a(x.name), a(x.registers), a(x.extended_state), a(x.signal_mask), a(x.rseq);
   a(x.robust_list), a(x.robust_size), a(x.tid_address);
   a(x.stack_pointer), a(x.stack_size), a(x.stack_flags), a(x.pending);
-  a(x.nice), a(x.processors);
+  a(x.wait_call), a(x.wait_end), a(x.nice), a(x.processors);
 }
 template <class A>
 void fields(A& a, FileImage& x) {
@@ -215,7 +237,7 @@ void fields(A& a, ProcessImage& x) {
   a(x.executable_is_object), a(x.mappings);
   a(x.descriptors), a(x.directory), a(x.umask), a(x.actions), a(x.pending), a(x.interval_timers);
   a(x.timers), a(x.limits), a(x.personality), a(x.dumpable), a(x.subreaper);
-  a(x.parent_death_signal), a(x.stopped), a(x.pages), a.view(x.page_bytes);
+  a(x.parent_death_signal), a(x.permitted_state), a(x.stopped), a(x.pages), a.view(x.page_bytes);
 }
 template <class A>
 void fields(A& a, EpollEntry& x) {
@@ -314,6 +336,22 @@ Result<Announcement> decode_announcement(std::span<const std::byte> bytes) {
   auto announcement = TRY(decode<Announcement>(bytes, kAnnouncementMagic));
   TRY(check_form(announcement.tree));
   return announcement;
+}
+
+Bytes encode(const CheckpointIndex& index) {
+  Bytes bytes;
+  Writer writer(bytes);
+  Header h = header(kCheckpointMagic);
+  writer(h);
+  writer(const_cast<CheckpointIndex&>(index));  // only read, as above
+  return bytes;
+}
+
+Result<CheckpointIndex> decode_checkpoint_index(std::span<const std::byte> bytes) {
+  auto index = TRY(decode<CheckpointIndex>(bytes, kCheckpointMagic));
+  TRY(check_form(index.announcement.tree));
+  TRY(check_form(index.owners));
+  return index;
 }
 
 std::vector<std::span<const std::byte>> encode(const Image& image, Bytes& storage) {

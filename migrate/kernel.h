@@ -17,7 +17,12 @@ struct PageRegion {
   uint64_t start, end, categories;
 };
 inline constexpr unsigned long kPagemapScan = _IOWR('f', 16, PageScan);
+enum PageScanFlags : uint64_t {
+  kScanProtects = 1u << 0,  ///< PM_SCAN_WP_MATCHING
+};
 enum PageCategory : uint64_t {
+  kPageIsWatched = 1u << 0,  ///< PAGE_IS_WPALLOWED
+  kPageIsWritten = 1u << 1,
   kPageIsFile = 1u << 2,
   kPageIsPresent = 1u << 3,
   kPageIsSwapped = 1u << 4,

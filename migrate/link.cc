@@ -8,6 +8,7 @@
 #include <openssl/kdf.h>
 #include <openssl/rand.h>
 #include <poll.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -76,11 +77,16 @@ Result<void> write_to(int fd, const uint8_t* p, size_t size, Time end) {
   return {};
 }
 
-void tune(int fd) {
-  int on = 1, buffer = 4 << 20;
-  ::setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+void tune_buffers(int fd) {
+  int buffer = 4 << 20;
   ::setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &buffer, sizeof buffer);
   ::setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &buffer, sizeof buffer);
+}
+
+void tune(int fd) {
+  int on = 1;
+  ::setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+  tune_buffers(fd);
 }
 
 // One direction of one connection.
@@ -158,16 +164,33 @@ Salt random_salt() {
 
 }  // namespace
 
-struct Connection::State {
-  State(Fd socket, Sealer out, Sealer in)
-      : fd(std::move(socket)), out(std::move(out)), in(std::move(in)) {
-    send_buffer.resize(kLengthField + kMaxRecord + kTag, 1);  // touched now, not in the freeze
-    receive_buffer.resize(kMaxRecord + kTag, 1);
+// Touched now, not in the freeze. And not for the copies of this process that become the guest:
+// they would have to give it all back in the freeze.
+class RecordBuffer {
+ public:
+  RecordBuffer()
+      : at_(::mmap(nullptr, kSize, PROT_READ | PROT_WRITE,
+                   MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0)) {
+    CHECK(at_ != MAP_FAILED && ::madvise(at_, kSize, MADV_DONTFORK) == 0);
   }
+  ~RecordBuffer() { ::munmap(at_, kSize); }
+  RecordBuffer(const RecordBuffer&) = delete;
+  RecordBuffer& operator=(const RecordBuffer&) = delete;
+  uint8_t* data() const { return static_cast<uint8_t*>(at_); }
+
+ private:
+  static constexpr size_t kSize = kLengthField + kMaxRecord + kTag;
+  void* at_;
+};
+
+struct Connection::State {
+  State(Fd socket, std::optional<Sealer> out, std::optional<Sealer> in)
+      : fd(std::move(socket)), out(std::move(out)), in(std::move(in)) {}
   Fd fd;
-  Sealer out, in;
+  std::optional<Sealer> out, in;  // none: between threads of one process
+  std::atomic<uint64_t> sent{0};
   std::atomic<int64_t> patience{Duration(kUsualPatience).count()};
-  std::vector<uint8_t> send_buffer, receive_buffer;
+  RecordBuffer send_buffer, receive_buffer;
 };
 
 Connection::Connection(std::unique_ptr<State> state) : state_(std::move(state)) {}
@@ -179,10 +202,18 @@ void Connection::set_patience(Duration limit) {
   state_->patience = limit.count();
 }
 void Connection::shut() {
+  // What is still on its way nobody reads: the peer is to hear so (a reset) when this is closed. A
+  // mere FIN would leave it waiting for room in a full window until the kernel forgets the
+  // connection, a minute later.
+  const linger reset = {1, 0};
+  ::setsockopt(state_->fd.get(), SOL_SOCKET, SO_LINGER, &reset, sizeof reset);
   ::shutdown(state_->fd.get(), SHUT_RDWR);
 }
 int Connection::fd() const {
   return state_->fd.get();
+}
+uint64_t Connection::sent_bytes() const {
+  return state_->sent;
 }
 
 Result<void> Connection::send(std::initializer_list<std::span<const std::byte>> pieces) {
@@ -192,16 +223,24 @@ Result<void> Connection::send(std::initializer_list<std::span<const std::byte>> 
   uint8_t* p = state_->send_buffer.data();
   const auto length = static_cast<uint32_t>(size);
   std::memcpy(p, &length, kLengthField);
-  state_->out.begin(p, 1);
   uint8_t* to = p + kLengthField;
+  auto& out = state_->out;
+  if (out) out->begin(p, 1);
   for (auto piece : pieces) {
     if (piece.empty()) continue;
-    state_->out.update(to, reinterpret_cast<const uint8_t*>(piece.data()), piece.size());
+    if (out)
+      out->update(to, reinterpret_cast<const uint8_t*>(piece.data()), piece.size());
+    else
+      std::memcpy(to, piece.data(), piece.size());
     to += piece.size();
   }
-  state_->out.seal(to);
-  return write_to(state_->fd.get(), p, kLengthField + size + kTag,
-                  Clock::now() + nanoseconds(state_->patience.load()));
+  if (out) {
+    out->seal(to);
+    to += kTag;
+  }
+  const auto total = static_cast<size_t>(to - p);
+  state_->sent += total;
+  return write_to(state_->fd.get(), p, total, Clock::now() + nanoseconds(state_->patience.load()));
 }
 
 Result<size_t> Connection::receive_into(std::span<std::byte> to) {
@@ -211,11 +250,15 @@ Result<size_t> Connection::receive_into(std::span<std::byte> to) {
   uint32_t length = 0;
   std::memcpy(&length, field, sizeof length);
   if (length > kMaxRecord || length > to.size()) return broken("a record is too long");
+  if (!state_->in) {
+    TRY(read_all(state_->fd.get(), to.data(), length, end));
+    return length;
+  }
   auto* p = state_->receive_buffer.data();
   TRY(read_all(state_->fd.get(), p, length + kTag, end));
-  state_->in.begin(field, 0);
-  if (length > 0) state_->in.update(reinterpret_cast<uint8_t*>(to.data()), p, length);
-  if (!state_->in.verify(p + length)) return broken("a record is not authentic");
+  state_->in->begin(field, 0);
+  if (length > 0) state_->in->update(reinterpret_cast<uint8_t*>(to.data()), p, length);
+  if (!state_->in->verify(p + length)) return broken("a record is not authentic");
   return length;
 }
 
@@ -379,6 +422,19 @@ Result<Link> accept_link(int listener, const LinkKey& key, Duration limit) {
     }
   }
   return Link{std::move(*channels[0]), std::move(*channels[1]), std::move(*channels[2])};
+}
+
+Result<std::pair<Connection, Connection>> connect_threads() {
+  int ends[2];
+  if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends) < 0)
+    return Error::sys("make", "a socket pair");
+  Fd one(ends[0]), other(ends[1]);
+  tune_buffers(one.get());
+  tune_buffers(other.get());
+  return std::pair(
+      Connection(std::make_unique<Connection::State>(std::move(one), std::nullopt, std::nullopt)),
+      Connection(
+          std::make_unique<Connection::State>(std::move(other), std::nullopt, std::nullopt)));
 }
 
 Result<ListenSocket> listen_on(const std::string& address) {

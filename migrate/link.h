@@ -6,6 +6,7 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "base/fd.h"
@@ -57,13 +58,19 @@ class Connection {
   /// Ends all waiting on this connection, now and later; from any thread.
   void shut();
   int fd() const;
+  /// On the wire, so far.
+  uint64_t sent_bytes() const;
 
  private:
   friend class Handshake;
+  friend Result<std::pair<Connection, Connection>> connect_threads();
   struct State;
   explicit Connection(std::unique_ptr<State> state);
   std::unique_ptr<State> state_;
 };
+
+/// A connection between two threads of this process: the same records, not sealed.
+Result<std::pair<Connection, Connection>> connect_threads();
 
 struct Link {
   Connection control, demand, bulk;

@@ -13,7 +13,9 @@
 #include "base/time.h"
 #include "migrate/advice.h"
 #include "migrate/program.h"
+#include "migrate/ptrace.h"
 #include "migrate/sandbox.h"
+#include "migrate/strategy.h"
 
 /// The engine: moves one process tree from one sandbox to another through a link.
 ///
@@ -39,15 +41,19 @@ struct External {
 
 /// One guest as its starter holds it.
 struct Guest {
-  pid_t root = 0;  ///< as this host sees it
-  Sandbox* sandbox = nullptr;
+  pid_t root = 0;              ///< as this host sees it
+  Sandbox* sandbox = nullptr;  ///< null: it is no guest, only looked at (check.h)
   Credentials user;
   std::vector<External> externals;
   /// Target: true where the guest is a guest, false at home. It then yields to everything else on
   /// the host, as programs started by start() do.
   bool lowest_priority = false;
+  /// Target: where files for pages are made (Strategy::flush); root's alone.
+  std::string page_directory;
   /// Of processes that look_ahead() has seen; send() reads those of the others.
   Advices advices;
+  /// Threads that a move had to leave traced: see let_go().
+  std::vector<Tracee> lingering;
 };
 
 /// Something in the tree that cannot be moved: "fd 7 of process 12 (python3): io_uring instance".
@@ -60,6 +66,11 @@ Result<std::vector<Obstacle>> check(const Guest& guest);
 /// while the guest runs, so that a move later need not.
 Result<std::vector<Obstacle>> look_ahead(Guest& guest);
 
+/// Lets go of threads that an attempt to move the guest could not stop, and so could not let go of:
+/// as soon as they stop they would stand still for ever. To be called now and then until it says
+/// true.
+bool let_go(Guest& guest);
+
 /// What one migration cost; both ends fill in what they see.
 struct Report {
   Duration freeze{0};           ///< source: first thread stopped until the target said it runs
@@ -67,6 +78,8 @@ struct Report {
   uint64_t pages_moved = 0;     ///< 4 KiB pages that travelled
   uint64_t pages_demanded = 0;  ///< of these, asked for by a fault ahead of the stream
   uint64_t image_bytes = 0;
+  uint64_t wire_bytes = 0;  ///< source: everything sent, sealed
+  uint32_t rounds = 0;      ///< source: of pre-copy
   uint32_t processes = 0, threads = 0, mappings = 0, descriptors = 0;
 };
 
@@ -74,16 +87,19 @@ struct Report {
 /// path; seals everything on the link (AES-GCM).
 using LinkKey = std::array<uint8_t, 32>;
 
+struct Link;
+
 /// The target's side of the link before the source has come.
 class Listener {
  public:
   static Result<Listener> open(const std::string& address, const LinkKey& key);
   uint16_t port() const;
+  /// The engine's: waits for the source (link.h).
+  Result<Link> accept(Duration patience);
   Listener(Listener&&) noexcept;
   ~Listener();
 
  private:
-  friend class Arrival;
   struct State;
   explicit Listener(std::unique_ptr<State> state);
   std::unique_ptr<State> state_;
@@ -97,6 +113,9 @@ class SourceHooks {
   /// The link broke after the image was sent. Asks the record at home, as long as it takes: true if
   /// the target is the live copy, false if this attempt can never commit any more.
   virtual bool settle() = 0;
+  /// Strategy demand, after the move: asked every second while pages lie here that nobody has asked
+  /// for. True: push them now (the owner of this host is back). Never called otherwise.
+  virtual bool hurry() { return false; }
 };
 
 class TargetHooks {
@@ -115,16 +134,31 @@ struct Sent {
   /// source.
   bool moved = false;
   std::vector<Obstacle> obstacles;  ///< not moved because of these; the source is as it was found
+  bool saved = false;               ///< a checkpoint has been made; the guest goes on here
   std::string lost;  ///< moved, but the link broke before the last page: why; the guest is lost
   Report report;
 };
 
-/// Moves the guest to the Listener at address:port. Blocks until every page has been delivered
-/// (swap-out strategy). If the link breaks once the image is on its way, `settle` decides; a link
-/// that breaks after the commit is not made again: pages that had not travelled are lost, and the
-/// guest with them (Sent::lost). It never runs here again.
+struct SendOptions {
+  Strategy strategy = Strategy::swap_out;
+  /// Leaves the guest here; the target makes a checkpoint (checkpoint.h).
+  bool copy = false;
+  /// For pre-copy: compare pages even where the kernel could tell which were written.
+  bool compare_pages = false;
+  /// How long the target may take for each of its steps before the commit. Then the move is given
+  /// up, unless home says that it has happened.
+  Duration patience = seconds(60);
+};
+
+/// Moves the guest to the Listener at address:port. Blocks until every page has been delivered;
+/// with Strategy::demand that can be as long as the guest lives. A guest that is frozen already
+/// (its owner is back) is always pushed. If the link breaks once the image is on its way, `settle`
+/// decides; a link that breaks after the commit is not made again: pages that had not travelled are
+/// lost, and the guest with them (Sent::lost). It never runs here again.
 Result<Sent> send(Guest& guest, const std::string& address, uint16_t port, const LinkKey& key,
-                  SourceHooks& hooks);
+                  SourceHooks& hooks, const SendOptions& options = {});
+
+class CheckpointFile;
 
 /// The target's end of one migration, after the resume: pages still arrive in threads of their own.
 class Arrival {
@@ -134,17 +168,23 @@ class Arrival {
   /// and the stream of pages goes on behind it.
   static Result<Arrival> receive(Listener listener, Guest& guest, TargetHooks& hooks,
                                  Duration patience);
+  /// The same from a checkpoint (checkpoint.h): the guest goes on from it.
+  static Result<Arrival> restart(const CheckpointFile& checkpoint, Guest& guest, TargetHooks& hooks,
+                                 Duration patience);
   Arrival(Arrival&&) noexcept;
   ~Arrival();
 
   /// Readable (eventfd) when the last page is in or the source was lost.
   int done_fd() const;
+  /// Does not wait any longer for the guest to touch its pages (Strategy::demand).
+  void hurry();
   /// Call when done_fd() is readable: joins the threads. An Error means pages are lost for ever and
   /// the guest has been killed.
   Result<Report> finish();
 
- private:
   struct State;
+
+ private:
   explicit Arrival(std::unique_ptr<State> state);
   std::unique_ptr<State> state_;
 };

@@ -66,32 +66,42 @@ PageSink::~PageSink() {
   stop();
 }
 
-void PageSink::add(uint32_t index, Fd uffd, const std::vector<HeldBack>& registered) {
+void PageSink::add(uint32_t process, Fd uffd, const std::vector<HeldBack>& registered) {
   std::lock_guard guard(lock_);
   auto space = std::make_unique<Space>();
-  space->process = index;
+  space->process = process;
   space->uffd = std::move(uffd);
-  for (const HeldBack& held : registered)
+  for (const HeldBack& held : registered) {
     (stream::is_object(held.source) ? space->shared : space->own).add(held.target, held.source);
+    if (held.wiped_on_fork) space->wiped_on_fork.push_back(held.target);
+  }
   spaces_.push_back(std::move(space));
   const uint64_t one = 1;  // the thread that serves faults looks at it from now on
   CHECK(::write(wake_.get(), &one, sizeof one) == sizeof one);
 }
 
-void PageSink::start() {
-  threads_.emplace_back([this] { serve_faults(); });
-  threads_.emplace_back([this] { receive_demanded(); });
-  threads_.emplace_back([this] { receive_pushed(); });
+void PageSink::start(std::unique_ptr<Crew> crew) {
+  crew_ = std::move(crew);
+  crew_->begin(
+      {[this] { serve_faults(); }, [this] { receive_demanded(); }, [this] { receive_pushed(); }});
+}
+
+void PageSink::open() {
+  {
+    std::lock_guard guard(lock_);
+    open_ = true;
+  }
+  opened_.notify_all();
 }
 
 void PageSink::stop() {
   stopping_ = true;
+  open();
   demand_.shut();
   bulk_.shut();
   const uint64_t one = 1;
   if (::write(wake_.get(), &one, sizeof one) < 0) CHECK(errno == EAGAIN);
-  for (std::thread& thread : threads_) thread.join();
-  threads_.clear();
+  if (crew_) crew_->join();
 }
 
 Result<void> PageSink::outcome() const {
@@ -155,6 +165,8 @@ void PageSink::read_events(size_t index, std::vector<std::pair<uint32_t, uint64_
         ::fcntl(child->uffd.get(), F_SETFD, FD_CLOEXEC);
         child->own = space->own;
         child->shared = space->shared;
+        child->wiped_on_fork = space->wiped_on_fork;
+        for (const Range& wiped : child->wiped_on_fork) child->own.remove(wiped);
         spaces_.push_back(std::move(child));
         break;
       }
@@ -319,47 +331,50 @@ void PageSink::receive_demanded() {
   }
 }
 
-Result<void> PageSink::receive_record() {
-  auto record = TRY(bulk_.receive());
-  if (record.size() < sizeof(stream::Head))
-    return Error{"the page stream: a record is too short", EBADMSG};
-  const auto head = head_of<stream::Head>(record);
-  auto rest = record.subspan(sizeof head);
-  switch (head.kind) {
-    case stream::Kind::populated: {
-      std::lock_guard guard(lock_);
-      for (; rest.size() >= sizeof(Range); rest = rest.subspan(sizeof(Range))) {
-        const auto range = head_of<Range>(rest);
-        populated_[head.process].emplace(range.start, range.end);
-      }
-      return {};
-    }
+void PageSink::learn_populated(const stream::Record& record) {
+  std::lock_guard guard(lock_);
+  auto& known = populated_[record.process];
+  for (size_t i = 0; i < record.range_count(); i++) {
+    const Range range = record.range(i);
+    known.emplace(range.start, range.end);
+  }
+}
+
+// True: it was the last one.
+Result<bool> PageSink::receive_record(std::span<std::byte> scratch) {
+  const auto record = TRY(stream::decode_record(TRY(bulk_.receive()), scratch));
+  switch (record.kind) {
+    case stream::Kind::populated:
+      learn_populated(record);
+      return false;
     case stream::Kind::mapped: {
       std::lock_guard guard(lock_);
-      mapped_.insert(head.process);
-      return {};
+      mapped_.insert(record.process);
+      return false;
     }
     case stream::Kind::pages:
-      if (rest.size() % kPage || head.address % kPage ||
-          (head.process == stream::kObjects) != stream::is_object(head.address) ||
-          head.address >= stream::kFirstObject << 1)
-        return Error{"the page stream: a record is malformed", EBADMSG};
-      install(head.process, head.address, rest);
-      pages_ += rest.size() / kPage;
-      return fault::point(Fault::pull);
+      install(record.process, record.address, record.pages);
+      pages_ += record.pages.size() / kPage;
+      TRY(fault::point(Fault::pull));
+      return false;
     case stream::Kind::end:
-      return Error{"", ENODATA};
+      return true;
+    default:
+      return Error{"the page stream: a record that has no place here", EBADMSG};
   }
-  return Error{"the page stream: a record of unknown kind", EBADMSG};
 }
 
 void PageSink::receive_pushed() {
   ::setpriority(PRIO_PROCESS, static_cast<id_t>(::syscall(SYS_gettid)), 5);
+  std::vector<std::byte> scratch(stream::kBatchBytes);
+  {
+    std::unique_lock guard(lock_);
+    opened_.wait(guard, [this] { return open_; });
+  }
   for (;;) {
-    auto received = receive_record();
-    if (received) continue;
-    if (received.error().code == ENODATA) return finish({});
-    return finish(std::move(received).error());
+    auto last = receive_record(scratch);
+    if (!last) return finish(std::move(last).error());
+    if (*last) return finish({});
   }
 }
 

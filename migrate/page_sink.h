@@ -1,17 +1,19 @@
 #pragma once
 
 #include <atomic>
+#include <condition_variable>
 #include <functional>
 #include <memory>
 #include <mutex>
 #include <optional>
 #include <set>
-#include <thread>
 #include <vector>
 
 #include "base/fd.h"
 #include "base/result.h"
+#include "migrate/crew.h"
 #include "migrate/link.h"
+#include "migrate/page_stream.h"
 #include "migrate/territory.h"
 #include "migrate/types.h"
 
@@ -36,10 +38,14 @@ class PageSink {
                                                   Events events);
   ~PageSink();
 
-  /// The memory of process `index`: registered ranges of its userfaultfd, and the addresses in the
-  /// page stream that they stand for. Before it may run.
-  void add(uint32_t index, Fd uffd, const std::vector<HeldBack>& registered);
-  void start();
+  /// The memory of a process, as the page stream names it: registered ranges of its userfaultfd,
+  /// and the addresses in the page stream that they stand for. Before it may run.
+  void add(uint32_t process, Fd uffd, const std::vector<HeldBack>& registered);
+  /// The threads of the sink; each takes up its part when it comes.
+  static constexpr size_t kThreads = 3;
+  void start(std::unique_ptr<Crew> crew);
+  /// All memory has been added: what is pushed may be installed. It waits until then.
+  void open();
   /// Ends the threads, whatever they are doing.
   void stop();
 
@@ -55,6 +61,7 @@ class PageSink {
     Fd uffd;
     Territory own;     // private memory
     Territory shared;  // of Image::objects
+    std::vector<Range> wiped_on_fork = {};
     bool dead = false;
     std::optional<uint64_t> source_of(uint64_t target) const {
       const auto source = own.source_of(target);
@@ -71,13 +78,14 @@ class PageSink {
   void serve_faults();
   void receive_demanded();
   void receive_pushed();
-  Result<void> receive_record();
+  Result<bool> receive_record(std::span<std::byte> scratch);
   void finish(Result<void> outcome);
 
   void read_events(size_t space, std::vector<std::pair<uint32_t, uint64_t>>& requests);
   void on_fault(size_t space, uint64_t address,
                 std::vector<std::pair<uint32_t, uint64_t>>& requests);
   void retry_zeros();
+  void learn_populated(const stream::Record& record);
   bool populated(uint32_t process, uint64_t source) const;
   void fill_zero(size_t space, uint64_t target);
   void install(uint32_t process, uint64_t source, std::span<const std::byte> bytes);
@@ -95,10 +103,12 @@ class PageSink {
   std::set<uint32_t> mapped_;                                      // whose map is complete
   std::atomic<int> urgent_{0};                                     // faults that want the lock
   std::atomic<bool> stopping_{false};
+  std::condition_variable opened_;
+  bool open_ = false;  // under lock_
   std::atomic<uint64_t> pages_{0}, demanded_{0};
   Time finished_at_{};
   Result<void> outcome_;
-  std::vector<std::thread> threads_;
+  std::unique_ptr<Crew> crew_;
 };
 
 }  // namespace hob::migrate

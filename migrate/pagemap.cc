@@ -19,40 +19,75 @@ void append(std::vector<Range>& out, Range range) {
     out.push_back(range);
 }
 
-long scan_call(int fd, Range range, std::span<kernel::PageRegion> regions, uint64_t& walked) {
+constexpr uint64_t kThere = kernel::kPageIsPresent | kernel::kPageIsSwapped;
+
+}  // namespace
+
+const PageMap::Question PageMap::kPopulated = {
+    .all = 0, .none = kernel::kPageIsFile | kernel::kPageIsZero, .any = kThere, .flags = 0};
+
+long PageMap::ask(int fd, Range range, const Question& question,
+                  std::span<kernel::PageRegion> regions, uint64_t& walked) {
   kernel::PageScan scan = {};
   scan.size = sizeof scan;
+  scan.flags = question.flags;
   scan.start = range.start;
   scan.end = range.end;
   scan.vec = reinterpret_cast<uint64_t>(regions.data());
   scan.vec_len = regions.size();
-  // Not (file or zero), and (present or swapped).
-  scan.category_inverted = kernel::kPageIsFile | kernel::kPageIsZero;
-  scan.category_mask = kernel::kPageIsFile | kernel::kPageIsZero;
-  scan.category_anyof_mask = kernel::kPageIsPresent | kernel::kPageIsSwapped;
+  scan.category_inverted = question.none;
+  scan.category_mask = question.all | question.none;
+  scan.category_anyof_mask = question.any;
   scan.return_mask = kernel::kPageIsPresent;
-  long n = ::ioctl(fd, kernel::kPagemapScan, &scan);
+  const long n = ::ioctl(fd, kernel::kPagemapScan, &scan);
   walked = scan.walk_end;
   return n;
 }
-
-}  // namespace
 
 Result<PageMap> PageMap::open(Tid process) {
   Fd fd = TRY(open_file(proc::path(process, "pagemap"), O_RDONLY));
   kernel::PageRegion one[1];
   uint64_t walked = 0;
-  const bool scans = scan_call(fd.get(), {0, 0}, one, walked) >= 0;
+  const bool scans = ask(fd.get(), {0, 0}, kPopulated, one, walked) >= 0;
   return PageMap(std::move(fd), scans);
+}
+
+bool PageMap::can_watch() {
+  const auto own = open({::getpid()});
+  return own.ok() && own->scans_;
 }
 
 Result<void> PageMap::scan(Range range, std::vector<Range>& out) const {
   if (range.empty()) return {};
-  if (!scans_) return read_entries(range, out);
+  return scans_ ? ask_all(range, kPopulated, out) : read_entries(range, out);
+}
+
+Result<void> PageMap::scan_watched(Range range, std::vector<Range>& out) const {
+  return ask_all(range, {.all = kernel::kPageIsWatched, .none = 0, .any = kThere, .flags = 0}, out);
+}
+
+Result<void> PageMap::take_written(Range range, std::vector<Range>& out) const {
+  return ask_all(range,
+                 {.all = kernel::kPageIsWatched | kernel::kPageIsWritten,
+                  .none = kernel::kPageIsZero,
+                  .any = kThere,
+                  .flags = kernel::kScanProtects},
+                 out);
+}
+
+Result<void> PageMap::scan_unwritten(Range range, std::vector<Range>& out) const {
+  return ask_all(
+      range,
+      {.all = kernel::kPageIsWatched, .none = kernel::kPageIsWritten, .any = kThere, .flags = 0},
+      out);
+}
+
+Result<void> PageMap::ask_all(Range range, const Question& question,
+                              std::vector<Range>& out) const {
   kernel::PageRegion regions[512];
   while (range.start < range.end) {
     uint64_t walked = range.end;
-    const long n = scan_call(fd_.get(), range, regions, walked);
+    const long n = ask(fd_.get(), range, question, regions, walked);
     if (n < 0) return Error::sys("scan", "the page map");
     for (long i = 0; i < n; i++) append(out, {regions[i].start, regions[i].end});
     if (walked <= range.start) return Error{"scan the page map: no progress", EPROTO};

@@ -92,19 +92,28 @@ void check(Inspection& i) {
   auto descriptors = proc::descriptors(i.pid);
   if (!descriptors) return;  // has just ended
   for (int fd : *descriptors) {
+    const std::string number = std::to_string(fd);
     auto described = describe(i.guest, i.pid, fd);
     Result<void> good;
     if (!described)
       good = std::move(described).error();
     else if (is_pipe(described->description.kind) && !described->description.path.empty())
-      good = check_fifo(i.pid, fd, described->description.path, members(i.guest),
-                        "fd " + std::to_string(fd));
+      good = check_fifo(i.pid, fd, described->description.path, members(i.guest), "fd " + number);
     else if (described->description.kind == DescriptionKind::socket)
       good = check_peer(i.pid, fd, described->inode, sockets);
-    if (good || good.error().code != kObstacle) continue;  // gone meanwhile: no obstacle
-    const std::string& text = good.error().text;
-    const size_t colon = text.find(": "), end = text.rfind("; cannot");
-    i.object(text.substr(0, colon), text.substr(colon + 2, end - colon - 2));
+    if (i.table) {
+      const auto name = read_link(proc::path(i.pid, "fd/" + number));
+      if (!name) continue;  // gone meanwhile
+      // Where there is no rule, object() says why below.
+      i.follows("fd " + number, *name,
+                good ? rule_for(described->description.kind)
+                     : Rule{"", Binding::refused, "it has been closed meanwhile"});
+    }
+    if (good) continue;
+    const int code = good.error().code;
+    if (code == kObstacle) i.object(good.error());
+    // Who may not look cannot move it either. Everything else: gone meanwhile, no obstacle.
+    if (code == EPERM || code == EACCES) i.object("fd " + number, "it cannot be looked at");
   }
 }
 

@@ -21,7 +21,7 @@ namespace {
 
 // What nests inside the sandbox would be lost.
 void check_namespaces(Inspection& i) {
-  const Tid init{i.guest.sandbox->init()};
+  const Tid init{i.guest.sandbox ? i.guest.sandbox->init() : ::getpid()};
   for (const char* kind :
        {"ns/pid_for_children", "ns/mnt", "ns/user", "ns/uts", "ns/ipc", "ns/net"}) {
     auto mine = read_link(proc::path(i.pid, kind)), holder = read_link(proc::path(init, kind));
@@ -38,10 +38,11 @@ void check(Inspection& i) {
     if (gid != user.gid) return i.object("", "it runs with another group");
   if (i.status.effective) i.object("", "it has capabilities");
   if (i.status.tracer) i.object("", "it is being traced");
-  if (!i.status.no_new_privileges || !i.status.seccomp)
+  const bool stranger = i.guest.sandbox == nullptr;
+  if (!stranger && (!i.status.no_new_privileges || !i.status.seccomp))
     i.object("", "it is not confined as a guest");
   auto own = proc::status(Tid{::getpid()});
-  if (own && i.status.seccomp_filters > own->seccomp_filters + 1)
+  if (own && i.status.seccomp_filters > own->seccomp_filters + (stranger ? 0 : 1))
     i.object("", "it has a seccomp filter of its own");
   check_namespaces(i);
 }
@@ -73,9 +74,9 @@ Result<void> capture(ProcessCapture& c) {
   return {};
 }
 
-Result<void> adopt(Adoption& a) {
-  // The user's groups are needed to open files; what threads inherit is given up once, here.
-  const Credentials& user = a.guest.user;
+}  // namespace
+
+Result<void> give_up_privileges(const Credentials& user) {
   if (::syscall(SYS_setgroups, user.groups.size(), user.groups.data()) < 0)
     return Error::sys("set", "the groups");
   for (unsigned long capability = 0; ::prctl(PR_CAPBSET_DROP, capability, 0, 0, 0) == 0;)
@@ -86,6 +87,8 @@ Result<void> adopt(Adoption& a) {
     return Error::sys("clear", "the ambient capabilities");
   return {};
 }
+
+namespace {
 
 void give_up_root(Rebuild& r, Batch& batch) {
   const uint64_t uid = r.guest.user.uid, gid = r.guest.user.gid;
@@ -125,6 +128,6 @@ Result<void> rebuild(Rebuild& r) {
 
 }  // namespace
 
-const Part kIdentity = {"identity", check, capture, adopt, rebuild};
+const Part kIdentity = {"identity", check, capture, nullptr, rebuild};
 
 }  // namespace hob::migrate

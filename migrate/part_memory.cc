@@ -13,6 +13,7 @@
 #include "migrate/files.h"
 #include "migrate/pagemap.h"
 #include "migrate/parts.h"
+#include "migrate/waits.h"
 
 /// Memory: the layout of the address space, the kernel's notes about it, and the pages that must be
 /// there at once. All other pages follow by the page stream (page_source.h, page_sink.h).
@@ -32,9 +33,11 @@ class Classifier {
  private:
   // Deleted, replaced by another of the same name, or without a name from the start: no path leads
   // to an object.
-  MappingKind file_or_object(const proc::Mapping& m) {
+  Result<MappingKind> file_or_object(const proc::Mapping& m, const char* where) {
     if (m.inode != inode_ || m.name != name_) {
       const auto st = stat_for(process_, m.name);
+      if (st.ok() && st->st_ino == m.inode && !S_ISREG(st->st_mode))
+        return obstacle(where, "memory of the device " + m.name);
       kind_ = st.ok() && st->st_ino == m.inode ? MappingKind::file : MappingKind::object;
       inode_ = m.inode;
       name_ = m.name;
@@ -59,9 +62,11 @@ Result<MappingKind> Classifier::operator()(const proc::Mapping& m) {
     return MappingKind::anonymous;
   if (m.name[0] != '/') return obstacle(where, "unknown memory " + m.name);
   if (starts(m.name, "/dev/zero") && !m.shared) return MappingKind::anonymous;
+  // The ring that io_setup(2) maps: the calls in it go on in the kernel here.
+  if (starts(m.name, "/[aio]")) return obstacle(where, "kernel asynchronous I/O (io_setup)");
   if (starts(m.name, "/SYSV")) return obstacle(where, "System V shared memory");
   if (starts(m.name, "/anon_hugepage")) return obstacle(where, "huge pages (hugetlb)");
-  return file_or_object(m);
+  return file_or_object(m, where);
 }
 
 // The kernel's emulation of an ancient interface, the same in every process.
@@ -78,10 +83,13 @@ void check(Inspection& i) {
     if (invisible(m)) continue;
     auto kind = classify(m);
     if (!kind) {
-      const std::string& text = kind.error().text;
-      const size_t colon = text.find(": "), end = text.rfind("; cannot");
-      i.object(text.substr(0, colon), text.substr(colon + 2, end - colon - 2));
+      i.object(kind.error());
       continue;
+    }
+    if (i.table) {
+      char range[40];
+      std::snprintf(range, sizeof range, "%lx-%lx", m.range.start, m.range.end);
+      i.follows(range, m.name, rule_for(*kind, m.shared));
     }
     vdso = vdso || *kind == MappingKind::vdso;
   }
@@ -194,23 +202,37 @@ Result<void> capture_notes(ProcessCapture& c) {
 }
 
 // The pages that the kernel or the first instructions touch.
-void add_hot_pages(const ProcessImage& p, std::set<uint64_t>& pages) {
-  auto add = [&](uint64_t address) {
-    const uint64_t page = address & ~(kPage - 1);
+void add_hot_pages(ProcessImage& p, std::set<uint64_t>& pages) {
+  auto find = [&](uint64_t page) -> const MappingImage* {
     auto m = std::upper_bound(p.mappings.begin(), p.mappings.end(), page,
                               [](uint64_t a, const MappingImage& x) { return a < x.range.end; });
-    if (m != p.mappings.end() && m->range.contains(page) && m->kind <= MappingKind::stack &&
-        m->protection != PROT_NONE)
-      pages.insert(page);
+    return m != p.mappings.end() && m->range.contains(page) ? &*m : nullptr;
+  };
+  auto add = [&](uint64_t address) {
+    const uint64_t page = address & ~(kPage - 1);
+    const MappingImage* m = find(page);
+    if (m && m->kind <= MappingKind::stack && m->protection != PROT_NONE) pages.insert(page);
+    return m && (m->kind <= MappingKind::stack || m->kind == MappingKind::file);
   };
   constexpr uint64_t kRedZone = 128;  // x86-64 ABI: used below the stack pointer
-  for (const ThreadImage& t : p.threads) {
+  for (ThreadImage& t : p.threads) {
+    // Without what it looks at, a wait cannot be taken up before the pages come.
+    constexpr uint64_t kMost = 64 * kPage;
+    const Range seen = t.wait_end ? memory_of_wait(t) : Range{};
+    bool there = seen.end < kUserEnd && seen.size() <= kMost;
+    for (uint64_t at = seen.start & ~(kPage - 1); there && at < seen.end; at += kPage)
+      there = add(at);
+    if (!there) t.wait_end = 0;
     for (uint64_t near : {t.registers.rsp - kRedZone, t.registers.rsp, t.registers.rsp + kPage,
                           t.registers.rip, t.registers.fs_base})
       add(near);
     if (t.rseq.pointer) add(t.rseq.pointer);
     if (t.robust_list) add(t.robust_list);
   }
+  // /proc/PID/cmdline and environ read these without waiting for pages: ps(1) would show nothing.
+  constexpr uint64_t kShown = 16 * kPage;
+  const uint64_t start = p.memory_map.arg_start, end = p.memory_map.env_end;
+  for (uint64_t at = start; at < std::min(end, start + kShown); at += kPage) add(at);
 }
 
 // userfaultfd cannot hold back private file pages, so their changed copies travel in the image.
@@ -234,20 +256,20 @@ Result<void> add_changed_file_pages(ProcessCapture& c, std::set<uint64_t>& pages
 
 Result<void> read_pages(ProcessCapture& c, const std::set<uint64_t>& pages) {
   c.out.pages.assign(pages.begin(), pages.end());
-  c.page_storage.resize(pages.size() * kPage);
+  const std::span<std::byte> bytes = c.arena.take(pages.size() * kPage);
   constexpr size_t kMaxPieces = 1024;  // IOV_MAX
   for (size_t done = 0; done < c.out.pages.size();) {
     iovec remote[kMaxPieces];
     const size_t n = std::min(kMaxPieces, c.out.pages.size() - done);
     for (size_t i = 0; i < n; i++)
       remote[i] = {reinterpret_cast<void*>(c.out.pages[done + i]), kPage};
-    iovec local{c.page_storage.data() + done * kPage, n * kPage};
+    iovec local{bytes.data() + done * kPage, n * kPage};
     const ssize_t got = ::process_vm_readv(c.process.pid.value, &local, 1, remote, n, 0);
     if (got <= 0)
       return Error::sys("read the pages of", c.process.name(), got < 0 ? errno : EFAULT);
     done += static_cast<size_t>(got) / kPage;
   }
-  c.out.page_bytes = c.page_storage;
+  c.out.page_bytes = bytes;
   return {};
 }
 

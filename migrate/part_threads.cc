@@ -3,6 +3,7 @@
 #include <sys/resource.h>
 #include <sys/syscall.h>
 
+#include <algorithm>
 #include <cstring>
 
 #include "migrate/parts.h"
@@ -12,7 +13,7 @@ namespace hob::migrate {
 namespace {
 
 constexpr long kRseq = 334;
-constexpr int kArchReqXcompPerm = 0x1023, kAmxTileData = 18;
+constexpr int kArchGetXcompPerm = 0x1022, kArchReqXcompPerm = 0x1023, kAmxTileData = 18;
 
 // A thread stopped inside a restartable sequence goes on at its abort handler: the kernel does that
 // for a preempted thread, and cannot know that ours is to change its processor in a bigger way.
@@ -48,15 +49,23 @@ void capture_scheduling(const Guest& guest, const CaptiveThread& captive, Thread
   }
 }
 
+void capture_wait(const CaptiveThread& captive, ThreadImage& out) {
+  if (captive.wait.call == 0) return;
+  out.registers.orig_rax = captive.wait.call;
+  if (captive.wait.end == 0) return;
+  out.wait_call = captive.wait.call;
+  out.wait_end = captive.wait.end;
+}
+
 Result<void> capture(ProcessCapture& c) {
   c.out.threads.resize(c.process.threads.size());
   for (size_t i = 0; i < c.process.threads.size(); i++) {
     CaptiveThread& captive = c.process.threads[i];
     ThreadImage& out = c.out.threads[i];
     const Tid tid = captive.tracee.tid();
-    out.tid = captive.inside;
     out.registers = captive.registers;
     make_restartable(out.registers, true);
+    capture_wait(captive, out);
     out.signal_mask = captive.signal_mask;
     out.extended_state = TRY(capture_extended_state(captive.tracee));
     out.pending = TRY(captive.tracee.pending_signals(false));
@@ -76,6 +85,10 @@ Result<void> capture(ProcessCapture& c) {
     const RemoteAddress address = c.workspace.reserve(8), name = c.workspace.reserve(16);
     Workspace& ws = c.workspace;
     batch.must("read the alternate stack", SYS_sigaltstack, {0, stack.value});
+    batch.then(SYS_gettid, {}, [&captive, &out](int64_t tid) -> Result<void> {
+      captive.inside = out.tid = static_cast<pid_t>(tid);
+      return {};
+    });
     batch.must("read the tid address", SYS_prctl, {kernel::kPrGetTidAddress, address.value});
     batch.then(SYS_prctl, {PR_GET_NAME, name.value},
                [&ws, &out, stack, address, name](int64_t) -> Result<void> {
@@ -90,15 +103,30 @@ Result<void> capture(ProcessCapture& c) {
                  return {};
                });
   }
+  const RemoteAddress permitted = c.workspace.reserve(8);
+  Workspace& ws = c.workspace;
+  c.leader.then(SYS_arch_prctl, {kArchGetXcompPerm, permitted.value},
+                [&ws, &out = c.out, permitted](int64_t result) -> Result<void> {
+                  // Before 5.16 there was nothing to ask for.
+                  if (result == 0)
+                    out.permitted_state = ws.get<uint64_t>(permitted) & kDynamicComponents;
+                  return {};
+                });
   c.out.stopped = c.process.leader().stopped_by_job_control;
   return {};
 }
 
-bool uses_tiles(const ThreadImage& thread) {
-  uint64_t components = 0;  // XSTATE_BV, first field of the xsave header
-  if (thread.extended_state.size() >= 520)
-    std::memcpy(&components, thread.extended_state.data() + 512, sizeof components);
-  return components >> kAmxTileData & 1;
+Result<void> allow_tiles(Rebuild& r) {
+  const StateLayout here = state_layout();
+  const bool kept = std::any_of(here.components.begin(), here.components.end(),
+                                [](const auto& c) { return c.number == kAmxTileData; });
+  if (!kept)
+    return Error{"restore process " + std::to_string(r.process.pid) +
+                     ": it has asked for AMX tiles, which this processor or kernel lacks; it can "
+                     "only go on where they are",
+                 EOPNOTSUPP};
+  r.clones.must("allow tiles", SYS_arch_prctl, {kArchReqXcompPerm, kAmxTileData});
+  return {};
 }
 
 void rebuild_thread(Rebuild& r, size_t index) {
@@ -122,10 +150,8 @@ void rebuild_thread(Rebuild& r, size_t index) {
 }
 
 Result<void> rebuild(Rebuild& r) {
-  bool tiles = false;
   for (size_t i = 0; i < r.process.threads.size(); i++) {
     const ThreadImage& thread = r.process.threads[i];
-    tiles = tiles || uses_tiles(thread);
     if (i > 0) {
       kernel::CloneArguments clone = {};
       clone.flags = CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD |
@@ -138,7 +164,7 @@ Result<void> rebuild(Rebuild& r) {
     }
     rebuild_thread(r, i);
   }
-  if (tiles) r.clones.must("allow tiles", SYS_arch_prctl, {kArchReqXcompPerm, kAmxTileData});
+  if (r.process.permitted_state != 0) TRY(allow_tiles(r));
   return {};
 }
 

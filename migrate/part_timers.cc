@@ -26,6 +26,12 @@ Result<uint8_t> notification(const proc::Timer& timer) {
                EPROTO};
 }
 
+Result<pid_t> number_inside(Tid process, pid_t thread) {
+  const auto status = TRY(
+      proc::parse_status(TRY(proc::read(process, "task/" + std::to_string(thread) + "/status"))));
+  return status.inside.empty() ? thread : status.inside.back();
+}
+
 Result<void> capture_posix_timers(ProcessCapture& c) {
   auto timers = TRY(proc::parse_timers(TRY(proc::read(c.process.pid, "timers"))));
   c.out.timers.reserve(timers.size());  // the callbacks below keep references
@@ -36,9 +42,10 @@ Result<void> capture_posix_timers(ProcessCapture& c) {
     out.signal = timer.signal;
     out.value = timer.value;
     out.notify = TRY(notification(timer));
-    if (out.notify == SIGEV_THREAD_ID)
-      for (const CaptiveThread& thread : c.process.threads)
-        if (thread.tracee.tid().value == timer.target) out.thread = thread.inside;
+    if (out.notify == SIGEV_THREAD_ID) {
+      // The timer of a thread that has ended rings for nobody.
+      if (auto inside = number_inside(c.process.pid, timer.target)) out.thread = *inside;
+    }
     const RemoteAddress left = c.workspace.reserve(sizeof(itimerspec));
     Workspace& ws = c.workspace;
     c.leader.then(SYS_timer_gettime, {static_cast<uint64_t>(timer.id), left.value},

@@ -15,9 +15,32 @@ Error obstacle(const std::string& subject, std::string_view why) {
 }
 
 void Inspection::object(std::string_view what, std::string_view why) {
+  if (table && !what.empty()) {
+    // A row that a part has taken for movable, before the whole tree was seen, is set right.
+    auto row = std::find_if(table->begin(), table->end(), [&](const Resource& r) {
+      return r.process == inside && r.place == what;
+    });
+    if (row == table->end())
+      row = table->insert(row, {inside, status.name, std::string(what), {}, {}, {}, {}});
+    row->kind.clear();
+    row->binding = Binding::refused;
+    row->reason = why;
+  }
   const std::string process = "process " + std::to_string(inside) + " (" + status.name + ")";
   obstacles.push_back(
       {obstacle(what.empty() ? process : std::string(what) + " of " + process, why).text});
+}
+
+void Inspection::object(const Error& why) {
+  const std::string_view text = why.text;
+  const size_t colon = text.find(": "), end = text.rfind("; cannot");
+  object(text.substr(0, colon), text.substr(colon + 2, end - colon - 2));
+}
+
+void Inspection::follows(std::string_view what, std::string_view name, const Rule& rule) {
+  if (table)
+    table->push_back({inside, status.name, std::string(what), std::string(name),
+                      std::string(rule.kind), rule.binding, std::string(rule.reason)});
 }
 
 }  // namespace hob::migrate

@@ -9,7 +9,9 @@
 
 #include "base/result.h"
 #include "migrate/advice.h"
+#include "migrate/arena.h"
 #include "migrate/captive.h"
+#include "migrate/check.h"
 #include "migrate/image.h"
 #include "migrate/injector.h"
 #include "migrate/migrate.h"
@@ -40,8 +42,13 @@ struct Inspection {
   pid_t inside;
   proc::Status status;
   std::vector<Obstacle>& obstacles;
+  std::vector<Resource>* table = nullptr;  ///< filled where somebody wants it
   /// "WHAT of process 12 (python3): WHY; cannot be moved yet"
   void object(std::string_view what, std::string_view why);
+  /// Says the same of an Error whose code is kObstacle.
+  void object(const Error& why);
+  /// WHAT, which the kernel calls NAME, follows by that rule.
+  void follows(std::string_view what, std::string_view name, const Rule& rule);
 };
 
 /// What capturing one process needs.
@@ -57,7 +64,7 @@ struct ProcessCapture {
   std::vector<Batch>&
       threads;  ///< one per thread; the leader's is unused: its calls go to `leader`
   Batch& of(size_t thread) { return thread == 0 ? leader : threads[thread]; }
-  Bytes& page_storage;  ///< holds what out.page_bytes will show; grows once per process
+  Arena& arena;  ///< holds what out.page_bytes will show
 };
 
 /// What a new process has at hand while it is still a copy of the engine.
@@ -114,6 +121,10 @@ Result<void> capture_descriptions(const Guest& guest, std::vector<CaptiveProcess
                                   Objects& objects, Image& image, std::vector<TakenBytes>& taken);
 Result<void> capture_terminal(const Guest& guest, const std::vector<CaptiveProcess>& processes,
                               Image& image);
+
+/// In a new process, before anything of the guest is known but its user: its groups, which it needs
+/// to open files, and the end of the privileges that threads inherit. Forty calls, 60 us.
+Result<void> give_up_privileges(const Credentials& user);
 
 /// Something in the way, as an Error: send() turns it into an Obstacle.
 inline constexpr int kObstacle = ENOTSUP;

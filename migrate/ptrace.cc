@@ -14,6 +14,8 @@ namespace {
 
 thread_local const Patience* innermost = nullptr;
 
+constexpr size_t kLegacyState = 512;  // bytes of FXSAVE
+
 int wake_signal() {
   return SIGRTMIN + 5;
 }
@@ -94,6 +96,9 @@ Result<void> Tracee::request(int what, uint64_t address, uint64_t data, const ch
   return {};
 }
 
+Result<void> Tracee::set_options(unsigned options) {
+  return request(PTRACE_SETOPTIONS, 0, options, "set the options of");
+}
 Result<void> Tracee::interrupt() {
   return request(PTRACE_INTERRUPT, 0, 0, "interrupt");
 }
@@ -102,6 +107,10 @@ Result<void> Tracee::resume(int signal) {
 }
 Result<void> Tracee::step() {
   return request(PTRACE_SINGLESTEP, 0, 0, "single-step");
+}
+
+Result<void> Tracee::run_to_call(int signal) {
+  return request(PTRACE_SYSCALL, 0, static_cast<uint64_t>(signal), "run to a system call in");
 }
 
 void Tracee::detach() {
@@ -142,16 +151,34 @@ Result<void> Tracee::set_registers(const user_regs_struct& registers) {
 
 Result<std::vector<std::byte>> Tracee::extended_state(std::span<std::byte> buffer) const {
   iovec io{buffer.data(), buffer.size()};
-  TRY(request(PTRACE_GETREGSET, kernel::kNtX86Xstate, reinterpret_cast<uint64_t>(&io),
-              "read the extended state of"));
+  const auto read = request(PTRACE_GETREGSET, kernel::kNtX86Xstate, reinterpret_cast<uint64_t>(&io),
+                            "read the extended state of");
+  if (!read && read.error().code == ENODEV) return legacy_state();
+  TRY(read);
   return std::vector<std::byte>(buffer.begin(),
                                 buffer.begin() + static_cast<std::ptrdiff_t>(io.iov_len));
 }
 
+// A processor without XSAVE: what FXSAVE keeps, in the form of an xsave area.
+Result<std::vector<std::byte>> Tracee::legacy_state() const {
+  constexpr size_t kHeader = 64;
+  constexpr std::byte kX87AndSse{3};
+  std::vector<std::byte> state(kLegacyState + kHeader);
+  iovec io{state.data(), kLegacyState};
+  TRY(request(PTRACE_GETREGSET, NT_PRFPREG, reinterpret_cast<uint64_t>(&io),
+              "read the floating-point state of"));
+  state[kLegacyState] = kX87AndSse;
+  return state;
+}
+
 Result<void> Tracee::set_extended_state(std::span<const std::byte> state) {
   iovec io{const_cast<std::byte*>(state.data()), state.size()};
-  return request(PTRACE_SETREGSET, kernel::kNtX86Xstate, reinterpret_cast<uint64_t>(&io),
-                 "set the extended state of");
+  auto set = request(PTRACE_SETREGSET, kernel::kNtX86Xstate, reinterpret_cast<uint64_t>(&io),
+                     "set the extended state of");
+  if (set || set.error().code != ENODEV) return set;
+  io.iov_len = kLegacyState;
+  return request(PTRACE_SETREGSET, NT_PRFPREG, reinterpret_cast<uint64_t>(&io),
+                 "set the floating-point state of");
 }
 
 Result<uint64_t> Tracee::signal_mask() const {

@@ -48,8 +48,9 @@ struct Stop {
 class Tracee {
  public:
   enum Options : unsigned {
-    kills_on_exit = 1u << 20,  // PTRACE_O_EXITKILL
-    follows_clones = 1u << 3,  // PTRACE_O_TRACECLONE
+    kills_on_exit = 1u << 20,     // PTRACE_O_EXITKILL
+    follows_clones = 1u << 3,     // PTRACE_O_TRACECLONE
+    suspends_seccomp = 1u << 21,  // PTRACE_O_SUSPEND_SECCOMP
   };
   static Result<Tracee> seize(Tid tid, unsigned options);
   /// A thread that the kernel attached because its creator was traced with follows_clones.
@@ -61,6 +62,8 @@ class Tracee {
 
   Tid tid() const { return tid_; }
 
+  /// In place of those it was seized with; while it is stopped.
+  Result<void> set_options(unsigned options);
   Result<void> interrupt();
   /// The next stop. ESRCH: it has died. Bounded by the innermost Patience.
   Result<Stop> wait();
@@ -68,13 +71,17 @@ class Tracee {
   Result<bool> poll(Stop& stop);
   Result<void> resume(int signal = 0);
   Result<void> step();
+  /// Lets it run to its next entry into (or return from) a system call: a stop like that of a
+  /// SIGTRAP.
+  Result<void> run_to_call(int signal = 0);
   void detach();
   /// Forgets the thread without detaching: it is dead or about to be.
   void abandon() { tid_ = Tid{}; }
 
   Result<user_regs_struct> registers() const;
   Result<void> set_registers(const user_regs_struct& registers);
-  /// The extended processor state; `buffer` is scratch of at least 64 KiB.
+  /// The extended processor state as XSAVE lays it out, also where the processor has only FXSAVE;
+  /// `buffer` is scratch of at least 64 KiB.
   Result<std::vector<std::byte>> extended_state(std::span<std::byte> buffer) const;
   Result<void> set_extended_state(std::span<const std::byte> state);
   Result<uint64_t> signal_mask() const;
@@ -85,6 +92,7 @@ class Tracee {
   Result<unsigned long> event_message() const;
 
  private:
+  Result<std::vector<std::byte>> legacy_state() const;
   explicit Tracee(Tid tid) : tid_(tid) {}
   Result<void> request(int what, uint64_t address, uint64_t data, const char* name) const;
   Tid tid_;

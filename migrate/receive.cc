@@ -1,68 +1,13 @@
-#include <fcntl.h>
 #include <poll.h>
-#include <unistd.h>
-
-#include <cstring>
-#include <thread>
 
 #include "base/log.h"
-#include "migrate/capture.h"
-#include "migrate/control.h"
+#include "migrate/arrival.h"
+#include "migrate/checkpoint.h"
 #include "migrate/fault.h"
-#include "migrate/handover.h"
-#include "migrate/migrate.h"
-#include "migrate/page_sink.h"
-#include "migrate/restore.h"
-#include "migrate/stubs.h"
+#include "migrate/landing.h"
+#include "migrate/stages.h"
 
 namespace hob::migrate {
-namespace {
-
-/// No image is larger: pages that must travel in it (changed copies of file pages) are the bulk of
-/// it.
-constexpr size_t kMaxImage = 1u << 30;
-constexpr size_t kTouched = 4u << 20;
-
-/// The guest's clock must not go back, however the hosts' own clocks differ: the caller has set the
-/// offsets, this waits out what rounding and scheduling leave of a difference.
-Result<void> wait_for_clock(Tid process, int64_t not_before) {
-  constexpr int64_t kMost = 20'000'000;
-  for (;;) {
-    const int64_t behind = not_before - TRY(guest_monotonic(process));
-    if (behind <= 0) return {};
-    if (behind > kMost)
-      return Error{"resume the guest: its clock would go back by " +
-                       std::to_string(behind / 1'000'000) +
-                       " ms; the sandbox was given wrong clock offsets",
-                   EINVAL};
-    const timespec wait = {0, behind};
-    ::nanosleep(&wait, nullptr);
-  }
-}
-
-/// Bytes that the guest had not read yet go into its new pipe before anything else does.
-Result<void> refill_input(const Guest& guest, const Bytes& input) {
-  if (input.empty()) return {};
-  for (const External& e : guest.externals) {
-    if (e.kind != External::Kind::input) continue;
-    const int capacity = ::fcntl(e.starter_end, F_GETPIPE_SZ);
-    if (capacity < static_cast<int>(input.size()) &&
-        ::fcntl(e.starter_end, F_SETPIPE_SZ, input.size()) < 0)
-      return Error::sys("enlarge", "the input pipe");
-    const ssize_t n = ::write(e.starter_end, input.data(), input.size());
-    if (n != static_cast<ssize_t>(input.size()))
-      return Error::sys("refill", "the input pipe", n < 0 ? errno : EAGAIN);
-    return {};
-  }
-  return Error{"refill the input pipe: the starter has none for the guest", EBADF};
-}
-
-}  // namespace
-
-struct Listener::State {
-  ListenSocket socket;
-  LinkKey key;
-};
 
 Listener::Listener(std::unique_ptr<State> state) : state_(std::move(state)) {}
 Listener::Listener(Listener&&) noexcept = default;
@@ -78,26 +23,45 @@ Result<Listener> Listener::open(const std::string& address, const LinkKey& key) 
   return Listener(std::move(state));
 }
 
-struct Arrival::State {
-  explicit State(Connection c, Sandbox& s) : control(std::move(c)), sandbox(s) {}
-  ~State() {
-    if (!sink) return;
-    sink->stop();
-    // Without its pages the guest must not go on.
-    if (!finished) kill_guest();
-  }
-  void kill_guest() {
-    auto killed = sandbox.cgroup().kill();
-    if (!killed) log::error("{}", killed.error().text);
-  }
+Result<Link> Listener::accept(Duration patience) {
+  return accept_link(state_->socket.fd.get(), state_->key, patience);
+}
 
-  Connection control;
-  Sandbox& sandbox;
-  std::unique_ptr<PageSink> sink;
-  bool finished = false;
-  Report report;
-  Time resumed_at;
-};
+// ---- what goes on behind the guest
+
+Arrival::State::~State() {
+  if (!sink) return;
+  sink->stop();
+  if (finished) return;
+  // Without its pages the guest must not go on; the source need not keep them.
+  kill_guest();
+  say(control::Word::complete);
+}
+
+void Arrival::State::say(control::Word word, std::string_view text) {
+  if (!control) return;
+  std::lock_guard guard(saying);
+  // If the source is gone, so is what it would do about it.
+  if (auto told = control::say(*control, word, text); !told) log::warning("{}", told.error().text);
+}
+
+void Arrival::State::kill_guest() {
+  auto killed = sandbox.cgroup().kill();
+  if (!killed) log::error("{}", killed.error().text);
+}
+
+Result<void> Arrival::State::make_sink(std::unique_ptr<PageKeeper> from, std::optional<Link>& link,
+                                       std::unique_ptr<Crew> crew, bool tell_complete) {
+  keeper = std::move(from);
+  PageSink::Events events = {[this, tell_complete] {
+                               if (tell_complete) say(control::Word::complete);
+                             },
+                             [this] { kill_guest(); }};
+  sink = keeper ? TRY(PageSink::create(keeper->take_demand(), keeper->take_bulk(), events))
+                : TRY(PageSink::create(std::move(link->demand), std::move(link->bulk), events));
+  sink->start(crew ? std::move(crew) : std::make_unique<Crew>(PageSink::kThreads));
+  return {};
+}
 
 Arrival::Arrival(std::unique_ptr<State> state) : state_(std::move(state)) {}
 Arrival::Arrival(Arrival&&) noexcept = default;
@@ -105,21 +69,23 @@ Arrival::~Arrival() = default;
 int Arrival::done_fd() const {
   return state_->sink->done_fd();
 }
+void Arrival::hurry() {
+  state_->say(control::Word::hurry);
+}
 
 Result<Report> Arrival::finish() {
   State& s = *state_;
   pollfd p{done_fd(), POLLIN, 0};
   CHECK(::poll(&p, 1, 0) == 1);
   s.sink->stop();
+  s.finished = true;
   if (!s.sink->outcome()) {
     s.kill_guest();
-    s.finished = true;
     return Error{
         s.sink->outcome().error().text + "; pages of the guest are lost, it has been killed",
         s.sink->outcome().error().code};
   }
-  s.finished = true;
-  s.report.push = s.sink->finished_at() - s.resumed_at;
+  s.report.push = std::max(s.sink->finished_at() - s.resumed_at, Duration{0});
   s.report.pages_moved += s.sink->pages();
   s.report.pages_demanded = s.sink->demanded();
   return s.report;
@@ -127,141 +93,161 @@ Result<Report> Arrival::finish() {
 
 namespace {
 
-/// The steps from the announcement to the moment before the commit. Tells the source if it fails.
-struct Preparation {
-  Platform platform;
-  SharedMemory image_memory;
-  Stubs stubs;
-};
-
-Result<Stubs> make_stubs(const Guest& guest, const Tree& tree, const SharedMemory& memory) {
-  return Stubs::make(guest, tree, memory, seconds(10));
+Result<void> may_be_guest(const Guest& guest) {
+  if (guest.user.uid != 0 && guest.user.gid != 0) return {};
+  return Error{"receive a guest as root: hosts run nothing as root", EPERM};
 }
 
-Result<void> count(const Image& image, size_t size, Report& report) {
-  report.image_bytes = size;
-  report.processes = static_cast<uint32_t>(image.processes.size());
-  for (const ProcessImage& p : image.processes) {
-    report.threads += static_cast<uint32_t>(p.threads.size());
-    report.mappings += static_cast<uint32_t>(p.mappings.size());
-    report.descriptors += static_cast<uint32_t>(p.descriptors.size());
-    report.pages_moved += p.pages.size();
+Result<std::unique_ptr<PageKeeper>> keeper_for(const Guest& guest, Keep keep) {
+  switch (keep) {
+    case Keep::nowhere:
+      return std::unique_ptr<PageKeeper>();
+    case Keep::memory:
+      return PageKeeper::create(TRY(PageStore::in_memory()));
+    case Keep::file:
+      return PageKeeper::create(TRY(PageStore::in_directory(guest.page_directory)));
   }
-  return {};
+  CHECK(false);
+}
+
+bool readable(int fd) {
+  pollfd p{fd, POLLIN, 0};
+  return ::poll(&p, 1, 0) != 0;
+}
+
+/// Waits until the sink has every page. Its connections have patience of their own.
+Result<void> await_pages(const PageSink& sink) {
+  pollfd p{sink.done_fd(), POLLIN, 0};
+  while (::poll(&p, 1, -1) < 0)
+    if (errno != EINTR) return Error::sys("wait for", "pages");
+  return sink.outcome();
 }
 
 }  // namespace
 
+/// From the image to the commit: `landing` has the image, `state` the sink.
+static Result<void> land(Landing& landing, Arrival::State& state, TargetHooks& hooks,
+                         bool before_commit) {
+  TRY(landing.build(*state.sink));
+  if (state.keeper) {
+    TRY(state.keeper->filled());
+    TRY(fault::point(Fault::kept));
+    state.keeper->serve();
+  }
+  state.sink->open();
+  // The address spaces stand; what is not there yet will be asked for.
+
+  stages::mark("hold back");
+  TRY(landing.finish());
+  stages::mark("clock");
+  TRY(hooks.attached(landing.image().hook_bytes));
+  stages::mark("attach");
+  TRY(fault::point(Fault::restored));
+  // Everything is restored and nothing runs. Confined: no privileges, the user's rights.
+
+  if (before_commit && !state.keeper) {
+    TRY(await_pages(*state.sink));
+    TRY(fault::point(Fault::kept));
+  } else if (readable(state.sink->done_fd())) {
+    return Error{"the link broke before the commit", EPIPE};
+  }
+  // Nothing is missing, or the source is still there to send it.
+  return {};
+}
+
+static void resume(Landing& landing, Arrival::State& state, Guest& guest) {
+  stages::mark("commit");
+  guest.root = landing.resume();
+  state.resumed_at = Clock::now();
+  stages::mark("resume");
+  landing.count(state.report);
+  if (state.keeper) state.keeper->push();
+}
+
 Result<Arrival> Arrival::receive(Listener listener, Guest& guest, TargetHooks& hooks,
                                  Duration patience) {
-  if (guest.user.uid == 0 || guest.user.gid == 0)
-    return Error{"receive a guest as root: hosts run nothing as root", EPERM};
-  Link link = TRY(accept_link(listener.state_->socket.fd.get(), listener.state_->key, patience));
-  link.control.set_patience(patience);
+  TRY(may_be_guest(guest));
+  std::optional<Link> link = TRY(listener.accept(patience));
+  link->control.set_patience(patience);
   TRY(fault::point(Fault::connected));
 
   // Whatever fails from here to the commit is told to the source, which then goes on itself.
-  auto state = std::make_unique<State>(std::move(link.control), *guest.sandbox);
-  Connection& control = state->control;
+  auto state = std::make_unique<State>(*guest.sandbox);
+  Connection& control = state->control.emplace(std::move(link->control));
   bool committed = false;
   auto received = [&]() -> Result<void> {
-    Patience bound(patience);
     const Announcement announcement = TRY(control::receive_announcement(control));
-    const Platform platform = TRY(this_platform());
-    if (auto text = difference(announcement.platform, platform); !text.empty())
-      return Error{text, EOPNOTSUPP};
-    SharedMemory memory = TRY(SharedMemory::map(kMaxImage));
-    memory.touch(kTouched);
-    auto stubs = std::make_unique<Stubs>(TRY(make_stubs(guest, announcement.tree, memory)));
-    auto restoration =
-        std::make_unique<Restoration>(TRY(Restoration::begin(guest, *stubs, platform)));
+    if (announcement.copy) return Error{"receive a guest: the source makes a copy of it", EPROTO};
+    const MemoryPlan plan = plan_of(announcement.strategy);
+    Landing landing = TRY(Landing::prepare(guest, announcement, patience));
     TRY(fault::point(Fault::prepared));
+    auto keeper = TRY(keeper_for(guest, plan.keep));
+    if (keeper) keeper->fill(std::move(link->bulk), [&control] { control.shut(); });
+    auto crew = std::make_unique<Crew>(PageSink::kThreads);
     TRY(control::say(control, control::Word::ready));
-    // Copies of the tree are parked in the sandbox, in their sessions and groups.
+    // Copies of the tree are parked in the sandbox.
 
-    const size_t size = TRY(control::receive_image(control, {memory.data(), memory.size()}));
-    const Image image = TRY(decode_image({memory.data(), size}));
-    TRY(fault::point(Fault::image_received));
-    if (!(image.tree == stubs->tree())) {
-      restoration.reset();
-      stubs = nullptr;
-      stubs = std::make_unique<Stubs>(TRY(make_stubs(guest, image.tree, memory)));
-      restoration = std::make_unique<Restoration>(TRY(Restoration::begin(guest, *stubs, platform)));
-    }
-    // The image is whole and well-formed, and the stubs are those it needs.
+    if (plan.rounds) control.set_patience(kRoundsPatience);
+    const size_t size = TRY(control::receive_image(control, landing.image_memory()));
+    control.set_patience(patience);
+    stages::mark("receive");
+    TRY(landing.decode(size, [&] {
+      crew.reset();
+      return keeper ? keeper->filled() : Result<void>();
+    }));
+    stages::mark("decode");
+    // The image is whole and well-formed, and the copies are those it needs.
 
-    Sandbox* sandbox = guest.sandbox;
-    state->sink = TRY(
-        PageSink::create(std::move(link.demand), std::move(link.bulk),
-                         {[&control] {
-                            // The source waits for this word to free the memory; if it is gone, so
-                            // is the memory.
-                            if (auto told = control::say(control, control::Word::complete); !told)
-                              log::warning("{}", told.error().text);
-                          },
-                          [sandbox] {
-                            if (auto killed = sandbox->cgroup().kill(); !killed)
-                              log::error("{}", killed.error().text);
-                          }}));
-    state->sink->start();  // while the stubs work; from here on this process has threads
-    TRY(restoration->adopt(image, size));
-    TRY(fault::point(Fault::adopted));
-    TRY(refill_input(guest, image.input));
-    // Files are open, with the user's rights.
-
-    TRY(restoration->build_memory());
-    TRY(fault::point(Fault::space));
-    std::vector<Fd> uffds;
-    std::vector<int> numbers;
-    for (size_t i = 0; i < stubs->size(); i++) {
-      uffds.push_back(stubs->take_uffd(i));
-      numbers.push_back(uffds.back().get());
-    }
-    const auto covered = TRY(restoration->hold_back_pages(numbers));
-    for (size_t i = 0; i < uffds.size(); i++)
-      state->sink->add(static_cast<uint32_t>(i), std::move(uffds[i]), covered[i]);
-    // The address spaces stand; what is not there yet will be asked for.
-
-    TRY(restoration->build_threads());
-    TRY(fault::point(Fault::threads));
-    TRY(restoration->set_registers());
-    Takeover takeover(*restoration, image);
-    TRY(takeover.prepare());
-    TRY(wait_for_clock(stubs->pid(0), image.monotonic));
-    TRY(hooks.attached(image.hook_bytes));
-    TRY(fault::point(Fault::restored));
-    // Everything is restored and nothing runs. Confined: no privileges, the user's rights.
-
-    if (pollfd p{state->sink->done_fd(), POLLIN, 0}; ::poll(&p, 1, 0) != 0)
-      return Error{"the link broke before the commit", EPIPE};
+    TRY(state->make_sink(std::move(keeper), link, std::move(crew), !plan.before_commit));
+    stages::mark("page sink");
+    TRY(land(landing, *state, hooks, plan.before_commit));
     TRY(hooks.commit());
     committed = true;
     TRY(fault::point(Fault::committed));
     // Home has recorded this copy as the live one. There is no way back.
 
-    TRY(takeover.complete(control));
+    TRY(landing.take_over(&control));
     TRY(fault::point(Fault::taken_over));
     // What only one copy can have is here.
 
-    guest.root = stubs->pid(0).value;
-    restoration->resume();
-    state->resumed_at = Clock::now();
-    TRY(count(image, size, state->report));
+    resume(landing, *state, guest);
     TRY(fault::point(Fault::running));
     // It runs.
-    return control::say(control, control::Word::running);
+    std::lock_guard guard(state->saying);
+    auto told = control::say(control, control::Word::running);
+    stages::tell("target");
+    // A source that is not needed any more may be gone; it asks home.
+    return told || !plan.before_commit ? std::move(told) : Result<void>();
   }();
   if (received) return Arrival(std::move(state));
   Error why = std::move(received).error();
   if (!committed) {
-    // Best effort: if it does not arrive, the source asks home.
-    if (auto told = control::say(control, control::Word::failed, why.text); !told)
-      log::warning("{}", told.error().text);
+    // If it does not arrive, the source asks home.
+    state->say(control::Word::failed, why.text);
     return why;
   }
   // The guest lives here or nowhere. The source learns it from home; what it has not sent is lost.
   if (state->sink) state->sink->stop();
   return std::move(why).in("after the commit");
+}
+
+Result<Arrival> Arrival::restart(const CheckpointFile& checkpoint, Guest& guest, TargetHooks& hooks,
+                                 Duration patience) {
+  TRY(may_be_guest(guest));
+  auto state = std::make_unique<State>(*guest.sandbox);
+  Landing landing = TRY(Landing::prepare(guest, checkpoint.announcement(), patience));
+  const auto image = checkpoint.image();
+  if (image.size() > landing.image_memory().size())
+    return Error{"restart the checkpoint: its image is too large", E2BIG};
+  std::copy(image.begin(), image.end(), landing.image_memory().begin());
+  TRY(landing.decode(image.size()));
+  std::optional<Link> none;
+  TRY(state->make_sink(TRY(PageKeeper::create(TRY(checkpoint.store()))), none, nullptr, false));
+  TRY(land(landing, *state, hooks, true));
+  TRY(hooks.commit());
+  TRY(landing.take_over(nullptr));
+  resume(landing, *state, guest);
+  return Arrival(std::move(state));
 }
 
 }  // namespace hob::migrate

@@ -15,9 +15,12 @@
 
 #include "base/log.h"
 #include "migrate/address_plan.h"
+#include "migrate/capture.h"
 #include "migrate/injector.h"
 #include "migrate/page_stream.h"
 #include "migrate/pinned.h"
+#include "migrate/stages.h"
+#include "migrate/waits.h"
 
 namespace hob::migrate {
 namespace {
@@ -30,7 +33,9 @@ struct Making {
   std::vector<Tracee> threads;  // the leader first
   std::optional<Workspace> workspace;
   std::optional<Rebuild> program;
-  user_regs_struct base = {};  // the leader's, to start batches from
+  std::vector<proc::Mapping> maps;       // of the copy of the engine that it still is
+  user_regs_struct base = {};            // the leader's, to start batches from
+  std::vector<user_regs_struct> onward;  // the threads': with which they go on
 
   Tracee& leader() { return threads.front(); }
 };
@@ -62,6 +67,10 @@ struct Restoration::State {
   const Image* image = nullptr;
   std::vector<Making> makings;
   std::unique_ptr<Pinned> pinned;
+  void pin() {
+    pinned = std::make_unique<Pinned>();
+    for (Making& m : makings) pinned->bring(m.pid);
+  }
   bool resumed = false;
 };
 
@@ -88,6 +97,7 @@ Result<Restoration> Restoration::begin(const Guest& guest, Stubs& stubs, const P
   for (size_t i = 0; i < stubs.size(); i++) {
     Making& m = r.state_->makings.emplace_back();
     m.pid = stubs.pid(i);
+    m.maps = TRY(proc::maps(m.pid));
     m.threads.push_back(TRY(Tracee::seize(m.pid, Tracee::kills_on_exit | Tracee::follows_clones)));
   }
   return r;
@@ -104,9 +114,13 @@ Result<void> Restoration::adopt(const Image& image, size_t image_size) {
       return Error{
           "restore process " + std::to_string(image.processes[i].pid) + ": too many mappings",
           E2BIG};
-    plans.push_back(TRY(plan_addresses(s.makings[i].pid, image.processes[i], Stubs::kWorkspace)));
+    plans.push_back(TRY(plan_addresses(s.makings[i].maps, image.processes[i], Stubs::kWorkspace)));
     addresses.push_back(plans.back().workspace);
   }
+  stages::mark("plan");
+  // Waking a process on this processor and waiting for it costs 5 us, on one that sleeps 60 to 130
+  // (ENGINE.md section 2). Several open their files side by side first.
+  if (s.makings.size() == 1) s.pin();
   s.stubs.go(image_size, addresses);
   // While the stubs open their files: what depends on nothing they find out. The rest waits.
   for (size_t i = 0; i < s.makings.size(); i++) {
@@ -116,6 +130,7 @@ Result<void> Restoration::adopt(const Image& image, size_t image_size) {
   for (size_t i = 0; i < s.makings.size(); i++) {
     Making& m = s.makings[i];
     TRY(wait_trap(m.leader()));
+    stages::mark("stubs adopt");
     TRY(s.stubs.adopted(i));
     m.base = TRY(m.leader().registers());
     const ProcessImage& process = image.processes[i];
@@ -136,13 +151,13 @@ Result<void> Restoration::adopt(const Image& image, size_t image_size) {
       if (part->rebuild) TRY(part->rebuild(*m.program));
     m.program->space.must("close the stub's descriptors", SYS_close_range,
                           {static_cast<uint64_t>(s.stubs.first_free(i)), ~0u, 0});
+    stages::mark("plan");
   }
   return {};
 }
 
 Result<void> Restoration::build_memory() {
-  state_->pinned = std::make_unique<Pinned>();
-  for (Making& m : state_->makings) state_->pinned->bring(m.pid);
+  if (!state_->pinned) state_->pin();
   for (Making& m : state_->makings) {
     m.program->space.place(*m.workspace);
     TRY(m.program->space.start(m.leader(), *m.workspace, m.base));
@@ -150,6 +165,7 @@ Result<void> Restoration::build_memory() {
   for (Making& m : state_->makings) {
     TRY(m.program->space.wait(m.leader()));
     TRY(m.program->space.finish(*m.workspace));
+    stages::mark("address space");
     const ProcessImage& process = m.program->process;
     Fd memory = TRY(open_file(proc::path(m.pid, "mem"), O_RDWR));
     // Written past the protection of the mappings: most are read-only by now.
@@ -164,6 +180,7 @@ Result<void> Restoration::build_memory() {
                           n < 0 ? errno : EIO);
       i = end;
     }
+    stages::mark("write pages");
   }
   return {};
 }
@@ -187,12 +204,13 @@ Result<std::vector<std::vector<HeldBack>>> Restoration::hold_back_pages(
     for (const MappingImage& m : state_->image->processes[i].mappings) {
       const std::optional<uint64_t> source = stream_address(m, *state_->image);
       if (!source) continue;
+      const bool wiped = m.advice & static_cast<uint8_t>(Advice::wipe_on_fork);
       HeldBack* last = covered[i].empty() ? nullptr : &covered[i].back();
-      if (last && last->target.end == m.range.start &&
+      if (last && last->target.end == m.range.start && last->wiped_on_fork == wiped &&
           last->source + last->target.size() == *source)
         last->target.end = m.range.end;
       else
-        covered[i].push_back({m.range, *source});
+        covered[i].push_back({m.range, *source, wiped});
     }
     for (const HeldBack& held : covered[i]) {
       uffdio_register reg = {};
@@ -277,15 +295,30 @@ Result<void> touch_tiles(Making& m) {
   return {};
 }
 
+// The last that the threads do by injected calls: another wait would take the note's place.
+Result<void> take_up_waits(Making& m, RemoteAddress instruction) {
+  for (size_t i = 0; i < m.threads.size(); i++) {
+    const ThreadImage& image = m.program->process.threads[i];
+    m.onward.push_back(image.wait_end == 0
+                           ? image.registers
+                           : TRY(resume_wait(m.threads[i], *m.workspace, instruction, m.base, image,
+                                             TRY(guest_monotonic(m.pid)))));
+  }
+  return {};
+}
+
 }  // namespace
 
 Result<void> Restoration::build_threads() {
   for (Making& m : state_->makings) {
     TRY(clone_threads(m));
+    stages::mark("clone");
     TRY(set_limits(m.pid, m.program->process));
     TRY(run_thread_programs(m));
+    stages::mark("thread programs");
     TRY(touch_tiles(m));
     TRY(run(m, m.program->rights));
+    stages::mark("rights");
     const auto& mappings = m.program->process.mappings;
     const auto vdso = std::find_if(mappings.begin(), mappings.end(),
                                    [](const auto& x) { return x.kind == MappingKind::vdso; });
@@ -293,10 +326,12 @@ Result<void> Restoration::build_threads() {
     if (vdso == mappings.end() || offset == std::string::npos)
       return Error{"restore process " + std::to_string(m.program->process.pid) + ": it has no vdso",
                    EBADMSG};
-    const int64_t unmapped =
-        TRY(call_once(m.leader(), {vdso->range.start + offset}, m.base, SYS_munmap,
-                      {m.workspace->remote().value, m.workspace->size()}));
+    const RemoteAddress instruction{vdso->range.start + offset};
+    TRY(take_up_waits(m, instruction));
+    const int64_t unmapped = TRY(call_once(m.leader(), instruction, m.base, SYS_munmap,
+                                           {m.workspace->remote().value, m.workspace->size()}));
     if (unmapped < 0) return Error::sys("take away", "the workspace", static_cast<int>(-unmapped));
+    stages::mark("unmap");
   }
   return {};
 }
@@ -306,9 +341,9 @@ Result<void> Restoration::set_registers() {
     const ProcessImage& process = m.program->process;
     for (size_t i = 0; i < m.threads.size(); i++) {
       const ThreadImage& thread = process.threads[i];
-      TRY(m.threads[i].set_registers(thread.registers));
+      TRY(m.threads[i].set_registers(m.onward[i]));
       Bytes state = thread.extended_state;
-      state.resize(state_->platform.state_size);
+      state.resize(state_->platform.state.size);
       TRY(m.threads[i].set_extended_state(state));
       TRY(m.threads[i].set_signal_mask(thread.signal_mask));
     }

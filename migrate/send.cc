@@ -1,4 +1,8 @@
-#include "base/log.h"
+#include <poll.h>
+
+#include <functional>
+#include <optional>
+
 #include "migrate/captive.h"
 #include "migrate/capture.h"
 #include "migrate/control.h"
@@ -7,33 +11,54 @@
 #include "migrate/migrate.h"
 #include "migrate/page_source.h"
 #include "migrate/parts.h"
+#include "migrate/precopy.h"
+#include "migrate/stages.h"
 
 namespace hob::migrate {
 namespace {
 
 constexpr Duration kConnectLimit = seconds(10);
 constexpr Duration kFreezeLimit = seconds(2);
-constexpr Duration kVerdictLimit = seconds(60);
+constexpr Duration kCaptureLimit = seconds(60);
 
-Result<void> announce(const Guest& guest, const Platform& platform, Link& link) {
+Result<void> announce(const Guest& guest, const Platform& platform, const SendOptions& options,
+                      Link& link) {
   TreeView view = TRY(view_tree(guest));
-  TRY(control::send_announcement(link.control, {platform, std::move(view.tree)}));
+  TRY(control::send_announcement(link.control,
+                                 {platform, std::move(view.tree), options.strategy, options.copy}));
   return control::expect(link.control, control::Word::ready);
 }
 
 /// Who is the live copy now?
 enum class Verdict { target, source };
 
+/// Sends what travels before the commit behind the image.
+using Push = std::function<Result<void>()>;
+
 // From the first byte of the image on, only the target's own word or the record at home can tell.
-Verdict await_verdict(Link& link, const Image& image, Yielding& yielding, Report& report,
-                      SourceHooks& hooks, Error& why) {
+// Of a copy the target never becomes the live one.
+Verdict await_verdict(Link& link, const Image& image, const SendOptions& options, const Push& push,
+                      Yielding& yielding, Report& report, SourceHooks& hooks, Error& why) {
+  const bool copy = options.copy;
   auto told = [&]() -> Result<void> {
     TRY(fault::point(Fault::image_sending));
     report.image_bytes = TRY(control::send_image(link.control, image));
+    stages::mark("send");
     TRY(fault::point(Fault::image_sent));
-    link.control.set_patience(kVerdictLimit);
+    Error unsent;
+    if (auto pushed = push(); !pushed) {
+      // The target says why, or is gone.
+      unsent = std::move(pushed).error();
+      link.bulk.shut();
+    }
+    link.control.set_patience(options.patience);
     for (;;) {
-      switch (TRY(control::next_after_image(link.control))) {
+      auto word = control::next_after_image(link.control);
+      if (!word && word.error().code != control::kRefused && unsent.code != 0) return unsent;
+      // Nothing is given up for a checkpoint, and a move does not end as one.
+      if (word.ok() && copy != (*word == control::Word::saved))
+        return Error{"the link: the target does something else than was announced", EPROTO};
+      switch (TRY(std::move(word))) {
         case control::Word::weaken:
           // The target is the live copy, and may have to wait for locks that others have.
           link.control.set_patience(kPagePatience);
@@ -51,11 +76,38 @@ Verdict await_verdict(Link& link, const Image& image, Yielding& yielding, Report
       }
     }
   }();
-  if (told) return Verdict::target;
+  if (told) return copy ? Verdict::source : Verdict::target;
   why = std::move(told).error();
-  if (why.code == control::kRefused) return Verdict::source;
+  if (copy || why.code == control::kRefused) return Verdict::source;
   link.control.shut();  // whatever it says now comes too late: home decides
   return hooks.settle() ? Verdict::target : Verdict::source;
+}
+
+/// After the move, where pages did not travel before it: serves and pushes them until the target
+/// has them all, or wants no more.
+Result<uint64_t> deliver(const LivePages& pages, Link& link, const Guest& guest, bool at_once,
+                         SourceHooks& hooks) {
+  TRY(fault::point(Fault::told_running));
+  link.bulk.set_patience(kPagePatience);
+  link.control.set_patience(kPagePatience);
+  const BulkPriority priority;
+  Pusher pusher(pages, link.bulk);
+  TRY(pusher.tell_populated());
+  // Strategy::demand. The target's side decides, or the owner of this host.
+  while (!at_once) {
+    pollfd p{link.control.fd(), POLLIN, 0};
+    if (::poll(&p, 1, 1000) > 0) {
+      const control::Word word = TRY(control::hear(link.control));
+      if (word == control::Word::complete) return pusher.pages();
+      at_once = word == control::Word::hurry;
+    }
+    at_once = at_once || hooks.hurry() || TRY(guest.sandbox->cgroup().freezing());
+  }
+  TRY(pusher.push_all());
+  TRY(pusher.end());
+  while (TRY(control::hear(link.control)) != control::Word::complete) {
+  }
+  return pusher.pages();
 }
 
 void count(const Image& image, Report& report) {
@@ -77,8 +129,13 @@ Sent not_moved(Error why) {
 }  // namespace
 
 Result<Sent> send(Guest& guest, const std::string& address, uint16_t port, const LinkKey& key,
-                  SourceHooks& hooks) {
+                  SourceHooks& hooks, const SendOptions& options) {
   Sent sent;
+  const MemoryPlan plan = plan_of(options.strategy);
+  if (options.copy && !plan.before_commit)
+    return Error{"make a checkpoint: strategy " + std::string(name_of(options.strategy)) +
+                     " leaves pages behind; use freeze-copy or pre-copy",
+                 EINVAL};
   sent.obstacles = TRY(check(guest));
   if (!sent.obstacles.empty()) return sent;
   TRY(fault::point(Fault::check));
@@ -88,49 +145,88 @@ Result<Sent> send(Guest& guest, const std::string& address, uint16_t port, const
   for (const Tid process : TRY(view_tree(guest)).pids)
     if (!guest.advices.knows(process)) guest.advices.read(process);
   Link link = TRY(connect_link(address, port, key, kConnectLimit));
-  if (auto ready = announce(guest, platform, link); !ready) {
+  link.control.set_patience(options.patience);
+  if (auto ready = announce(guest, platform, options, link); !ready) {
     if (ready.error().code == control::kRefused) return not_moved(std::move(ready).error());
     return std::move(ready).error();
   }
   // The target is prepared: its copies of the tree are parked, its memory is touched.
 
-  Patience patience(kVerdictLimit);
+  std::optional<PreCopy> precopy;
+  if (plan.rounds) {
+    const auto means =
+        options.compare_pages ? ChangeTracker::Means::comparison : ChangeTracker::Means::best;
+    link.bulk.set_patience(kPagePatience);
+    precopy.emplace(TRY(PreCopy::begin(guest, platform, link.bulk, means)));
+    TRY(precopy->rounds());
+  }
+  // Most of the memory is there, if that is how it travels. The guest runs.
+
+  constexpr size_t kUsualPages = 4u << 20;  // an interpreter's changed file pages and many stacks
+  Arena arena(kUsualPages);
+  Patience patience(kCaptureLimit);
   Captives captives = TRY(Captives::take(guest, kFreezeLimit));
   TRY(fault::point(Fault::seized));
   const std::string hook_bytes = hooks.frozen();
+  stages::mark("drain");
   // Nothing of the guest runs. Leaving this function gives all back.
 
-  auto captured = capture(guest, captives, guest.advices, platform);
+  auto captured = capture(guest, captives, guest.advices, platform, arena);
   if (!captured && captured.error().code == kObstacle)
     return not_moved(std::move(captured).error());
   TRY(captured.ok() ? Result<void>() : Result<void>(captured.error()));
   captives.captured();
   Image& image = captured->image;
   image.hook_bytes = hook_bytes;
+  stages::mark("finish");
   TRY(fault::point(Fault::captured));
   // The image is complete; what was borrowed for it has been given back.
 
+  const LivePages pages(captives.processes, image, captured->objects);
+  std::optional<DemandServer> server;
+  const Push push = [&]() -> Result<void> {
+    server.emplace(pages, link.demand);
+    if (!plan.before_commit) return {};
+    link.bulk.set_patience(kPagePatience);
+    if (precopy) return precopy->finish(pages, captives.processes);
+    Pusher pusher(pages, link.bulk);
+    TRY(pusher.push_all());
+    sent.report.pages_moved = pusher.pages();
+    return pusher.end();
+  };
   Error why;
   Yielding yielding(captives, image, platform);
-  if (await_verdict(link, image, yielding, sent.report, hooks, why) == Verdict::source)
-    return std::move(why).in("move the guest");
-  for (TakenBytes& bytes : captured->taken) bytes.keep();
+  const Verdict verdict =
+      await_verdict(link, image, options, push, yielding, sent.report, hooks, why);
+  if (verdict == Verdict::target)
+    for (TakenBytes& bytes : captured->taken) bytes.keep();
   sent.report.freeze = Clock::now() - captives.stopped_at;
-  sent.moved = true;
+  stages::mark("wait for the target");
+  stages::tell("source");
+  if (verdict == Verdict::source && !(options.copy && why.code == 0))
+    return std::move(why).in(options.copy ? "make a checkpoint" : "move the guest");
   count(image, sent.report);
+  if (precopy) {
+    sent.report.pages_moved += precopy->pages();
+    sent.report.rounds = static_cast<uint32_t>(precopy->done().size());
+  }
+  sent.saved = options.copy;
+  if (options.copy) return sent;
+  sent.moved = true;
   // The target is the live copy. This one can never run again: it stays stopped until it is killed.
 
-  auto pushed = [&]() -> Result<Pushed> {
-    TRY(fault::point(Fault::told_running));
-    return push_pages(captives.processes, image, captured->objects, link);
-  }();
-  captives.destroy();
-  if (!pushed) {
-    sent.lost = std::move(pushed).error().text;
-    return sent;
+  if (!plan.before_commit) {
+    auto delivered = deliver(pages, link, guest, plan.pushes || captives.was_frozen(), hooks);
+    if (delivered.ok())
+      sent.report.pages_moved += *delivered;
+    else
+      sent.lost = std::move(delivered).error().text;
   }
-  sent.report.pages_moved += pushed->pages;
-  sent.report.pages_demanded = pushed->demanded;
+  server->stop();
+  captives.destroy();
+  sent.report.pages_demanded = server->served();
+  for (const Connection* c : {&link.control, &link.demand, &link.bulk})
+    sent.report.wire_bytes += c->sent_bytes();
   // Every page is there. Nothing of the guest is left here.
   return sent;
 }

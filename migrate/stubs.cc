@@ -112,6 +112,7 @@ class Stub {
     if (plan.role == StubPlan::Role::zombie) end_like(plan.node.exit_code);
     if (auto settled = reap_helpers(); !settled) fail(settled.error());
     if (auto opened = open_uffd(); !opened) fail(opened.error());
+    if (auto given = give_up_privileges(s_.guest.user); !given) fail(given.error());
     shared_.parked++;
     futex_wake(shared_.parked);
     while (shared_.go == 0) futex_wait(shared_.go, 0);

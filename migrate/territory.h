@@ -14,6 +14,7 @@ namespace hob::migrate {
 struct HeldBack {
   Range target;
   uint64_t source;
+  bool wiped_on_fork = false;  ///< MADV_WIPEONFORK: a child finds zeros there
 };
 
 /// Which addresses of a moved process still stand for which addresses at the source.

@@ -20,7 +20,7 @@ PACKAGES=(
   g++ cmake ninja-build ccache pkg-config protobuf-compiler scdoc
   # libraries of the product
   libzmq3-dev cppzmq-dev libevdev-dev libsqlite3-dev libcli11-dev libprotobuf-dev libtomlplusplus-dev
-  libspdlog-dev libfmt-dev libssl-dev liblz4-dev libseccomp-dev libcap-dev nlohmann-json3-dev
+  libspdlog-dev libfmt-dev libssl-dev liblz4-dev libxxhash-dev libseccomp-dev libcap-dev nlohmann-json3-dev
   # tests
   catch2 librapidcheck-dev libumockdev-dev umockdev python3
   # the test cell, the demo, the benchmarks
@@ -32,7 +32,7 @@ FUZZ_PACKAGES=(clang-14 libclang-rt-14-dev)
 
 # What a cell needs of the build.
 # shellcheck disable=SC2034
-PROGRAMS=(hob-coordinator hob-hostd hob-starter remote hob-cell)
+PROGRAMS=(hob-coordinator hob-hostd hob-starter remote hob-cell hob-look)
 
 # missing_packages NAME...: those that are not installed.
 missing_packages() {

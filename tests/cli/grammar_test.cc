@@ -250,6 +250,19 @@ TEST_CASE("help is on stdout and names every verb and option") {
   }
 }
 
+TEST_CASE("check and inspect") {
+  CHECK(parsed<CheckOptions>({"check", "17"}).what == "17");
+  CHECK_FALSE(parsed<CheckOptions>({"check", "17"}).table);
+  CHECK(parsed<CheckOptions>({"check", "h0.17", "-v"}).table);
+  CHECK(parsed<CheckOptions>({"check", "--verbose", "--json", "h0.17"}).json);
+  CHECK(parsed<InspectOptions>({"inspect", "-v", "a file"}).file == "a file");
+  CHECK(parsed<InspectOptions>({"inspect", "-v", "a file"}).all);
+  CHECK_FALSE(parsed<InspectOptions>({"inspect", "x"}).all);
+  for (const Words& words : {Words{"check"}, Words{"inspect"}, Words{"check", "1", "2"},
+                             Words{"inspect", "a", "b"}, Words{"check", "--table", "1"}})
+    CHECK(said(words).status == kUsage);
+}
+
 TEST_CASE("the version is said with the protocol's") {
   CHECK(said({"--version"}).text == "remote (hob) " HOB_VERSION ", protocol 1\n");
   CHECK(said({"--version"}).status == 0);

@@ -190,6 +190,77 @@ TEST_CASE("history: where a job has been") {
         "\"processes\":0}]}}\n");
 }
 
+TEST_CASE("check: a job is asked of hostd, the answer is shown and is the exit status") {
+  pb::Envelope envelope;
+  pb::Checked& checked = *envelope.mutable_checked();
+  checked.set_host("h2");
+  pb::Checked::Resource& row = *checked.add_resources();
+  row.set_process(2);
+  row.set_program("cc1");
+  row.set_place("fd 3");
+  row.set_name("/tmp/\x1b");
+  row.set_kind("file");
+  row.set_binding("rebound");
+  row.set_reason("opened there");
+  Rig rig;
+  SECTION("movable, with its table") {
+    checked.set_left_out(7);
+    Process remote = rig.start({"check", "-v", "h1.17"});
+    const pb::Envelope request = rig.answer(envelope);
+    CHECK(request.check().job() == "h1.17");
+    CHECK(request.check().table());
+    CHECK(exited_with(remote.finish(), 0));
+    CHECK(remote.output() ==
+          "h1.17 on h2: nothing stands in the way of a move\n\n"
+          "PROCESS  WHAT  KIND  BINDING  NAME    WHY\n"
+          "      2  fd 3  file  rebound  /tmp/?  opened there\n"
+          "and 7 more\n");
+  }
+  SECTION("not movable") {
+    checked.clear_resources();
+    checked.add_obstacles("fd 3 of process 2 (cc1): a network connection; cannot be moved yet");
+    Process remote = rig.start({"check", "h1.17"});
+    CHECK_FALSE(rig.answer(envelope).check().table());
+    CHECK(exited_with(remote.finish(), 1));
+    CHECK(remote.output() ==
+          "h1.17 on h2: cannot be moved\n"
+          "fd 3 of process 2 (cc1): a network connection; cannot be moved yet\n");
+  }
+  SECTION("JSON") {
+    Process remote = rig.start({"check", "--json", "-v", "h1.17"});
+    rig.answer(envelope);
+    CHECK(exited_with(remote.finish(), 0));
+    CHECK(remote.output() ==
+          "{\"schema\":1,\"checked\":\"h1.17\",\"host\":\"h2\",\"movable\":true,\"obstacles\":[],"
+          "\"resources\":[{\"process\":2,\"program\":\"cc1\",\"place\":\"fd 3\",\"kind\":\"file\","
+          "\"binding\":\"rebound\",\"reason\":\"opened there\",\"name\":\"/tmp/\\u001b\"}],"
+          "\"left_out\":0}\n");
+  }
+}
+
+TEST_CASE("check: a number is a process, which hostd is not asked about") {
+  Rig rig;
+  Process remote = rig.start({"check", "999999999"});
+  CHECK(exited_with(remote.finish(), 4));
+  CHECK(remote.output().empty());
+  CHECK(remote.error() ==
+        "remote: check process 999999999: No such process; name one that `ps` shows\n");
+}
+
+TEST_CASE("inspect: what is no image is an error") {
+  Rig rig;
+  const std::string path = rig.directory.path() + "/text";
+  REQUIRE(replace_file(path, "no image").ok());
+  Process text = rig.start({"inspect", path});
+  CHECK(exited_with(text.finish(), 1));
+  CHECK(text.output().empty());
+  CHECK(text.error() == "remote: inspect " + path +
+                            ": read the image: it does not start with its magic; it is damaged or "
+                            "hostile\n");
+  Process missing = rig.start({"inspect", "-v", path + "2"});
+  CHECK(exited_with(missing.finish(), 4));
+}
+
 TEST_CASE("orders: what hostd is asked, and silence when it is done") {
   Rig rig;
   const auto asked = [&](std::vector<std::string> words) {

@@ -135,3 +135,69 @@ TEST_CASE("what was taken out of the guest to be read is back after a failure") 
       attempt.finishes_on(*attempt.source);
     }
 }
+
+/// One end hangs at each step: no wait of the other is for ever. hostd kills who hangs; so does the
+/// test.
+TEST_CASE("the target stalls before the commit") {
+  for (Fault where : {Fault::connected, Fault::prepared, Fault::image_received, Fault::adopted,
+                      Fault::space, Fault::threads, Fault::restored}) {
+    INFO("fault " << static_cast<int>(where));
+    Attempt attempt;
+    attempt.target->arm(where, Act::stall);
+    auto port = attempt.target->listen();
+    REQUIRE(port.ok());
+    migrate::SendOptions options;
+    options.patience = milliseconds(500);
+    attempt.outcome = attempt.source->send(*port, *attempt.target, options);
+    INFO(attempt.outcome.text);
+    CHECK_FALSE(attempt.outcome.moved);
+    CHECK(attempt.source->guests().size() == 1);
+    attempt.target->kill();
+    attempt.second_attempt_succeeds();
+  }
+}
+
+TEST_CASE("the target stalls after the commit") {
+  for (Fault where : {Fault::committed, Fault::running, Fault::pull}) {
+    INFO("fault " << static_cast<int>(where));
+    Attempt attempt;
+    attempt.target->arm(where, Act::stall);
+    auto port = attempt.target->listen();
+    REQUIRE(port.ok());
+    migrate::SendOptions options;
+    options.patience = milliseconds(500);
+    attempt.source->begin_send(*port, *attempt.target, options);
+    ::usleep(1500000);
+    attempt.target->kill();
+    attempt.outcome = attempt.source->end_send();
+    INFO(attempt.outcome.text);
+    // It can never run at the source again, and the target has taken its copy along.
+    CHECK(attempt.outcome.moved);
+    CHECK(attempt.copies() == 0);
+  }
+}
+
+TEST_CASE("the source stalls") {
+  for (Fault where : {Fault::check, Fault::seized, Fault::captured, Fault::image_sending,
+                      Fault::image_sent, Fault::told_running, Fault::push}) {
+    INFO("fault " << static_cast<int>(where));
+    Attempt attempt;
+    attempt.source->arm(where, Act::stall);
+    auto port = attempt.target->listen();
+    REQUIRE(port.ok());
+    attempt.source->begin_send(*port, *attempt.target);
+    // The rig's target waits 5 s for each step. Once it has the image it needs nobody.
+    const bool alone = where == Fault::check || where == Fault::seized;
+    if (!alone) ::usleep(500000);
+    if (!alone) attempt.source->kill();
+    attempt.received = attempt.target->received();
+    if (alone) {
+      CHECK_FALSE(attempt.received.ok());
+      CHECK(attempt.copies() == 1);
+      attempt.source->kill();
+    }
+    ::usleep(200000);
+    CHECK(attempt.copies() <= 1);
+    if (attempt.copies() == 1) attempt.finishes_on(*attempt.target);
+  }
+}

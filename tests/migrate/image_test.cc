@@ -1,4 +1,4 @@
-#include "migrate/image.h"
+#include "image_sample.h"
 
 #include <cstring>
 #include <random>
@@ -7,63 +7,11 @@
 
 using namespace hob;
 using namespace hob::migrate;
-
-namespace {
-
-Image sample(Bytes& pages) {
-  Image image;
-  image.tree = {{2, 0, 2, 2, 1, 0, 0}, {7, 2, 2, 2, 1, 0, 0}, {9, 2, 9, 2, 0, 1, 256}};
-  pages.assign(2 * kPage, std::byte{42});
-  for (pid_t pid : {2, 7}) {
-    ProcessImage& p = image.processes.emplace_back();
-    p.pid = pid;
-    p.threads.resize(pid == 2 ? 3 : 1);
-    for (size_t i = 0; i < p.threads.size(); i++) {
-      p.threads[i].tid = pid + static_cast<pid_t>(i);
-      p.threads[i].name = "thread";
-      p.threads[i].extended_state.resize(832);
-      p.threads[i].pending.resize(i);
-    }
-    p.files = {{"/bin/program", 1000, 5}};
-    p.mappings = {{{0x1000, 0x3000}, MappingKind::file, 5, 0, 0, 0},
-                  {{0x10000, 0x20000}, MappingKind::anonymous, 3, 0, 0, 0}};
-    p.directory = "/";
-    p.descriptors = {{0, 0, 0}, {5, 1, 1}};
-    p.auxv.resize(32);
-    p.limits.resize(16);
-    p.timers.resize(1);
-  }
-  image.processes[0].pages = {0x2000, 0x11000};
-  image.processes[0].page_bytes = pages;
-  image.descriptions.resize(2);
-  image.descriptions[0].path = "/tmp/x";
-  image.descriptions[1].kind = DescriptionKind::pipe_read;
-  image.pipes.resize(1);
-  image.pipes[0].content.resize(100);
-  image.locks = {{LockKind::posix, 1, 1, 5, 10, 20}, {LockKind::flock, 0, 0, 0}};
-  image.ptys = {{1, 0, 1, 0, 7, Bytes(44), 24, 80, 0, 0, "typed", "printed"}, {}};
-  image.ptys[1].number = 3;
-  image.ptys[1].settings.resize(44);
-  image.sockets.resize(2);
-  image.sockets[0].type = 1;
-  image.sockets[0].state = SocketState::listening;
-  image.sockets[0].name = "/tmp/socket";
-  image.sockets[0].has_file = 1;
-  image.sockets[0].descriptor = 9;
-  image.sockets[1].type = 2;
-  image.descriptions.emplace_back().kind = DescriptionKind::socket;
-  image.processes[0].descriptors.push_back({9, 2, 0});
-  image.input.resize(10);
-  image.hook_bytes = "hook";
-  image.monotonic = 123;
-  return image;
-}
-
-}  // namespace
+using namespace hob::test;
 
 TEST_CASE("an image comes back as it was") {
   Bytes pages;
-  const Image image = sample(pages);
+  const Image image = sample_image(pages);
   const Bytes bytes = encode_whole(image);
   auto decoded = decode_image(bytes);
   REQUIRE(decoded.ok());
@@ -75,18 +23,21 @@ TEST_CASE("an image comes back as it was") {
 TEST_CASE("an announcement comes back as it was") {
   Bytes pages;
   Announcement a;
-  a.tree = sample(pages).tree;
+  a.tree = sample_image(pages).tree;
   a.platform.vdso.resize(8192);
-  a.platform.state_size = 11008;
+  a.platform.state = {11008, {{2, 576, 256}, {18, 2816, 8192}}};
+  a.platform.features = "avx avx2";
   auto decoded = decode_announcement(encode(a));
   REQUIRE(decoded.ok());
   CHECK(decoded->tree == a.tree);
-  CHECK(decoded->platform.state_size == 11008);
+  CHECK(decoded->platform.state.size == 11008);
+  CHECK(decoded->platform.state.components == a.platform.state.components);
+  CHECK(decoded->platform.features == "avx avx2");
 }
 
 TEST_CASE("every truncation of an image is an error") {
   Bytes pages;
-  const Bytes bytes = encode_whole(sample(pages));
+  const Bytes bytes = encode_whole(sample_image(pages));
   for (size_t size = 0; size < bytes.size(); size += size < 4000 ? 1 : 37) {
     auto decoded = decode_image(std::span(bytes).first(size));
     REQUIRE_FALSE(decoded.ok());
@@ -95,14 +46,14 @@ TEST_CASE("every truncation of an image is an error") {
 
 TEST_CASE("a longer image is an error") {
   Bytes pages;
-  Bytes bytes = encode_whole(sample(pages));
+  Bytes bytes = encode_whole(sample_image(pages));
   bytes.push_back({});
   CHECK_FALSE(decode_image(bytes).ok());
 }
 
 TEST_CASE("flipped bits are an error or another valid image, never more") {
   Bytes pages;
-  const Bytes good = encode_whole(sample(pages));
+  const Bytes good = encode_whole(sample_image(pages));
   std::mt19937 random(1);
   size_t accepted = 0;
   for (int i = 0; i < 20000; i++) {
@@ -120,7 +71,7 @@ TEST_CASE("flipped bits are an error or another valid image, never more") {
 TEST_CASE("an image whose parts do not fit together is an error") {
   Bytes pages;
   auto refused = [&](auto&& damage) {
-    Image image = sample(pages);
+    Image image = sample_image(pages);
     damage(image);
     auto decoded = decode_image(encode_whole(image));
     return !decoded.ok() && decoded.error().code == EBADMSG;

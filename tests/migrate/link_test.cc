@@ -111,6 +111,29 @@ TEST_CASE("a record that was changed on its way is refused") {
   CHECK_FALSE(pair.target->value().bulk.receive().ok());
 }
 
+TEST_CASE(
+    "who ends a connection in the middle of a stream lets the sender know, however full the "
+    "window") {
+  Pair pair;
+  auto source = pair.connect(kKey);
+  REQUIRE(source.ok());
+  pair.accepting.join();
+  REQUIRE(pair.target->ok());
+  const std::string large(kMaxRecord, 'x');
+  source->bulk.set_patience(milliseconds(200));
+  while (source->bulk.send({bytes(large)}).ok()) continue;  // nobody reads
+  {
+    // As the sink does: ends the waiting, its thread reads up to the end, the connection goes.
+    Connection bulk = std::move(pair.target->value().bulk);
+    bulk.shut();
+    while (bulk.receive().ok()) continue;
+  }
+  source->bulk.set_patience(seconds(10));
+  auto sent = source->bulk.send({bytes(large)});
+  REQUIRE_FALSE(sent.ok());
+  CHECK(sent.error().code != ETIMEDOUT);
+}
+
 TEST_CASE("nobody comes, nobody answers: both ends give up") {
   Pair pair(milliseconds(50));
   pair.accepting.join();

@@ -1,5 +1,7 @@
 #include "rig.h"
 
+#include "migrate/checkpoint.h"
+
 #include <fcntl.h>
 #include <poll.h>
 #include <sched.h>
@@ -16,6 +18,7 @@
 #include <filesystem>
 #include <sstream>
 
+#include "migrate/checkpoint.h"
 #include "migrate/program.h"
 #include "migrate/sandbox.h"
 
@@ -162,6 +165,8 @@ class Starter : public SourceHooks, public TargetHooks {
     if (what == "start") start(in);
     if (what == "listen") listen(in);
     if (what == "send") return send(in);
+    if (what == "record") record(in);
+    if (what == "restart") restart(in);
     if (what == "input") {
       size_t n;
       in >> n;
@@ -224,6 +229,7 @@ class Starter : public SourceHooks, public TargetHooks {
     make_streams(stdio, terminal);
     guest_.sandbox = &*sandbox_;
     guest_.user = nobody();
+    guest_.page_directory = "/tmp";
     auto arrival = Arrival::receive(std::move(*listener), guest_, *this, seconds(5));
     if (!arrival) return say("error " + arrival.error().text);
     arrival_.emplace(std::move(*arrival));
@@ -231,24 +237,67 @@ class Starter : public SourceHooks, public TargetHooks {
     say("received");
   }
 
+  /// Everything but the sandbox is as if the guest had just been started.
+  void restart(std::istringstream& in) {
+    std::string path;
+    in >> path;
+    Stdio stdio;
+    make_streams(stdio, false);
+    guest_.sandbox = &*sandbox_;
+    guest_.user = nobody();
+    auto restarted = [&]() -> Result<void> {
+      const auto file = TRY(CheckpointFile::read(TRY(open_file(path, O_RDONLY))));
+      arrival_.emplace(TRY(Arrival::restart(file, guest_, *this, seconds(5))));
+      return {};
+    }();
+    finished_ = !arrival_;
+    say(restarted ? "restarted" : "error " + restarted.error().text);
+  }
+
+  void record(std::istringstream& in) {
+    std::string path;
+    in >> path;
+    auto listener = Listener::open("127.0.0.1", kKey);
+    if (!listener) return say("error " + listener.error().text);
+    say("port " + std::to_string(listener->port()));
+    auto file = open_file(path, O_RDWR | O_CREAT | O_TRUNC, 0600);
+    if (!file) return say("error " + file.error().text);
+    auto recorded = record_checkpoint(std::move(*listener), std::move(*file), seconds(5));
+    say(recorded ? "recorded" : "error " + recorded.error().text);
+  }
+
   void finish_arrival() {
     auto report = arrival_->finish();
     finished_ = true;
-    if (!report) say("error " + report.error().text);
+    if (!report) return say("error " + report.error().text);
+    Home& home = Home::get();
+    home.push_ns = report->push.count();
+    home.complete_ns = wall_ns();
+    home.arrivals++;
   }
 
   bool send(std::istringstream& in) {
     uint16_t port;
     int target;
-    in >> port >> target;
+    std::string strategy;
+    SendOptions options;
+    int64_t patience;
+    in >> port >> target >> strategy >> options.copy >> options.compare_pages >> patience;
+    options.patience = Duration(patience);
+    options.strategy = migrate::strategy_named(strategy).value();
     attempt_target_ = target;
+    if (arrival_ && !finished_) arrival_->hurry();
     while (arrival_ && !finished_) {
       pollfd p{arrival_->done_fd(), POLLIN, 0};
       if (::poll(&p, 1, 5000) == 1) finish_arrival();
     }
-    auto sent = migrate::send(guest_, "127.0.0.1", port, kKey, *this);
+    auto sent = migrate::send(guest_, "127.0.0.1", port, kKey, *this, options);
     if (!sent) {
       say("error " + sent.error().text);
+      return true;
+    }
+    if (sent->saved) {
+      say("saved");
       return true;
     }
     if (!sent->moved) {
@@ -399,12 +448,31 @@ Result<void> Host::received() {
   return expect(hear(), "received");
 }
 
-void Host::begin_send(uint16_t port, const Host& target) {
-  tell("send " + std::to_string(port) + " " + std::to_string(target.pid_));
+void Host::begin_send(uint16_t port, const Host& target, const migrate::SendOptions& options) {
+  tell("send " + std::to_string(port) + " " + std::to_string(target.pid_) + " " +
+       std::string(name_of(options.strategy)) + " " + std::to_string(options.copy) + " " +
+       std::to_string(options.compare_pages) + " " + std::to_string(options.patience.count()));
 }
 
-Host::Outcome Host::send(uint16_t port, const Host& target) {
-  begin_send(port, target);
+Result<uint16_t> Host::record(const std::string& path) {
+  tell("record " + path);
+  const std::string line = hear();
+  if (line.compare(0, 5, "port ") != 0) return Error{line};
+  return static_cast<uint16_t>(std::stoi(line.substr(5)));
+}
+
+Result<void> Host::recorded() {
+  return expect(hear(), "recorded");
+}
+
+Result<void> Host::restart(const std::string& path) {
+  Home::get().live = pid_;
+  tell("restart " + path);
+  return expect(hear(), "restarted");
+}
+
+Host::Outcome Host::send(uint16_t port, const Host& target, const migrate::SendOptions& options) {
+  begin_send(port, target, options);
   return end_send();
 }
 
@@ -427,6 +495,10 @@ void Host::arm(Fault where, fault::Act act) {
 
 void Host::freeze() {
   CHECK(Cgroup::open(cgroup_).value().freeze().ok());
+}
+
+void Host::thaw() {
+  CHECK(Cgroup::open(cgroup_).value().thaw().ok());
 }
 
 bool Host::frozen() {
@@ -502,6 +574,7 @@ Verdict run_and_move(const std::vector<std::string>& arguments, const Plan& plan
     return verdict;
   }
   if (!plan.ready.empty() && !collector.wait_for(plan.ready)) verdict.problem = "not ready";
+  std::vector<std::unique_ptr<Host>> left;  // may still have pages
   for (int i = 0; i < plan.moves && verdict.problem.empty(); i++) {
     ::usleep(static_cast<unsigned>(plan.pause_ms) * 1000);
     auto target = std::make_unique<Host>(collector.write_end());
@@ -510,20 +583,33 @@ Verdict run_and_move(const std::vector<std::string>& arguments, const Plan& plan
       verdict.problem = port.error().text;
       break;
     }
-    auto outcome = host->send(*port, *target);
+    // Under `demand` the source serves for as long as the guest lives at the target, or until it
+    // moves on.
+    const bool serves = plan.options.strategy == migrate::Strategy::demand;
+    host->begin_send(*port, *target, plan.options);
+    Host::Outcome outcome;
+    if (!serves) outcome = host->end_send();
     if (outcome.text.compare(0, 6, "stayed") == 0) target->kill();  // nobody comes any more
     auto received = target->received();
-    if (!outcome.moved || !received) {
+    if (serves && !received) outcome = host->end_send();
+    if ((!serves && !outcome.moved) || !received) {
       verdict.problem = outcome.text + (received ? "" : " | target: " + received.error().text);
       verdict.moved = false;
       break;
     }
-    verdict.freeze_ms.push_back(outcome.freeze_ms);
+    if (!serves) verdict.freeze_ms.push_back(outcome.freeze_ms);
+    left.push_back(std::move(host));
     host = std::move(target);
   }
   if (!plan.input.empty()) host->write_input(plan.input);
   if (auto status = host->wait_exit(60000)) verdict.status = *status;
   verdict.output = collector.drain();
+  // The guest has ended, or what is left of it ends now: nobody waits for its pages any more.
+  host.reset();
+  if (plan.options.strategy == migrate::Strategy::demand)
+    for (auto& source : left)
+      if (auto outcome = source->end_send(); !outcome.moved && verdict.problem.empty())
+        verdict.problem = "source: " + outcome.text;
   return verdict;
 }
 

@@ -30,6 +30,11 @@ class Host {
   /// Opens a listener and begins to receive; the outcome is told by received().
   Result<uint16_t> listen(bool terminal = false);
   Result<void> received();
+  /// Records a checkpoint into a file; the outcome is told by recorded().
+  Result<uint16_t> record(const std::string& path);
+  Result<void> recorded();
+  /// Restarts one.
+  Result<void> restart(const std::string& path);
   /// Moves the guest to a listener and waits for the end of it.
   struct Outcome {
     bool moved = false;
@@ -37,13 +42,14 @@ class Host {
     double freeze_ms = 0;
     uint64_t pages = 0;
   };
-  Outcome send(uint16_t port, const Host& target);
-  void begin_send(uint16_t port, const Host& target);
+  Outcome send(uint16_t port, const Host& target, const migrate::SendOptions& options = {});
+  void begin_send(uint16_t port, const Host& target, const migrate::SendOptions& options = {});
   Outcome end_send();
   /// What settle() at the source will answer, and whether home accepts the commit.
   void arm(migrate::Fault where, migrate::fault::Act act);
   /// Freezes the guest's cgroup, as hostd does when a key is pressed.
   void freeze();
+  void thaw();
   bool frozen();
   void write_input(const std::string& bytes);
   /// Waits for the guest's end; the status of waitpid(2).
@@ -87,6 +93,9 @@ struct Home {
   void reset();
   int live = 0;  ///< pid of the starter that holds the live copy, 0 for the first
   int refused_attempt = 0;
+  uint32_t arrivals = 0;     ///< whose last page is in, since reset(); of the last one:
+  int64_t push_ns = 0;       ///< from the resume until then
+  uint64_t complete_ns = 0;  ///< when that was, CLOCK_REALTIME
 };
 
 /// Starts a victim, waits for "ready", moves it `moves` times, writes a line to its standard input
@@ -103,6 +112,7 @@ struct Plan {
   bool terminal = false;
   std::string ready = "ready";
   std::string input = "go\n";
+  migrate::SendOptions options;
   int pause_ms = 0;  ///< before each move, for programs without a "ready"
 };
 Verdict run_and_move(const std::vector<std::string>& arguments, const Plan& plan = {});

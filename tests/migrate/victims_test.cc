@@ -13,12 +13,30 @@ static void moves(const std::vector<std::string>& arguments, Plan plan = {}) {
   CHECK(v.output.find("ok\n") != std::string::npos);
 }
 
-#define VICTIM(NAME)                                \
-  TEST_CASE(NAME " moves there and back") {         \
-    moves({victim(NAME)});                          \
-  }                                                 \
-  TEST_CASE(NAME " moves there and back, static") { \
-    moves({victim(NAME "_static")});                \
+static void moves_by(const std::string& name, const char* strategy) {
+  Plan plan;
+  plan.options.strategy = hob::migrate::strategy_named(strategy).value();
+  moves({victim(name)}, plan);
+}
+
+#define VICTIM(NAME)                                     \
+  TEST_CASE(NAME " moves there and back, swap-out") {    \
+    moves_by(NAME, "swap-out");                          \
+  }                                                      \
+  TEST_CASE(NAME " moves there and back, flush") {       \
+    moves_by(NAME, "flush");                             \
+  }                                                      \
+  TEST_CASE(NAME " moves there and back, freeze-copy") { \
+    moves_by(NAME, "freeze-copy");                       \
+  }                                                      \
+  TEST_CASE(NAME " moves there and back, pre-copy") {    \
+    moves_by(NAME, "pre-copy");                          \
+  }                                                      \
+  TEST_CASE(NAME " moves there and back, demand") {      \
+    moves_by(NAME, "demand");                            \
+  }                                                      \
+  TEST_CASE(NAME " moves there and back, static") {      \
+    moves_by(NAME "_static", "swap-out");                \
   }
 
 VICTIM("memory")

@@ -1,0 +1,61 @@
+#include <poll.h>
+#include <unistd.h>
+
+#include "bench/mover.h"
+#include "tests/migrate/rig.h"
+
+namespace hob::bench {
+namespace {
+
+using test::Home;
+using test::Host;
+
+class Hob final : public Mover {
+ public:
+  Result<void> start(const std::vector<std::string>& arguments) override {
+    Home::get().reset();
+    here_ = std::make_unique<Host>(output_.write_end());
+    return here_->start(arguments);
+  }
+
+  Result<uint64_t> move() override {
+    Home& home = Home::get();
+    auto there = std::make_unique<Host>(output_.write_end());
+    const uint16_t port = TRY(there->listen());
+    const uint32_t before = home.arrivals;
+    const Host::Outcome outcome = here_->send(port, *there);
+    if (!outcome.moved) {
+      there->kill();
+      return Error{"hob: " + outcome.text};
+    }
+    TRY(there->received());
+    for (int i = 0; home.arrivals == before; i++) {
+      if (i > 10000) return Error{"hob: the last page did not come", ETIMEDOUT};
+      ::usleep(1000);
+    }
+    pages_ = outcome.pages;
+    here_ = std::move(there);
+    return home.complete_ns;
+  }
+
+  Duration push() const override { return Duration(Home::get().push_ns); }
+  uint64_t pages() const override { return pages_; }
+
+  pid_t pid() override {
+    const auto all = here_->guests();
+    return all.empty() ? 0 : all.front();
+  }
+
+ private:
+  test::Collector output_;
+  std::unique_ptr<Host> here_;
+  uint64_t pages_ = 0;
+};
+
+}  // namespace
+
+std::unique_ptr<Mover> make_hob() {
+  return std::make_unique<Hob>();
+}
+
+}  // namespace hob::bench

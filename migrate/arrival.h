@@ -1,0 +1,41 @@
+#pragma once
+
+#include <memory>
+#include <mutex>
+#include <optional>
+
+#include "migrate/control.h"
+#include "migrate/link.h"
+#include "migrate/migrate.h"
+#include "migrate/page_keeper.h"
+#include "migrate/page_sink.h"
+
+namespace hob::migrate {
+
+struct Listener::State {
+  ListenSocket socket;
+  LinkKey key;
+};
+
+/// What goes on behind a guest that has arrived. Its threads say words on `control`, under a lock.
+struct Arrival::State {
+  explicit State(Sandbox& s) : sandbox(s) {}
+  ~State();
+  void say(control::Word word, std::string_view text = {});
+  void kill_guest();
+  /// The sink, fed by the keeper if there is one, else by the source's connections. Null: there is
+  /// no crew for it yet.
+  Result<void> make_sink(std::unique_ptr<PageKeeper> from, std::optional<Link>& link,
+                         std::unique_ptr<Crew> crew, bool tell_complete);
+
+  Sandbox& sandbox;
+  std::optional<Connection> control;  ///< none where a checkpoint is restarted
+  std::mutex saying;
+  std::unique_ptr<PageKeeper> keeper;
+  std::unique_ptr<PageSink> sink;
+  bool finished = false;
+  Report report;
+  Time resumed_at;
+};
+
+}  // namespace hob::migrate

@@ -1,0 +1,47 @@
+#pragma once
+
+#include <string>
+
+#include "base/fd.h"
+#include "base/result.h"
+#include "migrate/image.h"
+#include "migrate/migrate.h"
+#include "migrate/page_store.h"
+
+/// Checkpoints: the image of a guest and all its pages in one file, from which it can go on.
+///
+/// Bytes. Page 0: "HOBCKPT1", u32 version, u32 zero, u64 offset and u64 size of the index, SHA-256
+/// of the index; written last, so that a file that was not finished is not a checkpoint. Then
+/// pages, in the order in which they came. Then the index (CheckpointIndex, format in
+/// image_codec.cc): announcement, the image (with what SourceHooks::frozen gave), and where each
+/// page lies. Rejected: pages inside the image (it is read whole, they need not be), a file per
+/// process (a checkpoint is one thing to copy and to delete).
+///
+/// The digest finds damage, not malice: whoever may restart a file may have made it, and it is
+/// restored with that user's rights alone.
+namespace hob::migrate {
+
+/// The target of a send() with SendOptions::copy: writes what comes to `file`, which should be
+/// empty. Returns the file's size. An Error: the file is no checkpoint; the source goes on, told or
+/// not.
+Result<uint64_t> record_checkpoint(Listener listener, Fd file, Duration patience);
+
+/// A checkpoint that was read. Hostile bytes give an Error.
+class CheckpointFile {
+ public:
+  static Result<CheckpointFile> read(Fd file);
+  const Announcement& announcement() const { return index_.announcement; }
+  std::span<const std::byte> image() const { return index_.image; }
+  uint64_t size() const { return size_; }
+  /// The pages, read from the file as they are asked for.
+  Result<PageStore> store() const;
+
+ private:
+  CheckpointFile(Fd file, CheckpointIndex index, uint64_t size)
+      : file_(std::move(file)), index_(std::move(index)), size_(size) {}
+  Fd file_;
+  CheckpointIndex index_;
+  uint64_t size_;
+};
+
+}  // namespace hob::migrate

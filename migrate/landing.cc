@@ -1,0 +1,146 @@
+#include "migrate/landing.h"
+
+#include <fcntl.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "migrate/capture.h"
+#include "migrate/fault.h"
+#include "migrate/stages.h"
+
+namespace hob::migrate {
+namespace {
+
+constexpr size_t kTouched = 4u << 20;
+constexpr Duration kParkLimit = seconds(10);
+
+/// The guest's clock must not go back, however the hosts' own clocks differ: the caller has set the
+/// offsets, this waits out what rounding and scheduling leave of a difference.
+Result<void> wait_for_clock(Tid process, int64_t not_before) {
+  // On a busy host the caller may have been told the time that much late.
+  constexpr int64_t kMost = 500'000'000;
+  for (;;) {
+    const int64_t behind = not_before - TRY(guest_monotonic(process));
+    if (behind <= 0) return {};
+    if (behind > kMost)
+      return Error{"resume the guest: its clock would go back by " +
+                       std::to_string(behind / 1'000'000) +
+                       " ms; the sandbox was given wrong clock offsets",
+                   EINVAL};
+    const timespec wait = {0, behind};
+    ::nanosleep(&wait, nullptr);
+  }
+}
+
+/// Bytes that the guest had not read yet go into its new pipe before anything else does.
+Result<void> refill_input(const Guest& guest, const Bytes& input) {
+  if (input.empty()) return {};
+  for (const External& e : guest.externals) {
+    if (e.kind != External::Kind::input) continue;
+    const int capacity = ::fcntl(e.starter_end, F_GETPIPE_SZ);
+    if (capacity < static_cast<int>(input.size()) &&
+        ::fcntl(e.starter_end, F_SETPIPE_SZ, input.size()) < 0)
+      return Error::sys("enlarge", "the input pipe");
+    const ssize_t n = ::write(e.starter_end, input.data(), input.size());
+    if (n != static_cast<ssize_t>(input.size()))
+      return Error::sys("refill", "the input pipe", n < 0 ? errno : EAGAIN);
+    return {};
+  }
+  return Error{"refill the input pipe: the starter has none for the guest", EBADF};
+}
+
+}  // namespace
+
+Landing::Landing(const Guest& guest, SharedMemory memory, Duration patience)
+    : guest_(&guest),
+      patience_(patience),
+      memory_(std::make_unique<SharedMemory>(std::move(memory))) {}
+
+Result<Landing> Landing::prepare(const Guest& guest, const Announcement& announcement,
+                                 Duration patience) {
+  auto platform = std::make_unique<Platform>(TRY(this_platform()));
+  if (auto text = difference(announcement.platform, *platform); !text.empty())
+    return Error{text, EOPNOTSUPP};
+  SharedMemory memory = TRY(SharedMemory::map(kMaxImage));
+  memory.touch(kTouched);
+  Landing landing(guest, std::move(memory), patience);
+  landing.platform_ = std::move(platform);
+  TRY(landing.park(announcement.tree));
+  return landing;
+}
+
+Result<void> Landing::park(const Tree& tree) {
+  Patience bound(patience_);
+  restoration_.reset();
+  stubs_.reset();
+  stubs_ = std::make_unique<Stubs>(TRY(Stubs::make(*guest_, tree, *memory_, kParkLimit)));
+  restoration_ =
+      std::make_unique<Restoration>(TRY(Restoration::begin(*guest_, *stubs_, *platform_)));
+  return {};
+}
+
+Result<void> Landing::decode(size_t size, const std::function<Result<void>()>& end_threads) {
+  size_ = size;
+  image_ = std::make_unique<Image>(TRY(decode_image(image_memory().first(size))));
+  TRY(fault::point(Fault::image_received));
+  if (image_->tree == stubs_->tree()) return {};
+  if (end_threads) TRY(end_threads());
+  return park(image_->tree);
+}
+
+Result<void> Landing::build(PageSink& sink) {
+  Patience bound(patience_);
+  TRY(restoration_->adopt(*image_, size_));
+  TRY(fault::point(Fault::adopted));
+  TRY(refill_input(*guest_, image_->input));
+  // Files are open, with the user's rights.
+
+  TRY(restoration_->build_memory());
+  TRY(fault::point(Fault::space));
+  std::vector<Fd> uffds;
+  std::vector<int> numbers;
+  for (size_t i = 0; i < stubs_->size(); i++) {
+    uffds.push_back(stubs_->take_uffd(i));
+    numbers.push_back(uffds.back().get());
+  }
+  const auto covered = TRY(restoration_->hold_back_pages(numbers));
+  for (size_t i = 0; i < uffds.size(); i++)
+    sink.add(static_cast<uint32_t>(image_->processes[i].pid), std::move(uffds[i]), covered[i]);
+  return {};
+}
+
+Result<void> Landing::finish() {
+  Patience bound(patience_);
+  TRY(restoration_->build_threads());
+  TRY(fault::point(Fault::threads));
+  TRY(restoration_->set_registers());
+  stages::mark("registers");
+  takeover_ = std::make_unique<Takeover>(*restoration_, *image_);
+  TRY(takeover_->prepare());
+  return wait_for_clock(stubs_->pid(0), image_->monotonic);
+}
+
+Result<void> Landing::take_over(Connection* source) {
+  // Others may have a lock for as long as they like.
+  Patience bound(2 * kLockPatience);
+  return takeover_->complete(source);
+}
+
+pid_t Landing::resume() {
+  const pid_t root = stubs_->pid(0).value;
+  restoration_->resume();
+  return root;
+}
+
+void Landing::count(Report& report) const {
+  report.image_bytes = size_;
+  report.processes = static_cast<uint32_t>(image_->processes.size());
+  for (const ProcessImage& p : image_->processes) {
+    report.threads += static_cast<uint32_t>(p.threads.size());
+    report.mappings += static_cast<uint32_t>(p.mappings.size());
+    report.descriptors += static_cast<uint32_t>(p.descriptors.size());
+    report.pages_moved += p.pages.size();
+  }
+}
+
+}  // namespace hob::migrate
