@@ -41,6 +41,8 @@ Rule rule_for(DescriptionKind kind) {
       return {"signalfd", Binding::moved, "with its mask"};
     case DescriptionKind::pidfd:
       return {"pidfd", Binding::moved, "of the same process of the job"};
+    case DescriptionKind::inotify:
+      return {"inotify", Binding::rebound, "the files of the same names are watched there"};
     case DescriptionKind::epoll:
       return {"epoll", Binding::moved, "with what it watches"};
   }

@@ -169,7 +169,16 @@ enum class DescriptionKind : uint8_t {
   pty_master,
   pty_slave,
   pidfd,
-  last = pidfd
+  inotify,
+  last = inotify
+};
+
+/// Numbers of inotify watches are made one by one.
+inline constexpr int32_t kMostWatch = 1 << 16;
+struct WatchImage {
+  int32_t number = 0;
+  uint32_t mask = 0;  ///< IN_*
+  std::string path;
 };
 
 struct EpollEntry {
@@ -194,6 +203,7 @@ struct Description {
   uint32_t arm_flags = 0;  ///< timerfd: TFD_TIMER_*
   int64_t interval_s = 0, interval_ns = 0, left_s = 0, left_ns = 0;  ///< timerfd
   std::vector<EpollEntry> watched;
+  std::vector<WatchImage> watches;  ///< inotify; by number, ascending
   pid_t owner = 0;         ///< the process in whose numbers `watched` and signals on input are told
   pid_t of = 0;            ///< pidfd: which process; 0: one that has ended and been reaped
   uint8_t owner_type = 0;  ///< of signals on input: 0 nobody, else F_OWNER_* of fcntl(2), plus 1

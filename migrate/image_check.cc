@@ -156,6 +156,17 @@ Result<void> check_sockets(const Image& image) {
 constexpr size_t kMaxObjects = 4096;
 constexpr uint64_t kMaxObject = uint64_t{1} << 43;  // page_stream.h numbers their pages in 44 bits
 
+Result<void> check_watches(const Description& d) {
+  int32_t last = 0;
+  for (const WatchImage& watch : d.watches) {
+    if (watch.number <= last || watch.number > kMostWatch || watch.path.empty() ||
+        watch.path[0] != '/' || watch.path.find('\0') != std::string::npos)
+      return invalid("a watch is malformed");
+    last = watch.number;
+  }
+  return {};
+}
+
 Result<void> check_objects(const Image& image) {
   if (image.objects.size() > kMaxObjects) return invalid("it has too many objects");
   for (const ObjectImage& o : image.objects) {
@@ -230,6 +241,7 @@ Result<void> check_form(const Image& image) {
       return invalid("a descriptor has no pty");
     if (d.kind == DescriptionKind::external && d.external > 3)
       return invalid("an external is unknown");
+    TRY(check_watches(d));
     if (d.of != 0 && !good_pid(d.of)) return invalid("a pidfd is of nobody");
     if (d.owner_type > 3 || d.owner_signal > 64 || (d.owner_type > 0 && !good_pid(d.owner_number)))
       return invalid("the owner of a descriptor is malformed");

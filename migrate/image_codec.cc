@@ -244,11 +244,15 @@ void fields(A& a, EpollEntry& x) {
   a(x.number), a(x.events), a(x.data);
 }
 template <class A>
+void fields(A& a, WatchImage& x) {
+  a(x.number), a(x.mask), a(x.path);
+}
+template <class A>
 void fields(A& a, Description& x) {
   a(x.kind), a(x.flags), a(x.position), a(x.path), a(x.pipe), a(x.object), a(x.socket), a(x.pty),
       a(x.external), a(x.value), a(x.mode);
   a(x.arm_flags), a(x.interval_s), a(x.interval_ns), a(x.left_s), a(x.left_ns), a(x.watched);
-  a(x.owner), a(x.of), a(x.owner_type), a(x.owner_number), a(x.owner_signal);
+  a(x.owner), a(x.of), a(x.owner_type), a(x.owner_number), a(x.owner_signal), a(x.watches);
 }
 template <class A>
 void fields(A& a, PipeImage& x) {

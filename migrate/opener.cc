@@ -19,6 +19,7 @@
 #include "migrate/objects.h"
 #include "migrate/ptys.h"
 #include "migrate/sockets.h"
+#include "migrate/watches.h"
 
 namespace hob::migrate {
 namespace {
@@ -41,9 +42,12 @@ class Opener {
     }
     for (size_t i = 0; i < a_.image.descriptions.size(); i++) {
       const Description& d = a_.image.descriptions[i];
-      Fd fd = TRY(open(d));
-      const int place = a_.opened + static_cast<int>(i);
-      if (::dup3(fd.get(), place, O_CLOEXEC) < 0) return Error::sys("place", "a description");
+      if (d.kind != DescriptionKind::inotify) TRY(place(i, TRY(open(d))));
+    }
+    // Last: they would tell of the files that are opened here.
+    for (size_t i = 0; i < a_.image.descriptions.size(); i++) {
+      const Description& d = a_.image.descriptions[i];
+      if (d.kind == DescriptionKind::inotify) TRY(place(i, TRY(open(d))));
     }
     for (size_t i = 0; i < masters_.size(); i++)
       TRY(finish_pty(masters_[i], a_.image.ptys[i], has_slave(i)));
@@ -51,6 +55,12 @@ class Opener {
   }
 
  private:
+  Result<void> place(size_t index, Fd fd) {
+    if (::dup3(fd.get(), a_.opened + static_cast<int>(index), O_CLOEXEC) < 0)
+      return Error::sys("place", "a description");
+    return {};
+  }
+
   bool has_slave(size_t pty) const {
     const auto& all = a_.image.descriptions;
     return std::any_of(all.begin(), all.end(), [&](const Description& d) {
@@ -171,7 +181,7 @@ class Opener {
     return fd;
   }
 
-  Result<Fd> place(const Description& d) {
+  Result<Fd> named_place(const Description& d) {
     AsUser rights(a_.guest.user);
     Fd fd = TRY(open_file(d.path, O_PATH | O_NOFOLLOW));
     struct stat st;
@@ -226,7 +236,7 @@ class Opener {
       case DescriptionKind::pipe_both:
         return pipe_end(d);
       case DescriptionKind::name:
-        return place(d);
+        return named_place(d);
       case DescriptionKind::external:
         return external(d);
       case DescriptionKind::terminal:
@@ -239,6 +249,8 @@ class Opener {
                           static_cast<int>(d.flags & (O_ACCMODE | O_NONBLOCK | O_APPEND)));
       case DescriptionKind::pidfd:
         return open_pidfd(d);
+      case DescriptionKind::inotify:
+        return open_watches(d, a_.guest.user);
       case DescriptionKind::timerfd:
         return timer(d);
       case DescriptionKind::eventfd: {

@@ -112,6 +112,10 @@ TEST_CASE("an image whose parts do not fit together is an error") {
   CHECK(refused([](Image& i) { i.sockets[0].queue.resize(1); }));
   CHECK(refused([](Image& i) { i.sockets[0].type = 2; }));
   CHECK(refused([](Image& i) { i.sockets[1].name = "/tmp/other"; }));
+  CHECK(refused([](Image& i) { i.descriptions[0].watches = {{0, 1, "/x"}}; }));
+  CHECK(refused([](Image& i) { i.descriptions[0].watches = {{2, 1, "/x"}, {2, 1, "/y"}}; }));
+  CHECK(refused([](Image& i) { i.descriptions[0].watches = {{kMostWatch + 1, 1, "/x"}}; }));
+  CHECK(refused([](Image& i) { i.descriptions[0].watches = {{1, 1, "x"}}; }));
   CHECK(refused([](Image& i) { i.descriptions[0].of = -2; }));
   CHECK(refused([](Image& i) { i.descriptions[0].owner_type = 4; }));
   CHECK(refused([](Image& i) { i.descriptions[0].owner_type = 1; }));

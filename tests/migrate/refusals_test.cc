@@ -34,8 +34,9 @@ TEST_CASE("a socket is named") {
 TEST_CASE("an empty message in a socket's queue is named") {
   refused({victim("refused"), "empty"}, "an empty message on its way between processes");
 }
-TEST_CASE("inotify is named") {
-  refused({victim("refused"), "inotify"}, "fd 3 of process 2 (refused): inotify");
+TEST_CASE("inotify events that nobody has read are named") {
+  refused({victim("refused"), "inotify"},
+          "fd 3 of process 2 (refused): an inotify instance with events that are not read yet");
 }
 TEST_CASE("System V shared memory is named") {
   refused({victim("refused"), "sysv"}, "System V shared memory");

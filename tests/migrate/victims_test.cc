@@ -59,6 +59,7 @@ VICTIM("fifos")
 VICTIM("ptys")
 VICTIM("notices")
 VICTIM("names")
+VICTIM("watches")
 
 TEST_CASE("AVX registers move") {
   moves({victim("vectors"), "avx"});

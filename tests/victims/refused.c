@@ -40,7 +40,10 @@ int main(int argc, char** argv) {
     EXPECT(!socketpair(AF_UNIX, SOCK_DGRAM, 0, pair) && send(pair[1], "", 0, 0) == 0);
     fd = pair[0];
   }
-  if (!strcmp(what, "inotify")) fd = inotify_init();
+  if (!strcmp(what, "inotify")) {
+    fd = inotify_init();
+    EXPECT(inotify_add_watch(fd, "/tmp", IN_ATTRIB) == 1 && !inotify_rm_watch(fd, 1));
+  }
   if (!strcmp(what, "waiting")) {
     struct sockaddr_un address = {.sun_family = AF_UNIX, .sun_path = "\0victim.waiting"};
     socklen_t length = sizeof(sa_family_t) + 15;
