@@ -25,8 +25,6 @@ Rule rule_for(DescriptionKind kind) {
       return {"pty, master", Binding::moved, "both ends are the job's; with the bytes in it"};
     case DescriptionKind::pty_slave:
       return {"pty, slave", Binding::moved, "both ends are the job's; with its settings"};
-    case DescriptionKind::pidfd:
-      return {"pidfd", Binding::moved, "of a process of the job"};
     case DescriptionKind::external:
       return {"standard stream", Binding::at_home, "leads to `remote run`, wherever the job is"};
     case DescriptionKind::terminal:
