@@ -158,7 +158,7 @@ Result<Sent> send(Guest& guest, const std::string& address, uint16_t port, const
         options.compare_pages ? ChangeTracker::Means::comparison : ChangeTracker::Means::best;
     link.bulk.set_patience(kPagePatience);
     precopy.emplace(TRY(PreCopy::begin(guest, platform, link.bulk, means)));
-    TRY(precopy->rounds());
+    TRY(precopy->rounds([&hooks] { return hooks.hurry(); }));
   }
   // Most of the memory is there, if that is how it travels. The guest runs.
 
