@@ -62,6 +62,7 @@ Result<bool> PageStore::take(const stream::Record& record) {
       TRY(put(record.process, record.address, record.pages));
       return false;
     case stream::Kind::end:
+      drop_what_is_gone();
       return true;
     default:
       return false;
@@ -123,6 +124,15 @@ void PageStore::forget(uint32_t process, Range range) {
     if (start < range.start) pieces.emplace(start, Piece{range.start, piece.offset});
     if (range.end < piece.end)
       pieces.emplace(range.end, Piece{piece.end, piece.offset + (range.end - start)});
+  }
+}
+
+// Sent once, and given back by the guest before it was stopped: reads as zeros now.
+void PageStore::drop_what_is_gone() {
+  for (auto& [process, owner] : owners_) {
+    Ranges kept;
+    for (const auto& [start, piece] : owner.pieces) kept.push_back({start, piece.end});
+    for (const Range& gone : without(kept, owner.populated)) forget(process, gone);
   }
 }
 

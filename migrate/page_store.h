@@ -25,7 +25,8 @@ class PageStore final : public PageOrigin {
   /// In an unlinked file of the directory, which vanishes with its last descriptor.
   static Result<PageStore> in_directory(const std::string& directory);
 
-  /// What a record of the page stream says. True: it was the last one.
+  /// What a record of the page stream says. True: it was the last one; what is not populated then
+  /// has been forgotten.
   Result<bool> take(const stream::Record& record);
   Result<void> put(uint32_t process, uint64_t address, std::span<const std::byte> pages);
   void set_populated(uint32_t process, Ranges ranges);
@@ -60,6 +61,7 @@ class PageStore final : public PageOrigin {
   template <class F>
   static Result<void> each_part(const Pieces& pieces, Range range, F&& call);
   void forget(uint32_t process, Range range);
+  void drop_what_is_gone();
 
   Fd file_;
   uint64_t end_ = 0;

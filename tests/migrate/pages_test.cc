@@ -115,6 +115,24 @@ TEST_CASE("a store gives back what was put last") {
   });
 }
 
+TEST_CASE("what was sent and then given back reads as zeros from a store") {
+  PageStore store = PageStore::in_memory().value();
+  REQUIRE(store.put(7, 4 * kPage, filled(3, 9)).ok());
+  const Range populated{4 * kPage, 5 * kPage};
+  Bytes rest(sizeof populated);
+  std::memcpy(rest.data(), &populated, sizeof populated);
+  const auto take = [&](stream::Kind kind, const Bytes& bytes) {
+    return store.take(stream::decode_record(record_of(kind, 7, 0, bytes), {}).value()).value();
+  };
+  CHECK_FALSE(take(stream::Kind::populated, rest));
+  CHECK(take(stream::Kind::end, {}));
+  Bytes page(kPage);
+  REQUIRE(store.read(7, 4 * kPage, page).ok());
+  CHECK(page == filled(1, 9));
+  REQUIRE(store.read(7, 5 * kPage, page).ok());
+  CHECK(page == filled(1, 0));
+}
+
 TEST_CASE("a store refuses two pages at one address") {
   PageStore store = PageStore::in_memory().value();
   CHECK(store.add({7, 4 * kPage, 2 * kPage, 0}).ok());
