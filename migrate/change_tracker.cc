@@ -62,21 +62,30 @@ class WriteProtection final : public ChangeTracker {
     if (uffd == uffds_.end()) return Ranges{};  // sent when all is stopped
     const PageMap map = TRY(PageMap::open(process));
     const Ranges memory = TRY(private_memory(process));
-    // Mappings that are not watched yet are new, even where others were before them.
-    Ranges watched;
-    for (const Range& r : joined(memory)) TRY(map.scan_watched(r, watched));
-    const Ranges fresh = hob::migrate::without(TRY(populated(map, memory)), watched);
-    for (const Range& r : memory) {
+    const auto [known, first] = known_.try_emplace(process);
+    for (const Range& r : hob::migrate::without(memory, known->second)) {
       uffdio_register watch = {};
       watch.range = {r.start, r.size()};
       watch.mode = UFFDIO_REGISTER_MODE_WP;
-      // What cannot be watched (gone again, or of a kind of its own) stays new.
-      if (::ioctl(uffd->second.get(), UFFDIO_REGISTER, &watch) < 0 && errno == ESRCH)
+      // What cannot be watched (gone again, or of a kind of its own) travels when all is stopped.
+      if (::ioctl(uffd->second.get(), UFFDIO_REGISTER, &watch) < 0) {
+        if (errno == ESRCH) return Ranges{};
+        continue;
+      }
+      if (first) continue;
+      // Pages that mremap(2) has brought may still look protected (before 6.13 always, later where
+      // the kernel joined their mapping with another), and writing to them would go unnoticed.
+      uffdio_writeprotect clear = {};
+      clear.range = watch.range;
+      if (::ioctl(uffd->second.get(), UFFDIO_WRITEPROTECT, &clear) < 0 && errno == ESRCH)
         return Ranges{};
     }
+    // Never again at the same addresses: a mapping that has lost its watch, or is another one now,
+    // could not be told from one that has kept it.
+    known->second = united(known->second, memory);
     Ranges written;
     for (const Range& r : joined(memory)) TRY(map.take_written(r, written));
-    return united(written, fresh);
+    return written;
   }
 
   Result<Ranges> unchanged(Tid process) override {
@@ -119,6 +128,7 @@ class WriteProtection final : public ChangeTracker {
   }
 
   std::map<Tid, Fd> uffds_;
+  std::map<Tid, Ranges> known_;  // addresses that have been watched
 };
 
 class Comparison final : public ChangeTracker {

@@ -62,10 +62,6 @@ Result<void> PageMap::scan(Range range, std::vector<Range>& out) const {
   return scans_ ? ask_all(range, kPopulated, out) : read_entries(range, out);
 }
 
-Result<void> PageMap::scan_watched(Range range, std::vector<Range>& out) const {
-  return ask_all(range, {.all = kernel::kPageIsWatched, .none = 0, .any = kThere, .flags = 0}, out);
-}
-
 Result<void> PageMap::take_written(Range range, std::vector<Range>& out) const {
   return ask_all(range,
                  {.all = kernel::kPageIsWatched | kernel::kPageIsWritten,

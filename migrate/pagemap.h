@@ -26,8 +26,6 @@ class PageMap {
 
   /// Does this kernel have it (6.7)?
   static bool can_watch();
-  /// Pages of memory that is registered.
-  Result<void> scan_watched(Range range, std::vector<Range>& out) const;
   /// Pages written since they were protected; they are protected again at the same moment.
   Result<void> take_written(Range range, std::vector<Range>& out) const;
   /// Pages not written since they were protected.
