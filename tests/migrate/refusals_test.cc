@@ -33,8 +33,8 @@ TEST_CASE("an empty message in a socket's queue is named") {
 TEST_CASE("inotify is named") {
   refused({victim("refused"), "inotify"}, "fd 3 of process 2 (refused): inotify");
 }
-TEST_CASE("System V shared memory is named") {
-  refused({victim("refused"), "sysv"}, "System V shared memory");
+TEST_CASE("a part of System V shared memory is named") {
+  refused({victim("refused"), "sysv"}, "it has unmapped a part of shared memory");
 }
 TEST_CASE("a named pipe that others have open is named") {
   const std::string path = "/tmp/hob-fifo." + std::to_string(::getpid());
