@@ -40,7 +40,9 @@ Rule rule_for(DescriptionKind kind) {
     case DescriptionKind::signalfd:
       return {"signalfd", Binding::moved, "with its mask"};
     case DescriptionKind::pidfd:
-      return {"pidfd", Binding::moved, "of a process of the job"};
+      return {"pidfd", Binding::moved, "of the same process of the job"};
+    case DescriptionKind::inotify:
+      return {"inotify", Binding::rebound, "the files of the same names are watched there"};
     case DescriptionKind::epoll:
       return {"epoll", Binding::moved, "with what it watches"};
   }

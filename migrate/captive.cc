@@ -76,28 +76,36 @@ pid_t innermost(const std::vector<pid_t>& numbers) {
 
 CaptiveThread::CaptiveThread(Tracee t, pid_t number) : tracee(std::move(t)), inside(number) {}
 
-Result<void> CaptiveThread::borrow(const Pinned& here) {
+Result<void> CaptiveThread::bring(const Pinned& here) {
   const pid_t tid = tracee.tid().value;
   policy_ = ::sched_getscheduler(tid);
   if (policy_ < 0 || ::sched_getparam(tid, &parameter_) < 0 ||
       ::sched_getaffinity(tid, sizeof affinity_, &affinity_) < 0)
     return Error::sys("read the scheduling of", "thread " + std::to_string(tid));
-  registers = TRY(tracee.registers());
-  make_restartable(registers, false);
-  signal_mask = TRY(tracee.signal_mask());
-  borrowed_ = true;
+  brought_ = true;
   // A guest is SCHED_IDLE: beside a busy owner it would get no processor for what is injected.
   sched_param none = {};
   ::sched_setscheduler(tid, SCHED_OTHER, &none);
   here.bring(tracee.tid());
+  return {};
+}
+
+Result<void> CaptiveThread::borrow() {
+  registers = TRY(tracee.registers());
+  make_restartable(registers, false);
+  signal_mask = TRY(tracee.signal_mask());
+  borrowed_ = true;
   return tracee.set_signal_mask(kInjectionMask);
 }
 
 CaptiveThread::~CaptiveThread() {
-  if (!tracee.tid().value || !borrowed_) return;
-  auto given = tracee.set_registers(registers);
-  if (given) given = tracee.set_signal_mask(signal_mask);
-  if (!given && given.error().code != ESRCH) log::error("{}", given.error().text);
+  if (!tracee.tid().value) return;
+  if (borrowed_) {
+    auto given = tracee.set_registers(registers);
+    if (given) given = tracee.set_signal_mask(signal_mask);
+    if (!given && given.error().code != ESRCH) log::error("{}", given.error().text);
+  }
+  if (!brought_) return;
   ::sched_setaffinity(tracee.tid().value, sizeof affinity_, &affinity_);
   ::sched_setscheduler(tracee.tid().value, policy_, &parameter_);
 }
@@ -191,8 +199,10 @@ Result<bool> Captives::seize_all(const Guest& guest) {
         break;
       }
       if (!tracee) return std::move(tracee).error();
-      TRY(tracee->interrupt());
-      process.threads.emplace_back(std::move(*tracee), tid == pid ? process.node.pid : 0);
+      auto& thread =
+          process.threads.emplace_back(std::move(*tracee), tid == pid ? process.node.pid : 0);
+      TRY(thread.bring(*pinned_));
+      TRY(thread.tracee.interrupt());
     }
     if (!process.threads.empty()) seized.push_back(std::move(process));
   }
@@ -309,6 +319,7 @@ Result<Captives> Captives::take(Guest& guest, Duration limit) {
   // The cgroup stops all at one moment, so that nobody forks away while threads are seized one by
   // one.
   captives.stopped_at = Clock::now();
+  captives.pinned_ = std::make_unique<Pinned>();
   for (;;) {
     TRY(cgroup.freeze());
     TRY(cgroup.wait_frozen(limit));
@@ -325,10 +336,8 @@ Result<Captives> Captives::take(Guest& guest, Duration limit) {
   // All sit in a ptrace stop; the frozen cgroup would keep injected code from running.
   TRY(cgroup.thaw());
   stages::mark("stop");
-  captives.pinned_ = std::make_unique<Pinned>();
-  for (CaptiveProcess& process : captives.processes) {
-    for (CaptiveThread& thread : process.threads) TRY(thread.borrow(*captives.pinned_));
-  }
+  for (CaptiveProcess& process : captives.processes)
+    for (CaptiveThread& thread : process.threads) TRY(thread.borrow());
   stages::mark("borrow");
   return captives;
 }

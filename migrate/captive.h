@@ -25,9 +25,11 @@ class CaptiveThread {
   CaptiveThread& operator=(CaptiveThread&&) noexcept = default;
   ~CaptiveThread();
 
-  /// Reads what will be given back, blocks the thread's signals and gives it a fair share of the
-  /// processor on which the engine is.
-  Result<void> borrow(const Pinned& here);
+  /// Gives it a fair share of the processor on which the engine is, before it is asked to stop: on
+  /// another one that sleeps it would be 60 us about it.
+  Result<void> bring(const Pinned& here);
+  /// Of a stopped one: reads what will be given back, and blocks its signals.
+  Result<void> borrow();
 
   const cpu_set_t& processors() const { return affinity_; }
 
@@ -45,7 +47,7 @@ class CaptiveThread {
   bool stopped_by_job_control = false;
 
  private:
-  bool borrowed_ = false;
+  bool brought_ = false, borrowed_ = false;
   int policy_ = SCHED_OTHER;
   sched_param parameter_ = {};
   cpu_set_t affinity_ = {};

@@ -27,7 +27,7 @@ Result<void> ask(CaptiveProcess& process, Scratch& scratch, std::vector<Batch>& 
 
 Result<void> capture_process(const Guest& guest, CaptiveProcess& process, const Platform& platform,
                              Image& image, Objects& objects, const Advices& advices,
-                             ProcessImage& out, Arena& arena) {
+                             ProcessImage& out, Arena& arena, std::vector<Scratch>& borrowed) {
   out.pid = process.node.pid;
   const RemoteAddress instruction =
       TRY(syscall_instruction(process.pid, process.name(), platform.vdso));
@@ -35,8 +35,10 @@ Result<void> capture_process(const Guest& guest, CaptiveProcess& process, const 
   // bounds those; 512 fit).
   const size_t size = (((96u << 10) + process.threads.size() * 1280) | (kPage - 1)) + 1;
   CaptiveThread& leader = process.leader();
-  Scratch scratch =
-      TRY(Scratch::borrow({leader.tracee, leader.registers, instruction, process.name()}, size));
+  // Kept until it is known who goes on: a process that has moved need not give it back, and while
+  // it stands still that would take 50 us.
+  Scratch& scratch = borrowed.emplace_back(
+      TRY(Scratch::borrow({leader.tracee, leader.registers, instruction, process.name()}, size)));
   stages::mark("scratch");
   std::vector<Batch> batches(process.threads.size());
   ProcessCapture context{guest,      process, image, objects, advices, out, scratch.workspace(),
@@ -76,12 +78,13 @@ Result<Captured> capture(const Guest& guest, Captives& captives, const Advices& 
   image.tree = captives.tree;
   image.monotonic = TRY(guest_monotonic(captives.processes.front().pid));
   const size_t count = captives.processes.size();
-  image.processes.resize(count);  // never again: the parts keep references
+  captured.borrowed.reserve(count);  // never again: the parts keep references
+  image.processes.resize(count);     // never again: the parts keep references
   image.vdsos.push_back(platform.vdso);
   TRY(capture_ipc(guest, image));
   for (size_t i = 0; i < count; i++)
     TRY(capture_process(guest, captives.processes[i], platform, image, objects, advices,
-                        image.processes[i], arena));
+                        image.processes[i], arena, captured.borrowed));
   stages::mark("scratch");
   TRY(capture_descriptions(guest, captives.processes, objects, image, captured.taken));
   stages::mark("descriptors");

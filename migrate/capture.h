@@ -9,20 +9,22 @@
 #include "migrate/image.h"
 #include "migrate/ptys.h"
 #include "migrate/restore.h"
+#include "migrate/scratch.h"
 
 namespace hob::migrate {
 
-/// An image, and what lies open behind it.
+/// An image, what lies open behind it, and what has been borrowed for it: given back when this
+/// goes, before the captives do.
 struct Captured {
   Image image;
   std::vector<Fd> objects;        ///< those of image.objects, open for reading
   std::vector<TakenBytes> taken;  ///< what had to be taken to be read: put back when this goes
+  std::vector<Scratch> borrowed;  ///< of the memory of processes
 };
 
 /// Walks the table of parts over the stopped processes. `advices` were read before they were.
-/// `other_kernel`: threads inside the vdso go on until they are out of it. An
-/// Error with code kObstacle names what cannot be carried. Whatever it borrows of the processes it
-/// has given back when it returns. The bytes of the image's pages lie in `arena`.
+/// `other_kernel`: threads inside the vdso go on until they are out of it. An Error with code
+/// kObstacle names what cannot be carried. The bytes of the image's pages lie in `arena`.
 Result<Captured> capture(const Guest& guest, Captives& captives, const Advices& advices,
                          const Platform& platform, bool other_kernel, Arena& arena);
 

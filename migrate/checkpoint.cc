@@ -141,7 +141,8 @@ Result<CheckpointFile> CheckpointFile::read(Fd file) {
     for (const auto& e : owner.extents)
       if (e.offset < kPage || e.offset > head.offset || e.size > head.offset - e.offset)
         return Error{"read the checkpoint: pages lie outside of it", EBADMSG};
-  return CheckpointFile(std::move(file), std::move(index), size);
+  const int64_t monotonic = TRY(decode_image(index.image)).monotonic;
+  return CheckpointFile(std::move(file), std::move(index), size, monotonic);
 }
 
 Result<PageStore> CheckpointFile::store() const {

@@ -17,6 +17,7 @@
 #include "migrate/proc.h"
 #include "migrate/ptys.h"
 #include "migrate/sockets.h"
+#include "migrate/watches.h"
 
 namespace hob::migrate {
 namespace {
@@ -103,7 +104,8 @@ Result<void> describe_pipe(Description& d) {
 }
 
 // Things without a name in the file tree: "anon_inode:[eventfd]" and so on.
-Result<void> describe_nameless(const std::string& link, const proc::FdInfo& info, Description& d,
+Result<void> describe_nameless(Tid process, int fd, const std::string& link,
+                               const proc::FdInfo& info, Description& d,
                                const std::string& subject) {
   if (link == "anon_inode:[eventfd]") {
     d.kind = DescriptionKind::eventfd;
@@ -121,6 +123,7 @@ Result<void> describe_nameless(const std::string& link, const proc::FdInfo& info
     return {};
   }
   if (link == "anon_inode:[eventpoll]") return describe_epoll(info, d);
+  if (link == "anon_inode:inotify") return describe_watches(process, fd, info, d, subject);
   if (link == "anon_inode:[pidfd]" || link.compare(0, 7, "pidfd:[") == 0)
     return describe_pidfd(info, d, subject);
   constexpr std::string_view kNameless = "anon_inode:";  // of "[eventpoll]", but also of "inotify"
@@ -133,7 +136,8 @@ Result<void> describe_nameless(const std::string& link, const proc::FdInfo& info
 }
 
 Result<void> describe_named(const Guest& guest, const std::string& link, const struct stat& st,
-                            Tid process, int fd, Description& d, const std::string& subject) {
+                            Tid process, int fd, const Fd& file, Description& d,
+                            const std::string& subject) {
   d.path = link;
   if ((d.flags & O_PATH) && !S_ISDIR(st.st_mode) && !S_ISREG(st.st_mode)) {
     // A symbolic link is a place itself, not where it leads.
@@ -172,8 +176,7 @@ Result<void> describe_named(const Guest& guest, const std::string& link, const s
   const bool has_path = now.ok() && now->st_ino == st.st_ino;
   if (!has_path && S_ISDIR(st.st_mode)) return obstacle(subject, "the deleted directory " + link);
   struct statfs fs {};
-  const std::string through = proc::path(process, "fd/" + std::to_string(fd));
-  if (::statfs(through.c_str(), &fs) == 0 && fs.f_type == PROC_SUPER_MAGIC &&
+  if (::fstatfs(file.get(), &fs) == 0 && fs.f_type == PROC_SUPER_MAGIC &&
       (!has_path || !(st.st_mode & S_IROTH)))
     return obstacle(subject,
                     "the file " + link + (has_path ? "" : ", of a process that has ended"));
@@ -226,24 +229,25 @@ Result<struct stat> stat_for(Tid process, const std::string& path) {
   return st;
 }
 
-Result<Described> describe(const Guest& guest, Tid process, int fd) {
-  const std::string name = std::to_string(fd);
-  const std::string path = proc::path(process, "fd/" + name);
-  const std::string link = TRY(read_link(path));
-  struct stat st;
-  if (::stat(path.c_str(), &st) < 0) return Error::sys("look at", path);
-  auto info = TRY(proc::parse_fdinfo(TRY(proc::read(process, "fdinfo/" + name))));
-
+Result<Described> describe(const Guest& guest, const DescriptorTable& table, int fd) {
+  const Tid process = table.process();
   Described described;
+  described.file = TRY(table.take(fd));
+  const Fd& file = described.file;
+  const std::string link = TRY(table.link(fd));
+  struct stat st;
+  if (::fstat(file.get(), &st) < 0) return Error::sys("look at", link);
+  auto info = TRY(proc::parse_fdinfo(TRY(table.information(fd))));
+
   Description& d = described.description;
   described.device = st.st_dev;
   described.inode = st.st_ino;
   described.close_on_exec = info.flags & O_CLOEXEC;
   d.flags = info.flags & ~static_cast<uint32_t>(O_CLOEXEC);
   d.position = info.position;
-  const std::string subject = "fd " + name;
+  const std::string subject = "fd " + std::to_string(fd);
   described.locks = TRY(parse_locks(info, subject));
-  TRY(describe_owner(process, fd, d, subject));
+  TRY(describe_owner(file, d, subject));
   if (is_external(guest, st, d)) return described;
   if (link.compare(0, 5, "pipe:") == 0) {
     TRY(describe_pipe(d));
@@ -255,9 +259,9 @@ Result<Described> describe(const Guest& guest, Tid process, int fd) {
     return described;
   }
   if (link.empty() || link[0] != '/')
-    TRY(describe_nameless(link, info, d, subject));
+    TRY(describe_nameless(process, fd, link, info, d, subject));
   else
-    TRY(describe_named(guest, link, st, process, fd, d, subject));
+    TRY(describe_named(guest, link, st, process, fd, file, d, subject));
   return described;
 }
 

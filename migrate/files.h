@@ -6,6 +6,7 @@
 
 #include "base/fd.h"
 #include "base/result.h"
+#include "migrate/descriptor_table.h"
 #include "migrate/image.h"
 #include "migrate/locks.h"
 #include "migrate/migrate.h"
@@ -38,8 +39,9 @@ struct Described {
   ino_t inode = 0;
   bool close_on_exec = false;
   std::vector<FoundLock> locks;
+  Fd file;  ///< of ours, for the same open file
 };
 /// An Error with code kObstacle: it cannot be carried.
-Result<Described> describe(const Guest& guest, Tid process, int number);
+Result<Described> describe(const Guest& guest, const DescriptorTable& table, int number);
 
 }  // namespace hob::migrate

@@ -180,7 +180,16 @@ enum class DescriptionKind : uint8_t {
   pty_master,
   pty_slave,
   pidfd,
-  last = pidfd
+  inotify,
+  last = inotify
+};
+
+/// Numbers of inotify watches are made one by one.
+inline constexpr int32_t kMostWatch = 1 << 16;
+struct WatchImage {
+  int32_t number = 0;
+  uint32_t mask = 0;  ///< IN_*
+  std::string path;
 };
 
 struct EpollEntry {
@@ -205,6 +214,7 @@ struct Description {
   uint32_t arm_flags = 0;  ///< timerfd: TFD_TIMER_*
   int64_t interval_s = 0, interval_ns = 0, left_s = 0, left_ns = 0;  ///< timerfd
   std::vector<EpollEntry> watched;
+  std::vector<WatchImage> watches;  ///< inotify; by number, ascending
   pid_t owner = 0;         ///< the process in whose numbers `watched` and signals on input are told
   pid_t of = 0;            ///< pidfd: which process; 0: one that has ended and been reaped
   uint8_t owner_type = 0;  ///< of signals on input: 0 nobody, else F_OWNER_* of fcntl(2), plus 1
@@ -238,11 +248,22 @@ struct PipeImage {
   Bytes content;
 };
 
-/// One end of a connected pair of unix sockets.
+/// `pair`: one end of a connected pair, the other one may be closed; `single`: never connected.
+enum class SocketState : uint8_t { pair = 0, single, listening, last = listening };
+
+/// A unix socket; see sockets.h and names.h.
 struct SocketImage {
-  uint8_t type = 0;      ///< SOCK_STREAM, SOCK_DGRAM or SOCK_SEQPACKET
-  int32_t peer = -1;     ///< index into Image::sockets; -1: closed
-  uint8_t shutdown = 0;  ///< 1: no more is read, 2: no more is written
+  uint8_t type = 0;  ///< SOCK_STREAM, SOCK_DGRAM or SOCK_SEQPACKET
+  SocketState state = SocketState::pair;
+  std::string name;        ///< as in sun_path; a path without its last zero
+  uint8_t has_file = 0;    ///< the file of that path is this socket's, not of one it shares it with
+  uint64_t inode = 0;      ///< of that file
+  uint32_t mode = 0;       ///< of that file
+  uint32_t backlog = 0;    ///< listening
+  uint32_t process = 0;    ///< index into Image::processes: one that has it
+  int32_t descriptor = 0;  ///< there
+  int32_t peer = -1;       ///< index into Image::sockets; -1: closed
+  uint8_t shutdown = 0;    ///< 1: no more is read, 2: no more is written
   uint8_t pass_credentials = 0;
   uint32_t send_buffer = 0, receive_buffer = 0;  ///< as getsockopt(2) tells
   std::vector<Bytes> queue;                      ///< messages that wait to be read
@@ -345,6 +366,7 @@ struct Image {
   IpcImage ipc;
   std::vector<LockImage> locks;
   std::vector<PtyImage> ptys;  ///< by number, ascending
+  std::string network;         ///< network_of() the source's guest; only if sockets have names
   std::string machine;  ///< this_machine() of the source; only where something in it asks for it
   TerminalImage terminal;
   Bytes input;  ///< bytes in the stdin pipe, not yet read by the guest

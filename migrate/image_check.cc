@@ -129,12 +129,39 @@ Result<void> check_process(const Image& image, const ProcessImage& p, std::set<p
   return {};
 }
 
+const Description* find_description(const Image& image, uint32_t process, int32_t descriptor) {
+  if (process >= image.processes.size()) return nullptr;
+  for (const DescriptorImage& d : image.processes[process].descriptors)
+    if (d.number == descriptor) return &image.descriptions[d.description];
+  return nullptr;
+}
+
+Result<void> check_name(const Image& image, const SocketImage& s) {
+  constexpr size_t kLongest = 108;  // sun_path, unix(7)
+  const bool path = !s.name.empty() && s.name[0] != '\0';
+  if (s.name.size() > kLongest || (path && s.name.find('\0') != std::string::npos) ||
+      s.has_file > (path ? 1 : 0) || s.mode > 0777)
+    return invalid("a socket's name is malformed");
+  if (s.name.empty())
+    return s.state == SocketState::listening ? invalid("nobody can connect") : Result<void>();
+  const Description* d = find_description(image, s.process, s.descriptor);
+  if (d == nullptr || d->kind != DescriptionKind::socket || d->socket >= image.sockets.size() ||
+      &image.sockets[d->socket] != &s)
+    return invalid("a socket's name is of no descriptor");
+  return {};
+}
+
 Result<void> check_sockets(const Image& image) {
   for (size_t i = 0; i < image.sockets.size(); i++) {
     const SocketImage& s = image.sockets[i];
     if ((s.type != SOCK_STREAM && s.type != SOCK_DGRAM && s.type != SOCK_SEQPACKET) ||
         s.shutdown > 3 || s.pass_credentials > 1)
       return invalid("a socket is malformed");
+    TRY(check_name(image, s));
+    if (s.state != SocketState::pair && (s.peer != -1 || !s.queue.empty()))
+      return invalid("a socket without a peer has one");
+    if (s.state == SocketState::listening && s.type == SOCK_DGRAM)
+      return invalid("a socket that listens cannot");
     if (s.peer == -1) continue;
     const auto peer = static_cast<size_t>(s.peer);
     if (s.peer < 0 || peer >= image.sockets.size() || peer == i ||
@@ -146,6 +173,17 @@ Result<void> check_sockets(const Image& image) {
 
 constexpr size_t kMaxObjects = 4096;
 constexpr uint64_t kMaxObject = uint64_t{1} << 43;  // page_stream.h numbers their pages in 44 bits
+
+Result<void> check_watches(const Description& d) {
+  int32_t last = 0;
+  for (const WatchImage& watch : d.watches) {
+    if (watch.number <= last || watch.number > kMostWatch || watch.path.empty() ||
+        watch.path[0] != '/' || watch.path.find('\0') != std::string::npos)
+      return invalid("a watch is malformed");
+    last = watch.number;
+  }
+  return {};
+}
 
 Result<void> check_objects(const Image& image) {
   if (image.objects.size() > kMaxObjects) return invalid("it has too many objects");
@@ -178,13 +216,6 @@ Result<void> check_ptys(const Image& image) {
   for (const TreeNode& node : image.tree)
     if (node.pty >= 0 && !numbers.count(node.pty)) return invalid("a terminal is not there");
   return {};
-}
-
-const Description* find_description(const Image& image, uint32_t process, int32_t descriptor) {
-  if (process >= image.processes.size()) return nullptr;
-  for (const DescriptorImage& d : image.processes[process].descriptors)
-    if (d.number == descriptor) return &image.descriptions[d.description];
-  return nullptr;
 }
 
 Result<void> check_locks(const Image& image) {
@@ -270,6 +301,7 @@ Result<void> check_form(const Image& image) {
       return invalid("a descriptor has no pty");
     if (d.kind == DescriptionKind::external && d.external > 3)
       return invalid("an external is unknown");
+    TRY(check_watches(d));
     if (d.of != 0 && !good_pid(d.of)) return invalid("a pidfd is of nobody");
     if (d.owner_type > 3 || d.owner_signal > 64 || (d.owner_type > 0 && !good_pid(d.owner_number)))
       return invalid("the owner of a descriptor is malformed");

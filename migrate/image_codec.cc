@@ -247,11 +247,15 @@ void fields(A& a, EpollEntry& x) {
   a(x.number), a(x.events), a(x.data);
 }
 template <class A>
+void fields(A& a, WatchImage& x) {
+  a(x.number), a(x.mask), a(x.path);
+}
+template <class A>
 void fields(A& a, Description& x) {
   a(x.kind), a(x.flags), a(x.position), a(x.path), a(x.pipe), a(x.object), a(x.socket), a(x.pty),
       a(x.external), a(x.value), a(x.mode);
   a(x.arm_flags), a(x.interval_s), a(x.interval_ns), a(x.left_s), a(x.left_ns), a(x.watched);
-  a(x.owner), a(x.of), a(x.owner_type), a(x.owner_number), a(x.owner_signal);
+  a(x.owner), a(x.of), a(x.owner_type), a(x.owner_number), a(x.owner_signal), a(x.watches);
 }
 template <class A>
 void fields(A& a, PipeImage& x) {
@@ -267,7 +271,9 @@ void fields(A& a, ObjectImage& x) {
 }
 template <class A>
 void fields(A& a, SocketImage& x) {
-  a(x.type), a(x.peer), a(x.shutdown), a(x.pass_credentials), a(x.send_buffer), a(x.receive_buffer);
+  a(x.state), a(x.name), a(x.has_file), a(x.inode), a(x.mode), a(x.backlog), a(x.process);
+  a(x.descriptor), a(x.type), a(x.peer), a(x.shutdown), a(x.pass_credentials), a(x.send_buffer),
+      a(x.receive_buffer);
   a(x.queue);
 }
 template <class A>
@@ -311,7 +317,7 @@ template <class A>
 void fields(A& a, Image& x) {
   a(x.tree), a(x.descriptions), a(x.pipes), a(x.objects), a(x.sockets), a(x.vdsos), a(x.ipc), a(x.terminal),
       a(x.input), a(x.hook_bytes);
-  a(x.monotonic), a(x.processes), a(x.locks), a(x.ptys), a(x.machine);
+  a(x.monotonic), a(x.processes), a(x.locks), a(x.ptys), a(x.network), a(x.machine);
 }
 
 struct Header {

@@ -36,9 +36,8 @@ Result<void> describe_pidfd(const proc::FdInfo& info, Description& d, const std:
   return {};
 }
 
-Result<void> describe_owner(Tid process, int fd, Description& d, const std::string& subject) {
+Result<void> describe_owner(const Fd& file, Description& d, const std::string& subject) {
   if (d.flags & O_PATH) return {};
-  const Fd file = TRY(proc::borrow_descriptor(process, fd));
   f_owner_ex owner = {};
   const int signal = ::fcntl(file.get(), F_GETSIG);
   if (signal < 0 || ::fcntl(file.get(), F_GETOWN_EX, &owner) < 0)

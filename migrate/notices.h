@@ -14,7 +14,7 @@ namespace hob::migrate {
 
 /// The source's side: fills in `d`. kObstacle: it is of something that the tree does not have.
 Result<void> describe_pidfd(const proc::FdInfo& info, Description& d, const std::string& subject);
-Result<void> describe_owner(Tid process, int fd, Description& d, const std::string& subject);
+Result<void> describe_owner(const Fd& file, Description& d, const std::string& subject);
 
 /// The target's side, in the first stub, when all processes of the tree are there.
 Result<Fd> open_pidfd(const Description& d);

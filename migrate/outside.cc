@@ -31,9 +31,10 @@ void check_outside(std::vector<Inspection>& tree) {
   std::map<ino_t, unsigned> pipe_ends;
   for (Inspection& process : tree) {
     auto descriptors = proc::descriptors(process.pid);
-    if (!descriptors) continue;  // has just ended
+    const auto table = DescriptorTable::of(process.pid);
+    if (!descriptors || !table) continue;  // has just ended
     for (int number : *descriptors) {
-      const auto described = describe(process.guest, process.pid, number);
+      const auto described = describe(process.guest, *table, number);
       if (!described) continue;  // named by its part, or gone
       const DescriptionKind kind = described->description.kind;
       const ino_t inode = described->inode;

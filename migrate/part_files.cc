@@ -9,12 +9,14 @@
 
 #include <algorithm>
 #include <map>
+#include <optional>
 #include <set>
 #include <tuple>
 
 #include "migrate/fifos.h"
 #include "migrate/files.h"
 #include "migrate/here.h"
+#include "migrate/names.h"
 #include "migrate/notices.h"
 #include "migrate/opener.h"
 #include "migrate/parts.h"
@@ -49,20 +51,58 @@ std::set<pid_t> members(const Guest& guest) {
   return pids;
 }
 
+/// The sockets of the whole tree; looked for when the first is asked about.
+class TreeSockets {
+ public:
+  explicit TreeSockets(const Guest& guest) : guest_(guest) {}
+  bool has(ino_t inode) {
+    if (!known_) {
+      known_.emplace();
+      for (const pid_t pid : members(guest_))
+        if (auto descriptors = proc::descriptors(Tid{pid}))
+          for (int fd : *descriptors) {
+            struct stat st;
+            if (::stat(proc::path(Tid{pid}, "fd/" + std::to_string(fd)).c_str(), &st) == 0 &&
+                S_ISSOCK(st.st_mode))
+              known_->insert(st.st_ino);
+          }
+    }
+    return known_->count(inode) > 0;
+  }
+
+ private:
+  const Guest& guest_;
+  std::optional<std::set<ino_t>> known_;
+};
+
+constexpr const char* kPeerOutside = "a unix socket whose other end is outside the job";
+
+Result<void> check_peer(Tid process, int fd, ino_t inode, TreeSockets& tree) {
+  const std::string subject = "fd " + std::to_string(fd);
+  const SocketEnd end = TRY(look_at_socket(process, fd, inode, subject));
+  if (end.peer == 0 || tree.has(end.peer)) return {};
+  return obstacle(subject, kPeerOutside);
+}
+
 void check(Inspection& i) {
+  TreeSockets sockets(i.guest);
   struct stat directory;
   if (::stat(proc::path(i.pid, "cwd").c_str(), &directory) == 0 && directory.st_nlink == 0)
     i.object("working directory", "it has been deleted");
   auto descriptors = proc::descriptors(i.pid);
   if (!descriptors) return;  // has just ended
+  const auto table = DescriptorTable::of(i.pid);
+  if (!table) return;
   for (int fd : *descriptors) {
     const std::string number = std::to_string(fd);
-    auto described = describe(i.guest, i.pid, fd);
+    auto described = describe(i.guest, *table, fd);
     Result<void> good;
     if (!described)
       good = std::move(described).error();
     else if (is_pipe(described->description.kind) && !described->description.path.empty())
       good = check_fifo(i.pid, fd, described->description.path, members(i.guest), "fd " + number);
+    else if (described->description.kind == DescriptionKind::socket)
+      good = check_peer(i.pid, fd, described->inode, sockets);
     if (i.table) {
       const auto name = read_link(proc::path(i.pid, "fd/" + number));
       if (!name) continue;  // gone meanwhile
@@ -108,11 +148,20 @@ class SocketPairs {
  public:
   explicit SocketPairs(Image& image) : image_(image) {}
 
-  Result<uint32_t> add(Tid process, int fd, ino_t inode, const std::string& subject) {
+  Result<uint32_t> add(size_t index, Tid process, int fd, ino_t inode, const std::string& subject) {
     const auto [at, fresh] = known_.emplace(inode, static_cast<uint32_t>(image_.sockets.size()));
     if (!fresh) return at->second;
     SocketEnd end = TRY(look_at_socket(process, fd, inode, subject));
-    end.image.queue = TRY(peek_queue(process, fd, end.image, subject));
+    if (end.image.state == SocketState::pair)
+      end.image.queue = TRY(peek_queue(process, fd, end.image, subject));
+    end.image.process = static_cast<uint32_t>(index);
+    end.image.descriptor = fd;
+    TRY(look_at_name(process, end.image, subject));
+    if (!end.image.name.empty()) {
+      if (end.image.name[0] == '\0' && !abstract_.insert(end.image.name).second)
+        return obstacle(subject, "a connection to the abstract address " + shown(end.image.name));
+      if (image_.network.empty()) image_.network = TRY(network_of(process));
+    }
     image_.sockets.push_back(std::move(end.image));
     peers_.push_back({end.peer, subject});
     return at->second;
@@ -123,16 +172,26 @@ class SocketPairs {
       const auto& [peer, subject] = peers_[i];
       if (peer == 0) continue;
       const auto at = known_.find(peer);
-      if (at == known_.end())
-        return obstacle(subject, "a unix socket whose other end is outside the job");
+      if (at == known_.end()) return obstacle(subject, kPeerOutside);
       image_.sockets[i].peer = static_cast<int32_t>(at->second);
     }
+    // Of those that share a file it is the one's that listens, or the first's.
+    std::set<std::string> files;
+    for (const SocketState state : {SocketState::listening, SocketState::single, SocketState::pair})
+      for (SocketImage& s : image_.sockets)
+        if (s.state == state && s.has_file) s.has_file = files.insert(s.name).second;
+    // A datagram socket may send to one that does not send to it.
+    for (size_t i = 0; i < image_.sockets.size(); i++)
+      if (const int32_t peer = image_.sockets[i].peer;
+          peer >= 0 && image_.sockets[static_cast<size_t>(peer)].peer != static_cast<int32_t>(i))
+        return obstacle(peers_[i].second, "a unix socket that sends to another's address");
     return {};
   }
 
  private:
   Image& image_;
   std::map<ino_t, uint32_t> known_;
+  std::set<std::string> abstract_;
   std::vector<std::pair<ino_t, std::string>> peers_;
 };
 
@@ -195,8 +254,9 @@ Result<void> capture_descriptions(const Guest& guest, std::vector<CaptiveProcess
   for (size_t p = 0; p < processes.size(); p++) {
     const Tid pid = processes[p].pid;
     std::set<uint32_t> here;  // descriptions
+    const DescriptorTable table = TRY(DescriptorTable::of(pid));
     for (int fd : TRY(proc::descriptors(pid))) {
-      auto described = describe(guest, pid, fd);
+      auto described = describe(guest, table, fd);
       if (!described) return std::move(described).error().in(processes[p].name());
       Description& d = described->description;
       const Key key{described->device, described->inode, static_cast<uint8_t>(d.kind), d.flags};
@@ -226,18 +286,15 @@ Result<void> capture_descriptions(const Guest& guest, std::vector<CaptiveProcess
           image.input = std::move(TRY(peek_pipe(pid, fd)).content);
           input_read = true;
         }
-        if (d.kind == DescriptionKind::regular && (d.flags & O_ACCMODE) != O_RDONLY) {
-          Fd file =
-              TRY(open_file(proc::path(pid, "fd/" + std::to_string(fd)), O_RDONLY | O_NONBLOCK));
-          TRY(flush_if_remote(file.get(), d.path));
-        }
+        if (d.kind == DescriptionKind::regular && (d.flags & O_ACCMODE) != O_RDONLY)
+          TRY(flush_if_remote(described->file.get(), d.path));
         if (d.kind == DescriptionKind::object) {
           d.object =
               TRY(objects.add({proc::path(pid, "fd/" + std::to_string(fd)), d.path, subject}));
           objects.in_image(d.object);
         }
         if (d.kind == DescriptionKind::socket)
-          d.socket = TRY(sockets.add(pid, fd, described->inode, subject));
+          d.socket = TRY(sockets.add(p, pid, fd, described->inode, subject));
         if (d.kind == DescriptionKind::pty_master || d.kind == DescriptionKind::pty_slave)
           d.pty = TRY(ptys.add(d, pid, fd, subject));
         d.owner = processes[p].node.pid;
@@ -319,8 +376,9 @@ Result<void> adopt(Adoption& a) {
   for (const DescriptorImage& d : a.process.descriptors) {
     if (d.number > next)
       ::close_range(static_cast<unsigned>(next), static_cast<unsigned>(d.number - 1), 0);
-    Fd fd = TRY(fetch(a, a.opened + static_cast<int>(d.description)));
-    if (::dup3(fd.get(), d.number, d.close_on_exec ? O_CLOEXEC : 0) < 0)
+    const int place = a.opened + static_cast<int>(d.description);
+    const Fd fetched = a.index == 0 ? Fd() : TRY(fetch(a, place));
+    if (::dup3(fetched ? fetched.get() : place, d.number, d.close_on_exec ? O_CLOEXEC : 0) < 0)
       return Error::sys("place", "descriptor " + std::to_string(d.number));
     next = d.number + 1;
   }

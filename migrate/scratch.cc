@@ -29,10 +29,9 @@ Result<RemoteAddress> syscall_instruction(Tid process, const std::string& name,
 }
 
 Result<Scratch> Scratch::borrow(Foothold foothold, size_t size) {
-  const int64_t at =
-      TRY(call_once(foothold.thread, foothold.instruction, foothold.registers, SYS_mmap,
-                    {0, size, PROT_READ | PROT_WRITE | PROT_EXEC,
-                     MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, ~0ull, 0}));
+  const int64_t at = TRY(call_once(
+      foothold.thread, foothold.instruction, foothold.registers, SYS_mmap,
+      {0, size, PROT_READ | PROT_WRITE | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, ~0ull, 0}));
   if (at == -EACCES)
     return obstacle(foothold.name, "it has forbidden itself memory with code (PR_SET_MDWE)");
   if (at < 0) return Error::sys("borrow memory in", foothold.name, static_cast<int>(-at));
@@ -60,7 +59,7 @@ Result<void> Scratch::read() {
 }
 
 Result<void> Scratch::transfer(long number, const char* what) {
-  iovec local{local_.data(), workspace_.used()};
+  iovec local{local_.get(), workspace_.used()};
   iovec remote{reinterpret_cast<void*>(workspace_.remote().value), workspace_.used()};
   const long n = ::syscall(number, foothold_.thread.tid().value, &local, 1, &remote, 1, 0);
   if (n == static_cast<long>(workspace_.used())) return {};

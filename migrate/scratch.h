@@ -2,6 +2,7 @@
 
 #include <sys/user.h>
 
+#include <memory>
 #include <span>
 #include <string>
 #include <vector>
@@ -38,16 +39,20 @@ class Scratch {
   ~Scratch();
 
   Workspace& workspace() { return workspace_; }
+  /// The process will not need its memory any more: it stays as it is.
+  void abandon() { given_away_ = true; }
   /// From here to there, and back.
   Result<void> write();
   Result<void> read();
 
  private:
   Scratch(Foothold foothold, RemoteAddress at, size_t size)
-      : foothold_(std::move(foothold)), local_(size), workspace_(local_.data(), size, at) {}
+      : foothold_(std::move(foothold)),
+        local_(std::make_unique_for_overwrite<std::byte[]>(size)),
+        workspace_(local_.get(), size, at) {}
   Result<void> transfer(long number, const char* what);
   Foothold foothold_;
-  std::vector<std::byte> local_;
+  std::unique_ptr<std::byte[]> local_;
   Workspace workspace_;
   bool given_away_ = false;
 };

@@ -160,7 +160,7 @@ Result<Sent> send(Guest& guest, const std::string& address, uint16_t port, const
         options.compare_pages ? ChangeTracker::Means::comparison : ChangeTracker::Means::best;
     link.bulk.set_patience(kPagePatience);
     precopy.emplace(TRY(PreCopy::begin(guest, platform, link.bulk, means)));
-    TRY(precopy->rounds());
+    TRY(precopy->rounds([&hooks] { return hooks.hurry(); }));
   }
   // Most of the memory is there, if that is how it travels. The guest runs.
 
@@ -182,7 +182,7 @@ Result<Sent> send(Guest& guest, const std::string& address, uint16_t port, const
   image.hook_bytes = hook_bytes;
   stages::mark("finish");
   TRY(fault::point(Fault::captured));
-  // The image is complete; what was borrowed for it has been given back.
+  // The image is complete.
 
   const LivePages pages(captives.processes, image, captured->objects);
   std::optional<DemandServer> server;
@@ -215,6 +215,7 @@ Result<Sent> send(Guest& guest, const std::string& address, uint16_t port, const
   sent.saved = options.copy;
   if (options.copy) return sent;
   sent.moved = true;
+  for (Scratch& scratch : captured->borrowed) scratch.abandon();
   // The target is the live copy. This one can never run again: it stays stopped until it is killed.
 
   if (!plan.before_commit) {

@@ -42,6 +42,15 @@ inline migrate::Image sample_image(migrate::Bytes& pages) {
   image.ptys = {{1, 0, 1, 0, 7, Bytes(44), 24, 80, 0, 0, "typed", "printed"}, {}};
   image.ptys[1].number = 3;
   image.ptys[1].settings.resize(44);
+  image.sockets.resize(2);
+  image.sockets[0].type = 1;
+  image.sockets[0].state = SocketState::listening;
+  image.sockets[0].name = "/tmp/socket";
+  image.sockets[0].has_file = 1;
+  image.sockets[0].descriptor = 9;
+  image.sockets[1].type = 2;
+  image.descriptions.emplace_back().kind = DescriptionKind::socket;
+  image.processes[0].descriptors.push_back({9, 2, 0});
   image.input.resize(10);
   image.hook_bytes = "hook";
   image.monotonic = 123;

@@ -61,6 +61,8 @@ VICTIM("locks")
 VICTIM("fifos")
 VICTIM("ptys")
 VICTIM("notices")
+VICTIM("names")
+VICTIM("watches")
 
 TEST_CASE("a thousand threads move") {
   moves({victim("crowd"), "1000"});
