@@ -1,6 +1,7 @@
 #include "cli/grammar.h"
 
 #include <fmt/core.h>
+#include <fmt/ranges.h>
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
@@ -97,6 +98,18 @@ void add_output(CLI::App& app, Output& output, bool can_watch) {
 
 // ---------------------------------------------------------------------------------- verbs
 
+const std::vector<std::string> kStrategies{"swap-out", "flush", "freeze-copy", "pre-copy",
+                                           "demand"};
+/// Those that leave nothing behind.
+const std::vector<std::string> kCopying{"freeze-copy", "pre-copy"};
+
+void add_memory(CLI::App& app, std::string& memory, const std::vector<std::string>& strategies,
+                const std::string& help) {
+  app.add_option("-m,--memory", memory, fmt::format("{}: {}", help, fmt::join(strategies, ", ")))
+      ->check(CLI::IsMember(strategies))
+      ->type_name("STRATEGY");
+}
+
 /// The command is no business of CLI11's, so the usage line is ours.
 struct RunHelp : CLI::Formatter {
   std::string make_usage(const CLI::App*, std::string) const override {
@@ -110,6 +123,9 @@ void define_run(CLI::App& app, RunOptions& o) {
   app.add_flag("--or-local", o.or_local,
                "Run on this machine if no host is idle or hob is not running");
   app.add_flag("--local", o.local, "Run on this machine from the start, as a job");
+  add_memory(app, o.memory, kStrategies, "When its memory travels if it moves (docs/MEMORY.md)");
+  add_parsed(app, "--checkpoint-every", o.checkpoint_every, duration_from_text,
+             "Save it so often (10m); if its host is lost, it goes on at home from there", "TIME");
   app.add_flag("--keep", o.keep, "Never send home: wait suspended while the owner is there");
   app.add_flag("-t,--tty", o.terminal,
                "Give the command a terminal of its own (default: no, also in a terminal)");
@@ -184,6 +200,21 @@ void define_evict(CLI::App& app, EvictOptions& o) {
 void define_migrate(CLI::App& app, MigrateOptions& o) {
   app.add_option("JOB", o.job, "A job's id, or of this host's jobs the number")->required();
   add_host(app, "HOST", o.host, "Where to (default: home)");
+  add_memory(app, o.memory, kStrategies, "When its memory travels (docs/MEMORY.md)");
+}
+
+void define_checkpoint(CLI::App& app, CheckpointOptions& o) {
+  app.add_option("JOB", o.job, "A job's id, or of this host's jobs the number")->required();
+  app.add_option("FILE", o.file, "Written when all of it is there; the job goes on")->required();
+  add_memory(app, o.memory, kCopying, "How long it stands still meanwhile");
+}
+
+void define_restart(CLI::App& app, RestartOptions& o) {
+  app.add_option("FILE", o.file, "A checkpoint of a job of yours")->required();
+  app.add_flag("-t,--tty", o.terminal, "Its command had a terminal of its own (remote run -t)");
+  app.add_flag("-n,--no-stdin", o.no_input, "Standard input is empty");
+  app.add_flag("-q,--quiet", o.quiet, "Say nothing about waiting and moving");
+  app.add_flag("-v,--verbose", o.verbose, "Say the job's id and where it runs");
 }
 
 void define_kill(CLI::App& app, KillOptions& o) {
@@ -266,6 +297,8 @@ constexpr Verb kVerbs[] = {
     {"inspect", "Print the image of a process tree", into<InspectOptions, define_inspect>},
     {"migrate", "Move a running job home, or to another idle host",
      into<MigrateOptions, define_migrate>},
+    {"checkpoint", "Save a running job to a file", into<CheckpointOptions, define_checkpoint>},
+    {"restart", "Go on from a checkpoint, on this machine", into<RestartOptions, define_restart>},
     {"kill", "End jobs, or send them a signal", into<KillOptions, define_kill>},
     {"evict", "Send the guests of this machine home, now", into<EvictOptions, define_evict>},
     {"pause", "Take no guests on this machine, for a time or until `resume`",

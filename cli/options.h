@@ -17,6 +17,9 @@ struct RunOptions {
   std::vector<std::string> environment;  // -e: NAME=VALUE
   std::string host;                      // empty: any
   std::optional<Duration> time_limit;
+  std::string memory;            // memory strategy of its moves; empty: the host's default
+  Duration checkpoint_every{0};  // 0: never
+  std::string checkpoint;        // remote restart: not a command, but this file, absolute
   bool no_wait = false;
   bool or_local = false;
   bool keep = false;
@@ -62,7 +65,22 @@ struct EvictOptions {
 };
 struct MigrateOptions {
   std::string job;
-  std::string host;  // empty: home
+  std::string host;    // empty: home
+  std::string memory;  // empty: as the job's moves go
+};
+struct CheckpointOptions {
+  std::string job;
+  std::string file;
+  std::string memory;  // empty: hostd's choice
+};
+/// remote restart
+struct RestartOptions {
+  std::string file;
+  bool terminal = false;
+  bool no_input = false;
+  bool quiet = false;
+  bool verbose = false;
+  std::array<bool, 3> closed{};  // as in RunOptions
 };
 struct KillOptions {
   std::vector<std::string> jobs;
@@ -106,10 +124,10 @@ struct Say {
   int status = 0;  // 0: to stdout, else to stderr
 };
 
-using Command =
-    std::variant<Say, RunOptions, HostsOptions, PsOptions, HistoryOptions, CheckOptions,
-                 InspectOptions, EvictOptions, MigrateOptions, KillOptions, PauseOptions,
-                 CompletionOptions, CellInit, CellInvite, CellInvitations, CellJoin, CellRemove>;
+using Command = std::variant<Say, RunOptions, HostsOptions, PsOptions, HistoryOptions, CheckOptions,
+                             InspectOptions, EvictOptions, MigrateOptions, CheckpointOptions,
+                             RestartOptions, KillOptions, PauseOptions, CompletionOptions, CellInit,
+                             CellInvite, CellInvitations, CellJoin, CellRemove>;
 
 /// Exit statuses (docs/remote.1). `run` keeps to those of env(1) and timeout(1), so that they
 /// cannot be taken for the command's own small ones.

@@ -80,6 +80,9 @@ bool Shadow::connect() {
   run.set_or_local(options_.or_local);
   run.set_keep(options_.keep);
   run.set_local(options_.local);
+  run.set_memory(options_.memory);
+  run.set_checkpoint(options_.checkpoint);
+  run.set_checkpoint_every_ns(static_cast<uint64_t>(options_.checkpoint_every.count()));
   send(std::move(envelope));
   return true;
 }

@@ -12,6 +12,8 @@
 #include "cli/shadow.h"
 #include "cli/views.h"
 
+#include <filesystem>
+
 namespace hob::cli {
 namespace {
 
@@ -113,8 +115,8 @@ struct CarryOut {
   }
 
   int operator()(const CheckOptions& options) const {
-    const bool process = !options.what.empty() &&
-                         options.what.find_first_not_of("0123456789") == std::string::npos;
+    const bool process =
+        !options.what.empty() && options.what.find_first_not_of("0123456789") == std::string::npos;
     pb::Envelope request;
     request.mutable_check()->set_job(options.what);
     request.mutable_check()->set_table(options.table);
@@ -139,7 +141,28 @@ struct CarryOut {
     pb::Envelope request;
     request.mutable_migrate()->set_job(options.job);
     request.mutable_migrate()->set_host(options.host);
+    request.mutable_migrate()->set_memory(options.memory);
     return order(std::move(request), kMoveWithin);
+  }
+
+  int operator()(const CheckpointOptions& options) const {
+    pb::Envelope request;
+    request.mutable_checkpoint()->set_job(options.job);
+    request.mutable_checkpoint()->set_path(std::filesystem::absolute(options.file).string());
+    request.mutable_checkpoint()->set_memory(options.memory);
+    return order(std::move(request), kMoveWithin);
+  }
+
+  int operator()(const RestartOptions& options) const {
+    RunOptions run_options;
+    run_options.command = {"remote", "restart", options.file};
+    run_options.checkpoint = std::filesystem::absolute(options.file).string();
+    run_options.terminal = options.terminal;
+    run_options.no_input = options.no_input;
+    run_options.quiet = options.quiet;
+    run_options.verbose = options.verbose;
+    run_options.closed = options.closed;
+    return run(run_options);
   }
 
   int operator()(const KillOptions& options) const {

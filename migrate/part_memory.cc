@@ -360,7 +360,8 @@ void clear_address_space(Rebuild& r) {
 }
 
 void advise(Rebuild& r, const MappingImage& m) {
-  for (uint8_t flag = 1; flag <= static_cast<uint8_t>(Advice::mergeable); flag <<= 1)
+  for (uint8_t flag = 1; flag <= static_cast<uint8_t>(Advice::mergeable);
+       flag = static_cast<uint8_t>(flag << 1))
     // Whether a kernel knows huge pages is its own affair.
     if (m.advice & flag)
       r.space.may(SYS_madvise,

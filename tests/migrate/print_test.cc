@@ -64,7 +64,7 @@ TEST_CASE("an image in full names every thread, mapping, descriptor and page") {
   CHECK(has(lines, "ignored HUP"));
   CHECK(has(lines, "pipe 0: 100 B in it"));
   CHECK(has(lines, "socket 0: stream, listens, 0 B in 0 messages waiting, is /tmp/socket"));
-  CHECK(has(lines, "pty 0: /dev/pts/1, 80x24, 5 B typed, 7 B printed, packets"));
+  CHECK(has(lines, "/dev/pts/1: 24 rows, 80 columns, foreground group 7, 5 B typed, 7 B printed"));
   CHECK(has(lines, "lock: POSIX, exclusive, bytes 10 to 20, fd 5 of process 7"));
 }
 
