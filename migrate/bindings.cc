@@ -64,6 +64,8 @@ Rule rule_for(MappingKind kind, bool shared) {
       if (shared) return {"shared memory", Binding::moved, "shared there by the same processes"};
       return {"unnamed file mapping", Binding::copied,
               "no path leads to the file: its content goes along"};
+    case MappingKind::segment:
+      return {"System V shared memory", Binding::moved, "with its id, key and content"};
     case MappingKind::vdso:
     case MappingKind::vvar:
     case MappingKind::vvar_clock:

@@ -3,6 +3,7 @@
 #include <time.h>
 
 #include "migrate/injector.h"
+#include "migrate/ipc.h"
 #include "migrate/parts.h"
 #include "migrate/scratch.h"
 #include "migrate/stages.h"
@@ -80,6 +81,7 @@ Result<Captured> capture(const Guest& guest, Captives& captives, const Advices& 
   captured.borrowed.reserve(count);  // never again: the parts keep references
   image.processes.resize(count);     // never again: the parts keep references
   image.vdsos.push_back(platform.vdso);
+  TRY(capture_ipc(guest, image));
   for (size_t i = 0; i < count; i++)
     TRY(capture_process(guest, captives.processes[i], platform, image, objects, advices,
                         image.processes[i], arena, captured.borrowed));

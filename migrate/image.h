@@ -86,7 +86,8 @@ enum class MappingKind : uint8_t {
   vdso,
   vvar,
   vvar_clock,
-  last = vvar_clock
+  segment,  ///< System V shared memory, attached
+  last = segment
 };
 
 struct MappingImage {
@@ -95,7 +96,8 @@ struct MappingImage {
   uint8_t protection = 0;  ///< PROT_*
   uint8_t shared = 0;
   uint8_t advice = 0;  ///< set of Advice
-  uint32_t file = 0;  ///< index into ProcessImage::files, or for MappingKind::object Image::objects
+  uint32_t file = 0;   ///< index into ProcessImage::files, or for MappingKind::object
+                      ///< Image::objects, or for MappingKind::segment IpcImage::segments
   uint64_t offset = 0;
 };
 
@@ -292,6 +294,43 @@ struct PtyImage {
   std::string printed;  ///< the other way
 };
 
+struct SegmentImage {
+  int32_t id = 0, key = 0;
+  uint32_t mode = 0;
+  uint64_t size = 0;
+  uint8_t removed = 0;  ///< goes when the last process detaches it
+  std::vector<ObjectPiece> pieces;
+};
+struct SemaphoresImage {
+  int32_t id = 0, key = 0;
+  uint32_t mode = 0;
+  std::vector<uint16_t> values;
+};
+struct MessageImage {
+  int64_t type = 0;
+  Bytes content;
+};
+struct QueueImage {
+  int32_t id = 0, key = 0;
+  uint32_t mode = 0;
+  uint64_t capacity = 0;  ///< bytes
+  std::vector<MessageImage> messages;
+};
+struct SharedFileImage {
+  std::string name;  ///< in /dev/shm
+  uint32_t mode = 0;
+  uint64_t size = 0;
+  int64_t modified = 0;  ///< ns
+  std::vector<ObjectPiece> pieces;
+};
+/// What the job shares by name; see ipc.h.
+struct IpcImage {
+  std::vector<SegmentImage> segments;
+  std::vector<SemaphoresImage> semaphores;
+  std::vector<QueueImage> queues;
+  std::vector<SharedFileImage> files;
+};
+
 /// The controlling terminal, when the tree has one: the starter's pty.
 struct TerminalImage {
   uint8_t present = 0;
@@ -324,6 +363,7 @@ struct Image {
   std::vector<SocketImage> sockets;
   /// The first is that of the source's kernel; others have come along from earlier ones (vdso.h).
   std::vector<Bytes> vdsos;
+  IpcImage ipc;
   std::vector<LockImage> locks;
   std::vector<PtyImage> ptys;  ///< by number, ascending
   std::string network;         ///< network_of() the source's guest; only if sockets have names

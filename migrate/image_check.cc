@@ -4,6 +4,7 @@
 #include <sys/socket.h>
 #include <sys/syscall.h>
 
+#include <algorithm>
 #include <set>
 
 #include "migrate/page_stream.h"
@@ -86,9 +87,10 @@ Result<void> check_process(const Image& image, const ProcessImage& p, std::set<p
     last = m.range.end;
     if (m.protection > 7 || m.shared > 1 || m.offset % kPage)
       return invalid("a mapping is malformed");
-    if (m.kind == MappingKind::file     ? m.file >= p.files.size()
-        : m.kind == MappingKind::object ? m.file >= image.objects.size()
-                                        : m.shared)
+    if (m.kind == MappingKind::file      ? m.file >= p.files.size()
+        : m.kind == MappingKind::object  ? m.file >= image.objects.size()
+        : m.kind == MappingKind::segment ? m.file >= image.ipc.segments.size() || !m.shared
+                                         : m.shared)
       return invalid("a mapping has no file");
     if (m.kind == MappingKind::object && !m.shared && image.objects[m.file].streamed)
       return invalid("private pages of an object that is streamed");
@@ -232,6 +234,44 @@ Result<void> check_locks(const Image& image) {
 
 }  // namespace
 
+namespace {
+
+bool good_pieces(const std::vector<ObjectPiece>& pieces, uint64_t size) {
+  return std::all_of(pieces.begin(), pieces.end(), [&](const ObjectPiece& piece) {
+    return piece.offset <= size && piece.content.size() <= size - piece.offset;
+  });
+}
+
+// What the kernel gives at most: IPCMNI_EXTEND ids, SEMMSL semaphores of a set (semget(2)).
+constexpr size_t kMostThings = 4096, kMostSemaphores = 32000, kMostMessage = 1 << 24;
+
+Result<void> check_ipc(const IpcImage& ipc) {
+  const Error bad = invalid("what its processes share by name is malformed");
+  if (ipc.segments.size() > kMostThings || ipc.semaphores.size() > kMostThings ||
+      ipc.queues.size() > kMostThings || ipc.files.size() > kMostThings)
+    return bad;
+  for (const SegmentImage& s : ipc.segments)
+    if (s.id < 0 || s.mode > 0777 || s.removed > 1 || s.size == 0 || s.size > kMaxImage ||
+        !good_pieces(s.pieces, s.size))
+      return bad;
+  for (const SemaphoresImage& s : ipc.semaphores)
+    if (s.id < 0 || s.mode > 0777 || s.values.empty() || s.values.size() > kMostSemaphores)
+      return bad;
+  for (const QueueImage& q : ipc.queues) {
+    if (q.id < 0 || q.mode > 0777) return bad;
+    for (const MessageImage& message : q.messages)
+      if (message.type <= 0 || message.content.size() > kMostMessage) return bad;
+  }
+  for (const SharedFileImage& f : ipc.files)
+    if (f.name.empty() || f.name.size() > 255 || f.name == "." || f.name == ".." ||
+        f.name.find('/') != f.name.npos || f.name.find('\0') != f.name.npos || f.mode > 0777 ||
+        f.size > kMaxObject || f.modified < 0 || !good_pieces(f.pieces, f.size))
+      return bad;
+  return {};
+}
+
+}  // namespace
+
 Result<void> check_form(const Image& image) {
   TRY(check_form(image.tree));
   if (image.vdsos.size() > image.processes.size() + 1) return invalid("it has too many vdsos");
@@ -268,6 +308,7 @@ Result<void> check_form(const Image& image) {
     if (d.path.find('\0') != std::string::npos) return invalid("a path has a zero byte");
   }
   TRY(check_objects(image));
+  TRY(check_ipc(image.ipc));
   TRY(check_sockets(image));
   TRY(check_locks(image));
   TRY(check_ptys(image));

@@ -290,8 +290,32 @@ void fields(A& a, TerminalImage& x) {
   a(x.present), a(x.session), a(x.foreground), a(x.settings), a(x.rows), a(x.columns);
 }
 template <class A>
+void fields(A& a, SegmentImage& x) {
+  a(x.id), a(x.key), a(x.mode), a(x.size), a(x.removed), a(x.pieces);
+}
+template <class A>
+void fields(A& a, SemaphoresImage& x) {
+  a(x.id), a(x.key), a(x.mode), a(x.values);
+}
+template <class A>
+void fields(A& a, MessageImage& x) {
+  a(x.type), a(x.content);
+}
+template <class A>
+void fields(A& a, QueueImage& x) {
+  a(x.id), a(x.key), a(x.mode), a(x.capacity), a(x.messages);
+}
+template <class A>
+void fields(A& a, SharedFileImage& x) {
+  a(x.name), a(x.mode), a(x.size), a(x.modified), a(x.pieces);
+}
+template <class A>
+void fields(A& a, IpcImage& x) {
+  a(x.segments), a(x.semaphores), a(x.queues), a(x.files);
+}
+template <class A>
 void fields(A& a, Image& x) {
-  a(x.tree), a(x.descriptions), a(x.pipes), a(x.objects), a(x.sockets), a(x.vdsos), a(x.terminal),
+  a(x.tree), a(x.descriptions), a(x.pipes), a(x.objects), a(x.sockets), a(x.vdsos), a(x.ipc), a(x.terminal),
       a(x.input), a(x.hook_bytes);
   a(x.monotonic), a(x.processes), a(x.locks), a(x.ptys), a(x.network), a(x.machine);
 }

@@ -57,9 +57,9 @@ Result<void> check_sharing(const CaptiveProcess& process) {
     return ::syscall(SYS_kcmp, a.value, b.value, what, 0, 0);
   };
   const Tid parent{process.stat.parent};
-  for (const auto& [what, name] : {std::pair{KCMP_VM, "its memory"},
-                                   {KCMP_FILES, "its descriptors"},
-                                   {KCMP_FS, "its working directory"}})
+  // Of shared descriptors part_files.cc speaks.
+  for (const auto& [what, name] :
+       {std::pair{KCMP_VM, "its memory"}, {KCMP_FS, "its working directory"}})
     if (process.node.parent > 1 && compare(process.pid, parent, what) == 0)
       return obstacle(process.name(), std::string("it shares ") + name + " with its parent");
   for (size_t i = 1; i < process.threads.size(); i++)

@@ -11,6 +11,7 @@
 #include <set>
 
 #include "migrate/files.h"
+#include "migrate/ipc.h"
 #include "migrate/pagemap.h"
 #include "migrate/parts.h"
 #include "migrate/waits.h"
@@ -22,6 +23,15 @@ namespace {
 
 bool starts(const std::string& text, std::string_view with) {
   return text.compare(0, with.size(), with) == 0;
+}
+
+// By the name that they have now.
+Result<std::vector<proc::Mapping>> mappings_of(Tid process) {
+  auto maps = TRY(proc::maps(process));
+  for (proc::Mapping& m : maps)
+    if (starts(m.name, "/dev/shm/") && m.name.ends_with(" (deleted)"))
+      if (auto path = path_in_shm(process, m.inode)) m.name = *path;
+  return maps;
 }
 
 /// What kind of mapping it is, or why it cannot be carried.
@@ -64,7 +74,7 @@ Result<MappingKind> Classifier::operator()(const proc::Mapping& m) {
   if (starts(m.name, "/dev/zero") && !m.shared) return MappingKind::anonymous;
   // The ring that io_setup(2) maps: the calls in it go on in the kernel here.
   if (starts(m.name, "/[aio]")) return obstacle(where, "kernel asynchronous I/O (io_setup)");
-  if (starts(m.name, "/SYSV")) return obstacle(where, "System V shared memory");
+  if (starts(m.name, "/SYSV")) return MappingKind::segment;
   if (starts(m.name, "/anon_hugepage")) return obstacle(where, "huge pages (hugetlb)");
   return file_or_object(m, where);
 }
@@ -75,7 +85,7 @@ bool invisible(const proc::Mapping& m) {
 }
 
 void check(Inspection& i) {
-  auto maps = proc::maps(i.pid);
+  auto maps = mappings_of(i.pid);
   if (!maps || maps->empty()) return;  // has just ended
   bool vdso = false;
   Classifier classify(i.pid);
@@ -148,6 +158,17 @@ Result<uint32_t> object_index(ProcessCapture& c, const proc::Mapping& m) {
   return index;
 }
 
+// The kernel shows the id of the segment as the inode's number.
+Result<uint32_t> segment_index(const ProcessCapture& c, const proc::Mapping& m) {
+  const auto& all = c.image.ipc.segments;
+  const auto at = std::find_if(all.begin(), all.end(), [&](const SegmentImage& s) {
+    return static_cast<uint64_t>(s.id) == m.inode;
+  });
+  if (at == all.end())
+    return obstacle(c.process.name(), "System V shared memory that is not the job's own");
+  return static_cast<uint32_t>(at - all.begin());
+}
+
 Result<void> capture_executable(ProcessCapture& c, std::map<ino_t, uint32_t>& known) {
   const std::string link = proc::path(c.process.pid, "exe");
   const std::string path = TRY(read_link(link));
@@ -169,7 +190,7 @@ Result<void> capture_mappings(ProcessCapture& c) {
   Classifier classify(c.process.pid);
   const uint64_t scratch = c.workspace.remote().value;
   const auto maps =
-      without(TRY(proc::maps(c.process.pid)), {scratch, scratch + c.workspace.size()});
+      without(TRY(mappings_of(c.process.pid)), {scratch, scratch + c.workspace.size()});
   for (const proc::Mapping& m : maps) {
     if (invisible(m)) continue;
     auto kind = classify(m);
@@ -179,9 +200,13 @@ Result<void> capture_mappings(ProcessCapture& c) {
     out.kind = *kind;
     out.protection = static_cast<uint8_t>(m.protection);
     out.advice = c.advices.of(c.process.pid, m.range);
+    if (*kind == MappingKind::segment) out.file = TRY(segment_index(c, m));
+    if (*kind == MappingKind::file || *kind == MappingKind::object ||
+        *kind == MappingKind::segment) {
+      out.shared = m.shared;
+      out.offset = m.offset;
+    }
     if (*kind != MappingKind::file && *kind != MappingKind::object) continue;
-    out.shared = m.shared;
-    out.offset = m.offset;
     if (*kind == MappingKind::object) {
       out.file = TRY(object_index(c, m));
       continue;
@@ -355,7 +380,7 @@ void advise(Rebuild& r, const MappingImage& m) {
 Result<void> rebuild(Rebuild& r) {
   clear_address_space(r);
   for (const MappingImage& m : r.process.mappings) {
-    if (m.kind >= MappingKind::vdso) continue;  // part_vdso.cc
+    if (m.kind >= MappingKind::vdso) continue;  // part_vdso.cc, part_segments.cc
     uint64_t flags = MAP_FIXED_NOREPLACE | (m.shared ? MAP_SHARED : MAP_PRIVATE);
     uint64_t fd = ~0ull;
     if (m.kind == MappingKind::file)

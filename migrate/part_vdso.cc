@@ -72,7 +72,7 @@ Result<void> capture(ProcessCapture& c) {
   const Range range = {address.value, address.value + copy.size()};
   std::vector<MappingImage> rest;
   for (MappingImage& m : all) {
-    if (m.kind >= MappingKind::vdso) continue;
+    if (m.kind >= MappingKind::vdso && m.kind <= MappingKind::vvar_clock) continue;
     if (!m.range.overlaps(range)) {
       rest.push_back(m);
       continue;

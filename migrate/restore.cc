@@ -17,6 +17,7 @@
 #include "migrate/address_plan.h"
 #include "migrate/capture.h"
 #include "migrate/injector.h"
+#include "migrate/ipc.h"
 #include "migrate/page_stream.h"
 #include "migrate/pinned.h"
 #include "migrate/stages.h"
@@ -109,6 +110,7 @@ Result<void> Restoration::adopt(const Image& image, size_t image_size) {
     plans.push_back(TRY(plan_addresses(s.makings[i].maps, image.processes[i], Stubs::kWorkspace)));
     addresses.push_back(plans.back().workspace);
   }
+  TRY(make_ipc(s.guest, image.ipc));
   stages::mark("plan");
   // Waking a process on this processor and waiting for it costs 5 us, on one that sleeps 60 to 130
   // (ENGINE.md section 2). Several open their files side by side first.

@@ -22,6 +22,7 @@ extern "C" {
 
 #include <algorithm>
 #include <cstdint>
+#include <filesystem>
 #include <utility>
 
 #include "base/check.h"
@@ -71,7 +72,14 @@ Result<void> reap(const Fd& pidfd, Time deadline, std::string_view what) {
 // ---- init: pid 1 of the sandbox
 // ---------------------------------------------------------------------
 
-enum class InitStep : int { ready, parent_died, make_mounts_private, mount_proc, mount_devpts };
+enum class InitStep : int {
+  ready,
+  parent_died,
+  make_mounts_private,
+  mount_proc,
+  mount_devpts,
+  mount_shm
+};
 
 /// What init tells its parent once, through a pipe.
 struct InitReport {
@@ -89,6 +97,8 @@ const char* describe(InitStep step) {
       return "make the mounts private in";
     case InitStep::mount_proc:
       return "mount /proc in";
+    case InitStep::mount_shm:
+      return "mount /dev/shm in";
     case InitStep::mount_devpts:
       return "mount /dev/pts in";
   }
@@ -122,6 +132,11 @@ const char* describe(InitStep step) {
   if (::mount("devpts", "/dev/pts", "devpts", MS_NOSUID | MS_NOEXEC,
               "newinstance,gid=5,mode=620,ptmxmode=666") < 0)
     tell(InitStep::mount_devpts, errno);
+  // What programs put there is shared by those of one job, and goes where the job goes (ipc.h). Its
+  // size is the kernel's default, half the memory; what counts is the guest's limit. A host without
+  // the directory has no such programs.
+  if (::mount("shm", "/dev/shm", "tmpfs", MS_NOSUID | MS_NODEV, "mode=1777") < 0 && errno != ENOENT)
+    tell(InitStep::mount_shm, errno);
 
   // Ignoring SIGCHLD makes the kernel reap orphans without us, also while the cgroup is frozen.
   // CLONE_CLEAR_SIGHAND has undone the handlers of the parent.
@@ -340,6 +355,10 @@ Result<bool> Sandbox::clean() {
   const std::vector<pid_t> processes = TRY(state.cgroup.processes());
   if (processes.size() != 1 || processes[0] != state.init) return false;
   state.children.clear();  // all have been waited for, or there would be more than init
+  std::error_code none;
+  if (!std::filesystem::is_empty("/proc/" + std::to_string(state.init) + "/root/dev/shm", none) &&
+      !none)
+    return false;
   const Fd own = TRY(open_own("ipc"));
   if (::setns(state.init_fd.get(), CLONE_NEWIPC) < 0)
     return Error::sys("enter the ipc namespace of sandbox", state.cgroup.path());

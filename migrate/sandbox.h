@@ -60,9 +60,9 @@ class Sandbox {
   /// sandbox, it exits with status 125 before `body`, and says why in the log.
   Result<pid_t> clone(pid_t inside, const std::function<void()>& body);
 
-  /// Nothing of its guest is left: init is alone, no mapping of System V memory, queue or semaphore
-  /// is in its namespace. Then it can serve another job of the same user and home as it is. For
-  /// after the root process has been waited for.
+  /// Nothing of its guest is left: init is alone, no shared memory, queue or semaphore of System V
+  /// is in its namespace, nothing in its /dev/shm. Then it can serve another job of the same user
+  /// and home as it is. For after the root process has been waited for.
   Result<bool> clean();
 
   /// A new pty of the sandbox's own devpts: its master, locked, non-blocking.

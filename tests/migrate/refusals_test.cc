@@ -38,8 +38,8 @@ TEST_CASE("inotify events that nobody has read are named") {
   refused({victim("refused"), "inotify"},
           "fd 3 of process 2 (refused): an inotify instance with events that are not read yet");
 }
-TEST_CASE("System V shared memory is named") {
-  refused({victim("refused"), "sysv"}, "System V shared memory");
+TEST_CASE("a part of System V shared memory is named") {
+  refused({victim("refused"), "sysv"}, "it has unmapped a part of shared memory");
 }
 TEST_CASE("a named pipe that others have open is named") {
   const std::string path = "/tmp/hob-fifo." + std::to_string(::getpid());

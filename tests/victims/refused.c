@@ -76,11 +76,11 @@ int main(int argc, char** argv) {
   if (!strcmp(what, "lease")) { fd = mkstemp(path); EXPECT(!fcntl(fd, F_SETLEASE, F_WRLCK)); }
   char* shared = MAP_FAILED;
   if (!strcmp(what, "sysv")) {
-    int id = shmget(IPC_PRIVATE, 4096, 0600);
+    int id = shmget(IPC_PRIVATE, 8192, 0600);
     EXPECT(id >= 0);
     shared = shmat(id, NULL, 0);
     EXPECT(shared != MAP_FAILED);
-    EXPECT(!shmctl(id, IPC_RMID, NULL));
+    EXPECT(!shmctl(id, IPC_RMID, NULL) && !munmap(shared + 4096, 4096));
     shared[0] = 's';
   } else {
     EXPECT(fd == 3);
