@@ -188,7 +188,7 @@ void define_migrate(CLI::App& app, MigrateOptions& o) {
 
 void define_kill(CLI::App& app, KillOptions& o) {
   add_parsed(app, "-s,--signal", o.signal, signal_from_text,
-             "Send this signal instead of ending the job for good", "SIGNAL");
+             "Send this signal instead of ending the job for good; also -9, -HUP", "SIGNAL");
   app.add_option("JOB", o.jobs, "Jobs' ids, or of this host's jobs the numbers")->required();
 }
 
@@ -398,6 +398,10 @@ Command parse_verb(const Verb& verb, std::span<const char* const> words) {
   // CLI11 takes its words from the back.
   std::vector<std::string> ours(words.begin(), words.begin() + static_cast<std::ptrdiff_t>(head));
   if (run != nullptr && !ours.empty() && ours.back() == "--") ours.pop_back();
+  // As kill(1) takes it: -9, -HUP.
+  if (std::holds_alternative<KillOptions>(command) && !ours.empty() && ours[0].starts_with('-') &&
+      signal_from_text(ours[0].substr(1)))
+    ours[0].insert(1, "s");
   std::reverse(ours.begin(), ours.end());
   try {
     app.parse(std::move(ours));

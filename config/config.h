@@ -57,6 +57,7 @@ struct HostdConfig {
   uint32_t owner_min_uid = 1000;
   std::string load_cgroup;  // empty: the whole machine's processes
   Duration home_lost_after = minutes(10);
+  std::string job_memory = "swap-out";
   log::Level log_level = log::Level::info;
 };
 

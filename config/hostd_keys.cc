@@ -26,6 +26,15 @@ Result<std::vector<std::string>> to_sources(const TomlEntry& entry) {
   return sources;
 }
 
+Result<std::string> to_strategy(const TomlEntry& entry) {
+  std::string name = TRY(to_text(entry));
+  for (const char* known : {"swap-out", "flush", "freeze-copy", "pre-copy", "demand"})
+    if (name == known) return name;
+  return Error{"'" + name +
+               "' is no memory strategy; there are \"swap-out\", \"flush\", \"freeze-copy\", "
+               "\"pre-copy\" and \"demand\""};
+}
+
 Result<std::string> to_cgroup(const TomlEntry& entry) {
   std::string path = TRY(to_path(entry));
   if (path == "/" || path.ends_with('/') || path.find("/..") != std::string::npos)
@@ -67,6 +76,7 @@ std::vector<Key<HostdConfig>> hostd() {
       key("owner.min_uid", &C::owner_min_uid, uid),
       key("load.cgroup", &C::load_cgroup, to_optional_path),
       key("home.lost_after", &C::home_lost_after, lost),
+      key("job.memory", &C::job_memory, to_strategy),
       key("log.level", &C::log_level, to_level),
   };
   for (Key<C>& each : keys)

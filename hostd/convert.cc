@@ -74,7 +74,8 @@ migrate::ClockOffsets offsets_against(const pb::Clocks& home) {
   const auto offset = [](uint64_t theirs, uint64_t ours) {
     return theirs == 0 || theirs > kMost || ours > kMost
                ? Duration::zero()
-               : nanoseconds(static_cast<int64_t>(theirs)) - nanoseconds(static_cast<int64_t>(ours));
+               : nanoseconds(static_cast<int64_t>(theirs)) -
+                     nanoseconds(static_cast<int64_t>(ours));
   };
   return {offset(home.monotonic_ns(), home.heard_monotonic_ns()),
           offset(home.boottime_ns(), home.heard_boottime_ns())};

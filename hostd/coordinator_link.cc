@@ -53,7 +53,11 @@ Result<std::unique_ptr<CoordinatorLink>> CoordinatorLink::create(
 }
 
 std::string CoordinatorLink::trouble() const {
-  return fmt::format("the coordinator at {} cannot be used: {}", endpoint_, trouble_);
+  return unusable(trouble_);
+}
+
+std::string CoordinatorLink::unusable(const std::string& why) const {
+  return fmt::format("the coordinator at {} cannot be used: {}", endpoint_, why);
 }
 
 void CoordinatorLink::greet() {
@@ -152,7 +156,9 @@ void CoordinatorLink::ask(pb::Envelope envelope, Duration limit, wire::Client::O
   if (connected_)
     return client_->request(
         {envelope, {}}, limit, [this, envelope, limit, on_answer, again](wire::Message answer) {
-          const pb::Envelope& e = answer.envelope;
+          pb::Envelope& e = answer.envelope;
+          if (e.has_failure() && e.failure().kind() == pb::Failure::UNREACHABLE)
+            e.mutable_failure()->set_text(unusable(e.failure().text()));
           if (!again || !e.has_failure() || e.failure().kind() != pb::Failure::STALE)
             return on_answer(std::move(answer));
           unanswered_.push_back(

@@ -52,6 +52,7 @@ class CoordinatorLink {
   bool connected() const { return connected_; }
   /// What is wrong when not connected: one sentence for people.
   std::string trouble() const;
+  std::string unusable(const std::string& why) const;
 
   /// Reports and ledger entries. While the coordinator is away, history is kept for it (up to a
   /// limit) and the rest dropped: Hello says it anew.

@@ -2,12 +2,15 @@
 
 #include <fmt/core.h>
 
+#include <unistd.h>
+
 #include <csignal>
 #include <utility>
 
 #include "base/log.h"
 #include "hostd/convert.h"
 #include "hostd/users.h"
+#include "migrate/strategy.h"
 
 namespace hob::hostd {
 namespace {
@@ -54,6 +57,8 @@ void Exports::recover() {
     auto e = std::make_shared<Export>(state);
     e->record.abandon(state.attempt());
     e->phase = Export::Phase::running;
+    // A checkpoint of an earlier hostd may be old: the next one counts.
+    save_now_and_then(e);
     e->command = command_line(state.run().program());
     e->site_heard = Clock::now();
     e->grant = coordinator_->adopt(state.lease(), state.site(), state.identity().user());
@@ -80,7 +85,9 @@ void Exports::on_run(const Shadow& shadow, const wire::PeerIdentity& who,
   if (who.uid == 0 || who.gid == 0)
     return refuse(pb::Failure::NOT_PERMITTED,
                   "run: jobs of root are not taken; run as an ordinary user");
-  const bool local = run.local() || run.host() == post_.own_name();
+  const bool local = run.local() || run.host() == post_.own_name() || !run.checkpoint().empty();
+  if (!run.memory().empty() && !migrate::strategy_named(run.memory()))
+    return refuse(pb::Failure::USAGE, "run: no such memory strategy");
   if (!local && who.uid < options_.min_uid)
     return refuse(
         pb::Failure::NOT_PERMITTED,
@@ -202,6 +209,7 @@ void Exports::note(const ExportPtr& e, const std::string& text) {
 // ---------------------------------------------------------------------------------- ending
 
 void Exports::lose(const ExportPtr& e, const std::string& why) {
+  if (go_on_from_checkpoint(e, why)) return;
   const std::string text = fmt::format("job {} is lost: {}", e->job(), why);
   log::error("{}", text);
   report(e, pb::JobReport::LOST, 0, why);
@@ -247,6 +255,10 @@ void Exports::end_everywhere(const ExportPtr& e) {
 void Exports::forget(const ExportPtr& e) {
   e->phase = Export::Phase::ended;
   store_.remove(e->job());
+  if (e->saved_wall) ::unlink(own_checkpoint(*e).c_str());
+  if (e->saving)
+    std::exchange(e->saving, nullptr)
+        ->on_end(Error{fmt::format("checkpoint {}: the job has ended", e->job()), ESRCH});
   for (Move* move : {e->move.get(), e->last_move.get()})
     if (move != nullptr && move->on_end)
       std::exchange(move->on_end, nullptr)(

@@ -10,6 +10,7 @@
 #include "hostd/coordinator_link.h"
 #include "hostd/post.h"
 #include "hostd/record.h"
+#include "hostd/recorder.h"
 #include "wire/stream.h"
 
 namespace hob::hostd {
@@ -25,6 +26,11 @@ class Exports {
     uint32_t min_uid = 1000;
     bool may_export = true;                  ///< owner's policy: `export` is not "none"
     Duration home_lost_after = minutes(10);  ///< a host that is silent for so long is given up
+    std::string memory;                      ///< strategy of moves that ask for none
+    // For checkpoints: the recorder's program, where it listens, the group it is born in, and the
+    // directory for those that hostd makes by itself.
+    std::string starter, address, checkpoints;
+    std::shared_ptr<const migrate::Cgroup> recorders;
   };
   Exports(EventLoop& loop, Post& post, RecordStore store, JobNumbers numbers, Options options,
           std::function<void()> changed);
@@ -46,9 +52,14 @@ class Exports {
   bool on_message(const std::string& from, wire::Message& message, const Post::Reply& reply);
   void on_revoked(const pb::Revoked& revoked);
 
-  /// For `remote migrate`: to `host`, or home if empty. Calls back once with Done or Failure.
-  void migrate(const std::string& job, const std::string& host,
+  /// For `remote migrate`: to `host`, or home if empty; by `memory`, or as the job's moves go if
+  /// empty. Calls back once with Done or Failure.
+  void migrate(const std::string& job, const std::string& host, const std::string& memory,
                std::function<void(pb::Envelope)> on_end);
+  /// For `remote checkpoint`: into the file, with the rights of the job's user. `memory` is
+  /// freeze-copy or pre-copy (empty). Calls back once.
+  void checkpoint(const std::string& job, const std::string& path, const std::string& memory,
+                  std::function<void(Result<uint64_t> size)> on_end);
   /// For `remote check`: asks the host where it runs. Calls back once with Checked or Failure.
   void check(const std::string& job, bool table, std::function<void(pb::Envelope)> on_end);
   /// For `remote kill`; 0 ends it for good. False: no such job.
@@ -65,13 +76,20 @@ class Exports {
  private:
   struct Move {
     uint64_t attempt = 0;
-    std::string from, target, reason;
+    std::string from, target, reason, memory;
     Grant grant;  // of the target, if it is another host
     bool arrived = false, departed = false;
     pb::MoveFigures source, pages;
     std::function<void(pb::Envelope)> on_end;
     EventLoop::Handle limit, repeat;
     bool pages_in() const;
+  };
+  /// A checkpoint that is being made.
+  struct Saving {
+    uint64_t number = 0;
+    std::string memory;
+    std::unique_ptr<Recorder> recorder;
+    std::function<void(Result<uint64_t> size)> on_end;
   };
   struct Export {
     explicit Export(pb::ExportRecord state) : record(std::move(state)) {}
@@ -83,8 +101,13 @@ class Exports {
     Grant grant;
     std::unique_ptr<Move> move;
     std::unique_ptr<Move> last_move;  // committed; its figures are still coming
+    std::unique_ptr<Saving> saving;
+    EventLoop::Handle save_timer;
+    std::optional<WallTime> saved_wall;  // its own latest checkpoint, of --checkpoint-every
+    std::string save_trouble;            // why the latest could not be made, as told
     std::string starting_on, waiting_reason, suspended;
     std::string recall;                         // why it is to come home, as soon as it can
+    bool frozen = false;                        // as its host said when it asked to be rid of it
     bool stopped = false;                       // by SIGSTOP from its shadow or `remote kill`
     std::vector<std::string> refused_by;        // hosts that did not honour a grant for it
     std::vector<wire::Message> held;            // signals that came while it moved
@@ -125,7 +148,8 @@ class Exports {
   void look_for_site(const ExportPtr& e);
   // Moving.
   void begin_move(const ExportPtr& e, const std::string& target, const std::string& reason,
-                  std::function<void(pb::Envelope)> on_end, Grant grant = {});
+                  std::function<void(pb::Envelope)> on_end, Grant grant = {},
+                  const std::string& memory = {});
   void on_listening(const ExportPtr& e, uint64_t attempt, const pb::Envelope& answer,
                     const std::string& key);
   void on_evict_request(const std::string& from, const pb::EvictRequest& evict,
@@ -144,6 +168,14 @@ class Exports {
   void note_move(const ExportPtr& e);
   /// The committed move will tell no more: what it still holds is given back.
   void close_move(const ExportPtr& e, const std::string& why);
+  // Checkpoints.
+  void copy_to(const ExportPtr& e, const pb::Listening& listening, const std::string& key);
+  void on_copied(const ExportPtr& e, const pb::Departed& departed);
+  void end_saving(const ExportPtr& e, Result<uint64_t> size);
+  std::string own_checkpoint(const Export& e) const;
+  void save_now_and_then(const ExportPtr& e);
+  /// False: it has none. Else the job has been started again from it.
+  bool go_on_from_checkpoint(const ExportPtr& e, const std::string& why);
   // Ending.
   void lose(const ExportPtr& e, const std::string& why);
   void fail(const ExportPtr& e, pb::Failure::Kind kind, const std::string& text);
@@ -167,6 +199,7 @@ class Exports {
   std::map<std::string, ExportPtr> exports_;
   std::map<const wire::StreamChannel*, std::string> by_shadow_;
   EventLoop::Handle site_timer_;
+  uint64_t copies_ = 0;  // checkpoints begun
 };
 
 }  // namespace hob::hostd

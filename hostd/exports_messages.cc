@@ -159,6 +159,7 @@ bool Exports::on_suspended(const std::string& from, const pb::Suspended& suspend
   ExportPtr e = begun(suspended.job(), from);
   if (!e || from != e->record.site()) return false;
   e->suspended = suspended.reason();
+  e->frozen = !suspended.resumed();
   note(e, suspended.resumed() ? fmt::format("goes on on {}", from)
                               : fmt::format("suspended on {}: {}", from, e->suspended));
   report(e, suspended.resumed() ? pb::JobReport::RUNNING : pb::JobReport::SUSPENDED);
@@ -203,6 +204,7 @@ void Exports::on_evict_request(const std::string& from, const pb::EvictRequest& 
   ExportPtr e = begun(evict.job(), from);
   if (!e || from != e->record.site()) return reply(no_such_job());
   e->site_heard = Clock::now();
+  e->frozen = evict.frozen();
   if (e->phase == Export::Phase::running && !e->record.moving()) {
     // Asked for too early it would be refused, and the next time the host asks is seconds away.
     if (may_move_home(*e))
@@ -234,6 +236,7 @@ bool Exports::on_arrived(const std::string& from, const pb::Arrived& arrived) {
   if (!e || from != e->record.site()) return false;
   e->site_heard = Clock::now();
   e->suspended.clear();
+  e->frozen = false;
   ++e->moves;
   if (e->last_move) {
     e->last_move->arrived = true;

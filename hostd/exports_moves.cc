@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "hostd/convert.h"
 #include "hostd/exports.h"
+#include "migrate/strategy.h"
 #include "wire/grant_token.h"
 
 namespace hob::hostd {
@@ -24,7 +25,7 @@ double ms(uint64_t ns) {
 
 }  // namespace
 
-void Exports::migrate(const std::string& job, const std::string& host,
+void Exports::migrate(const std::string& job, const std::string& host, const std::string& memory,
                       std::function<void(pb::Envelope)> on_end) {
   ExportPtr e = find(job);
   const std::string target = host.empty() ? post_.own_name() : host;
@@ -36,7 +37,11 @@ void Exports::migrate(const std::string& job, const std::string& host,
   if (e->record.moving()) return refuse(fmt::format("job {} is on the move already", job));
   if (e->record.site() == target)
     return refuse(fmt::format("job {} is on {} already", job, target));
-  if (target == post_.own_name()) return begin_move(e, target, "asked for", std::move(on_end));
+  if (!memory.empty() && !migrate::strategy_named(memory))
+    return refuse(
+        fmt::format("no memory strategy '{}'; there are {}", memory, migrate::strategy_names()));
+  if (target == post_.own_name())
+    return begin_move(e, target, "asked for", std::move(on_end), {}, memory);
   pb::Select select;
   select.set_user(e->record.state().identity().user());
   select.set_host(target);
@@ -44,10 +49,10 @@ void Exports::migrate(const std::string& job, const std::string& host,
   auto shared = std::make_shared<std::function<void(pb::Envelope)>>(std::move(on_end));
   coordinator_->select(
       std::move(select),
-      {[this, weak = std::weak_ptr<Export>(e), target, shared](Grant grant) {
+      {[this, weak = std::weak_ptr<Export>(e), target, shared, memory](Grant grant) {
          ExportPtr x = weak.lock();
          if (x && x->phase == Export::Phase::running && !x->record.moving())
-           return begin_move(x, target, "asked for", std::move(*shared), std::move(grant));
+           return begin_move(x, target, "asked for", std::move(*shared), std::move(grant), memory);
          (*shared)(wire::failure(pb::Failure::NOT_FOUND, "the job has ended meanwhile"));
        },
        [](const std::string&) {},
@@ -57,12 +62,15 @@ void Exports::migrate(const std::string& job, const std::string& host,
 }
 
 void Exports::begin_move(const ExportPtr& e, const std::string& target, const std::string& reason,
-                         std::function<void(pb::Envelope)> on_end, Grant grant) {
+                         std::function<void(pb::Envelope)> on_end, Grant grant,
+                         const std::string& memory) {
   e->move = std::make_unique<Move>();
   e->move->attempt = e->record.begin(target);
   e->move->from = e->record.site();
   e->move->target = target;
   e->move->reason = reason;
+  const std::string& of_job = e->record.state().run().memory();
+  e->move->memory = !memory.empty() ? memory : !of_job.empty() ? of_job : options_.memory;
   e->move->grant = std::move(grant);
   e->move->on_end = std::move(on_end);
   e->recall.clear();
@@ -81,6 +89,9 @@ void Exports::begin_move(const ExportPtr& e, const std::string& target, const st
   *receive->mutable_program() = e->record.state().run().program();
   receive->mutable_program()->clear_environment();  // it is in the guest's memory
   *receive->mutable_clocks() = clocks_now();
+  const uint64_t ahead = e->record.state().clock_ahead_ns();
+  receive->mutable_clocks()->set_monotonic_ns(receive->clocks().monotonic_ns() + ahead);
+  receive->mutable_clocks()->set_boottime_ns(receive->clocks().boottime_ns() + ahead);
   receive->set_keep(e->record.state().run().keep());
   if (e->move->grant) {
     receive->set_lease(e->move->grant->lease());
@@ -106,12 +117,18 @@ void Exports::on_listening(const ExportPtr& e, uint64_t attempt, const pb::Envel
   depart->set_port(answer.listening().port());
   depart->set_key(key);
   depart->set_home(e->move->target == post_.own_name());
+  depart->set_memory(e->move->memory);
   post_.send(e->record.site(), envelope);
   // A connection that breaks takes messages with it. Who is leaving already does not mind being
   // told again.
   e->move->repeat = loop_.every(kDepartAgain, [this, weak = std::weak_ptr<Export>(e), envelope] {
     if (ExportPtr x = weak.lock(); x && x->move) post_.send(x->record.site(), envelope);
   });
+  // Where all pages travel before the commit it takes as long as they are many; links that break
+  // are noticed by their ends.
+  if (const auto strategy = migrate::strategy_named(e->move->memory);
+      strategy && migrate::plan_of(*strategy).before_commit)
+    return;
   e->move->limit = loop_.after(kMoveLimit, [this, weak = std::weak_ptr<Export>(e)] {
     ExportPtr x = weak.lock();
     if (x && x->move) give_up_move(x, fmt::format("not finished within {} s", kMoveLimit.count()));
@@ -137,6 +154,8 @@ void Exports::on_commit(const std::string& from, const pb::Commit& commit,
     if (e->last_move) close_move(e, "the job has moved on");
     e->last_move = std::move(e->move);
     e->last_move->repeat.reset();
+    e->last_move->limit.reset();
+    if (e->last_move->memory == name_of(migrate::Strategy::demand)) return reply(wire::done());
     // The old site's slot is free when the old site is clean (note_move), or is given up.
     std::swap(e->grant, e->last_move->grant);
     e->last_move->limit =
@@ -153,6 +172,7 @@ void Exports::on_commit(const std::string& from, const pb::Commit& commit,
 void Exports::on_departed(const std::string& from, const pb::Departed& departed) {
   ExportPtr e = find(departed.job());
   if (!e || !speaks_for(*e, from)) return;
+  if (e->saving && e->saving->number == departed.attempt()) return on_copied(e, departed);
   if (e->last_move && e->last_move->attempt == departed.attempt()) {
     e->last_move->departed = true;
     e->last_move->source = departed.figures();
@@ -162,8 +182,8 @@ void Exports::on_departed(const std::string& from, const pb::Departed& departed)
   std::string why = departed.text();
   if (departed.obstacles_size() > 0) {
     why = departed.obstacles(0);
-    // It stays where it is, and waits if that is no place to run. Elsewhere it may fare better.
-    if (e->move->target == post_.own_name()) e->suspended = why;
+    // It stays where it is, and waits if that is no place to run.
+    if (e->frozen) e->suspended = why;
   }
   give_up_move(e, why);
 }
@@ -181,10 +201,13 @@ void Exports::give_up_move(const ExportPtr& e, const std::string& why) {
                why);
   if (std::exchange(e->trouble, why) != why)
     note(e,
-         fmt::format("could not be moved from {} to {}: {}", e->record.site(), move->target, why));
+         fmt::format("could not be moved from {} to {}: {}{}", e->record.site(), move->target, why,
+                     e->suspended.empty()
+                         ? ""
+                         : "; it waits there, suspended, until the owner is away again"));
   report_move(e, *move, false, why);
   send_held(e);
-  report(e, pb::JobReport::RUNNING);
+  report(e, e->suspended.empty() ? pb::JobReport::RUNNING : pb::JobReport::SUSPENDED);
   if (move->on_end)
     move->on_end(wire::failure(pb::Failure::INTERNAL,
                                fmt::format("job {} was not moved: {}", e->job(), why)));
@@ -196,11 +219,18 @@ bool Exports::Move::pages_in() const {
 
 bool Exports::may_move_home(const Export& e) const {
   if (!e.last_move) return true;
-  return e.last_move->pages_in() && (e.last_move->departed || e.last_move->from != post_.own_name());
+  return e.last_move->pages_in() &&
+         (e.last_move->departed || e.last_move->from != post_.own_name());
 }
 
 void Exports::recall(const ExportPtr& e) {
-  if (e->recall.empty() || !may_move_home(*e)) return;
+  if (e->recall.empty()) return;
+  if (!may_move_home(*e)) {
+    // Pages that nobody has touched would hold it there for ever.
+    pb::Envelope envelope;
+    envelope.mutable_hurry()->set_job(e->job());
+    return post_.send(e->record.site(), std::move(envelope));
+  }
   const std::string reason = std::exchange(e->recall, {});
   if (e->phase == Export::Phase::running && !e->record.moving() &&
       e->record.site() != post_.own_name())

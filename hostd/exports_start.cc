@@ -72,6 +72,11 @@ void Exports::start_on(const ExportPtr& e, const std::string& host) {
   *start->mutable_identity() = e->record.state().identity();
   *start->mutable_clocks() = clocks_now();
   start->set_keep(e->record.state().run().keep());
+  start->set_checkpoint(e->record.state().run().checkpoint());
+  if (e->saved_wall) {
+    start->set_checkpoint(own_checkpoint(*e));
+    start->set_again(true);
+  }
   if (e->grant) {
     start->set_lease(e->grant->lease());
     start->set_token(e->grant->token());
@@ -98,6 +103,7 @@ void Exports::on_started(const ExportPtr& e, const std::string& host) {
   e->record.place(host, e->grant ? e->grant->lease() : 0);
   e->record.started(wall_ns());
   save(e);
+  save_now_and_then(e);
   report(e, pb::JobReport::RUNNING);
   changed_();
   pb::Envelope envelope;
@@ -108,7 +114,10 @@ void Exports::on_started(const ExportPtr& e, const std::string& host) {
 
 void Exports::on_start_answer(const ExportPtr& e, const std::string& host,
                               const pb::Envelope& answer) {
-  if (answer.has_started()) return on_started(e, host);
+  if (answer.has_started()) {
+    e->record.run_ahead(answer.started().clock_ahead_ns());
+    return on_started(e, host);
+  }
   if (e->phase != Export::Phase::starting) return;  // it has spoken for itself meanwhile
   const pb::Failure& failure = answer.failure();
   e->grant.reset();

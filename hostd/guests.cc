@@ -13,6 +13,9 @@ namespace {
 
 /// How often homes are asked whether they still know their guests here.
 constexpr auto kLookForHomes = seconds(10);
+/// A user who sends guests home waits so long for word of them; a move is mostly done in one
+/// second.
+constexpr auto kEvictLimit = seconds(30);
 
 /// The job that a message is about, or nothing for messages that are not about one.
 const std::string* job_of(const pb::Envelope& envelope) {
@@ -41,6 +44,8 @@ const std::string* job_of(const pb::Envelope& envelope) {
       return &envelope.where_is().job();
     case pb::Envelope::kCheck:
       return &envelope.check().job();
+    case pb::Envelope::kHurry:
+      return &envelope.hurry().job();
     default:
       return nullptr;
   }
@@ -49,7 +54,11 @@ const std::string* job_of(const pb::Envelope& envelope) {
 }  // namespace
 
 Guests::Guests(EventLoop& loop, Post& post, Options options, std::function<void()> changed)
-    : loop_(loop), post_(post), options_(std::move(options)), changed_(std::move(changed)) {}
+    : loop_(loop),
+      post_(post),
+      options_(std::move(options)),
+      changed_(std::move(changed)),
+      evictions_(loop, kEvictLimit) {}
 
 Guests::~Guests() = default;
 
@@ -152,7 +161,8 @@ void Guests::begin(const std::string& from, wire::Message& message, const Post::
                                      : *envelope.mutable_receive()->mutable_identity());
   heard_now(starts ? *envelope.mutable_start()->mutable_clocks()
                    : *envelope.mutable_receive()->mutable_clocks());
-  Result<GuestPtr> taken = take_spare(home, identity, !starts);
+  Result<GuestPtr> taken =
+      take_spare(home, identity, !starts || !envelope.start().checkpoint().empty());
   if (!taken.ok()) return reply(wire::failure(pb::Failure::INTERNAL, taken.error().text));
   GuestPtr guest = *taken;
   guest->job = job;
@@ -206,10 +216,18 @@ void Guests::depart(const GuestPtr& guest, wire::Message message) {
   guest->attempt = message.envelope.depart().attempt();
   guest->leads_home = message.envelope.depart().home();
   // Frozen by us before the engine begins, so that there is no moment at which the owner's return
-  // would have to freeze a guest in the engine's hands.
-  freeze(*guest);
-  hasten(*guest);
-  guest->lead = Clock::now() - guest->frozen_at;
+  // would have to freeze a guest in the engine's hands. One that is copied while it runs the engine
+  // stops at once when it is told to hurry.
+  const auto strategy = migrate::strategy_named(message.envelope.depart().memory());
+  const bool runs_on = !owner_present_ && strategy && migrate::plan_of(*strategy).rounds;
+  if (runs_on) {
+    guest->frozen_at = Clock::now();
+    guest->lead = Duration{0};
+  } else {
+    freeze(*guest);
+    hasten(*guest);
+    guest->lead = Clock::now() - guest->frozen_at;
+  }
   guest->channel->send(std::move(message));
 }
 

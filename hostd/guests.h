@@ -9,6 +9,7 @@
 
 #include "base/event_loop.h"
 #include "hostd/admission.h"
+#include "hostd/evictions.h"
 #include "hostd/post.h"
 #include "migrate/cgroup.h"
 #include "migrate/program.h"
@@ -28,6 +29,7 @@ class Guests {
     std::string starter;         ///< path of hob-starter
     std::string starter_socket;  ///< where starters come back after a restart of hostd
     std::string cgroup;   ///< v2 path below which each guest has its own; `starters` beside it
+    std::string pages;    ///< directory for pages that wait
     std::string address;  ///< where starters of this host receive migrations
     uint64_t memory_limit = 0;  ///< per guest, bytes; 0: none
     Duration home_lost_after = minutes(10);
@@ -52,8 +54,9 @@ class Guests {
   void owner_returned(const std::string& reason);
   /// Whoever is still here, frozen, goes on.
   void owner_away();
-  /// Sends one guest (or all: empty) home although the owner is away. False: no such guest.
-  bool evict(const std::string& job, const std::string& reason);
+  /// Sends one guest (or all: empty) home although the owner is away, also one that could not be
+  /// moved before. Calls back once: see Evictions; Failure NOT_FOUND if there is no such guest.
+  void evict(const std::string& job, const std::string& reason, Evictions::OnEnd on_end);
 
   size_t foreign_count() const;
   std::vector<pb::JobStatus> list() const;
@@ -82,11 +85,11 @@ class Guests {
     EventLoop::Handle exit_watch, channel_limit;
     Fd pidfd;
     std::map<uint64_t, Post::Reply> replies;  // of requests passed on to the starter
-    bool leads_home = false;  // its last move
+    bool leads_home = false;                  // its last move
     bool frozen = false;
     Time frozen_at{};
     uint64_t frozen_wall_ns = 0;
-    Duration lead{0};      // frozen before the engine began
+    Duration lead{0};  // frozen before the engine began
     std::string why_killed;
     std::string evicting;  // reason; empty: not being sent home
     EventLoop::Handle again;
@@ -117,6 +120,7 @@ class Guests {
   void hasten(const Guest& guest);
   void thaw(Guest& guest);
   void stop_start(const GuestPtr& guest);
+  static void give_up_start(Guest& guest);
   void send_home(const GuestPtr& guest);
   void ask_again(const GuestPtr& guest);
   void kill(const GuestPtr& guest);
@@ -132,6 +136,7 @@ class Guests {
   std::string unwelcome_ = kJustStarted;  // why guests may not be here, while owner_present_
   bool spares_wanted_ = false;
   uint64_t next_cgroup_ = 1, next_request_ = 1;
+  Evictions evictions_;
   std::optional<migrate::Cgroup> starters_;  // the group they are born in
   std::vector<GuestPtr> guests_;
   std::unique_ptr<wire::StreamListener> listener_;

@@ -43,6 +43,7 @@ void Guests::on_starter_message(const GuestPtr& guest, wire::Message message) {
     case pb::Envelope::kExited:
       if (guest->phase != Phase::done) {
         guest->phase = Phase::done;
+        evictions_.left(guest->job);
         changed_();
         keep_spares();
       }
@@ -153,6 +154,7 @@ void Guests::on_departed(const GuestPtr& guest, pb::Departed& departed) {
     departed.mutable_figures()->set_clean_ns(static_cast<uint64_t>(since_frozen.count()));
     departed.mutable_figures()->set_freeze_ns(departed.figures().freeze_ns() +
                                               static_cast<uint64_t>(guest->lead.count()));
+    evictions_.left(guest->job);
     changed_();
     return;
   }
@@ -160,6 +162,7 @@ void Guests::on_departed(const GuestPtr& guest, pb::Departed& departed) {
   if (departed.obstacles_size() > 0 && guest->leads_home) {
     guest->suspended = departed.obstacles(0);
     guest->evicting.clear();
+    evictions_.stays(guest->job, guest->suspended);
   }
   if (!(foreign(*guest) && owner_present_)) return thaw(*guest);
   if (!guest->evicting.empty()) ask_again(guest);

@@ -79,24 +79,35 @@ void Guests::owner_returned(const std::string& reason) {
     if (guest->phase != Phase::running && guest->phase != Phase::leaving) continue;
     if (!foreign(*guest)) continue;
     guest->evicting = reason;
-    if (guest->phase == Phase::running) send_home(guest);
+    if (guest->phase == Phase::running) {
+      send_home(guest);
+    } else {
+      pb::Envelope envelope;
+      envelope.mutable_hurry()->set_job(guest->job);
+      guest->channel->send(std::move(envelope));
+    }
   }
   set_spares(false);
 }
 
 void Guests::stop_start(const GuestPtr& guest) {
-  open_group(*guest);
+  Result<migrate::Cgroup> group = migrate::Cgroup::open(guest->cgroup);
+  // A starter that has not even made its sandbox has not executed anything.
+  if (!group.ok()) return give_up_start(*guest);
+  guest->group.emplace(std::move(*group));
   freeze(*guest);
   // If its program was executed before the freeze, its starter says so now, and it goes home as
   // others do. If not, it never will be: home may start it elsewhere.
   guest->again = loop_.after(kStartedLimit, [weak = std::weak_ptr<Guest>(guest)] {
-    GuestPtr g = weak.lock();
-    if (!g || g->phase != Phase::starting) return;
-    g->phase = Phase::done;
-    for (auto& [number, reply] : std::exchange(g->replies, {}))
-      reply(wire::failure(pb::Failure::STALE, "the owner is back"));
-    ::kill(g->starter, SIGKILL);
+    if (GuestPtr g = weak.lock(); g && g->phase == Phase::starting) give_up_start(*g);
   });
+}
+
+void Guests::give_up_start(Guest& guest) {
+  guest.phase = Phase::done;
+  for (auto& [number, reply] : std::exchange(guest.replies, {}))
+    reply(wire::failure(pb::Failure::STALE, "the owner is back"));
+  ::kill(guest.starter, SIGKILL);
 }
 
 void Guests::ask_again(const GuestPtr& guest) {
@@ -121,16 +132,29 @@ void Guests::owner_away() {
   }
 }
 
-bool Guests::evict(const std::string& job, const std::string& reason) {
-  bool any = false;
-  for (const GuestPtr& guest : std::vector(guests_)) {
+void Guests::evict(const std::string& job, const std::string& reason, Evictions::OnEnd on_end) {
+  std::vector<GuestPtr> all;
+  std::set<std::string> names;
+  for (const GuestPtr& guest : guests_) {
     if (!foreign(*guest) || guest->phase != Phase::running) continue;
     if (!job.empty() && guest->job != job) continue;
-    any = true;
+    all.push_back(guest);
+    names.insert(guest->job);
+  }
+  if (all.empty() && !job.empty())
+    return on_end(wire::failure(
+        pb::Failure::NOT_FOUND,
+        fmt::format("evict {}: no such guest on {}; see `remote ps`", job, post_.own_name())));
+  evictions_.begin(std::move(names), std::move(on_end));
+  for (const GuestPtr& guest : all) {
+    if (guest->keep) {
+      evictions_.stays(guest->job, "it was asked to wait here (--keep)");
+      continue;
+    }
+    guest->suspended.clear();
     guest->evicting = reason;
     send_home(guest);
   }
-  return any || job.empty();
 }
 
 void Guests::send_home(const GuestPtr& guest) {

@@ -28,7 +28,7 @@ Result<Guests::GuestPtr> Guests::spawn() {
 
   Child child = TRY(start_child(*starters_,
                                 {options_.starter, guest->cgroup, options_.starter_socket,
-                                 post_.own_name(), options_.address},
+                                 post_.own_name(), options_.address, options_.pages},
                                 std::move(theirs)));
   guest->starter = child.pid;
   guest->pidfd = std::move(child.pidfd);
@@ -75,6 +75,7 @@ void Guests::on_starter_gone(const GuestPtr& guest) {
   // Not our child if it outlived an earlier hostd; then somebody else reaps it.
   const bool ours = ::waitpid(guest->starter, &status, WNOHANG) == guest->starter;
   std::erase(guests_, guest);
+  evictions_.left(guest->job);
   if (guest->phase != Phase::done && !guest->job.empty()) {
     const std::string how = ours && WIFSIGNALED(status)
                                 ? fmt::format("was killed by signal {}", WTERMSIG(status))

@@ -92,10 +92,13 @@ Result<std::unique_ptr<Hostd>> Hostd::create(EventLoop& loop, HostdConfig config
   const unsigned processors = static_cast<unsigned>(std::max(1L, ::sysconf(_SC_NPROCESSORS_ONLN)));
   hostd->slots_ = c.owner_max_guests != 0 ? c.owner_max_guests : processors;
   Guests::Options options;
+  const std::string program = starter;
   options.starter = std::move(starter);
   options.starter_socket = c.run_dir + "/starter.sock";
   options.cgroup = c.cgroup + "/guests";
   options.address = c.host_address;
+  options.pages = c.state_dir + "/pages";
+  TRY(make_directories(options.pages, 0700));
   options.memory_limit = c.owner_guest_memory;
   options.home_lost_after = c.home_lost_after;
   options.spares = std::min(2u, hostd->slots_);
@@ -105,7 +108,10 @@ Result<std::unique_ptr<Hostd>> Hostd::create(EventLoop& loop, HostdConfig config
       loop, *hostd->post_, TRY(RecordStore::open(c.run_dir + "/jobs")),
       TRY(JobNumbers::open(c.state_dir + "/job-number")),
       Exports::Options{c.owner_min_uid, c.owner_export.kind != HostList::Kind::none,
-                       c.home_lost_after},
+                       c.home_lost_after, c.job_memory, program, c.host_address,
+                       c.state_dir + "/checkpoints",
+                       std::make_shared<const migrate::Cgroup>(
+                           TRY(migrate::Cgroup::open(c.cgroup + "/starters")))},
       changed);
 
   TRY(hostd->post_->listen(*hostd->context_,

@@ -71,6 +71,7 @@ class Hostd {
   void kill_job(const Session& session, const pb::Envelope& request);
   void check_job(const Session& session, const pb::Envelope& request);
   void migrate_job(const Session& session, const pb::Envelope& request);
+  void checkpoint_job(const Session& session, const pb::Envelope& request);
   void ask_coordinator(const Session& session, const pb::Envelope& request);
   void answer_later(const std::weak_ptr<wire::StreamChannel>& channel, uint64_t request,
                     pb::Envelope envelope);

@@ -6,6 +6,7 @@
 
 #include "base/log.h"
 #include "hostd/hostd.h"
+#include "migrate/strategy.h"
 
 namespace hob::hostd {
 namespace {
@@ -95,19 +96,18 @@ void Hostd::on_local_message(const wire::StreamChannel* channel, wire::Message m
     case pb::Envelope::kListHosts:
     case pb::Envelope::kListHistory:
       return ask_coordinator(session, request);
-    case pb::Envelope::kEvictAll: {
-      const std::string& job = request.evict_all().job();
-      if (guests_->evict(job, "asked by a user of " + config_.host_name))
-        return session.channel->answer(request, wire::done());
-      return session.channel->answer(
-          request, wire::failure(pb::Failure::NOT_FOUND,
-                                 fmt::format("evict {}: no such guest on {}; see `remote ps`", job,
-                                             config_.host_name)));
-    }
+    case pb::Envelope::kEvictAll:
+      return guests_->evict(request.evict_all().job(), "asked by a user of " + config_.host_name,
+                            [this, weak = std::weak_ptr<wire::StreamChannel>(session.channel),
+                             number = request.request()](pb::Envelope answer) {
+                              answer_later(weak, number, std::move(answer));
+                            });
     case pb::Envelope::kMigrate:
       return migrate_job(session, request);
     case pb::Envelope::kCheck:
       return check_job(session, request);
+    case pb::Envelope::kCheckpoint:
+      return checkpoint_job(session, request);
     case pb::Envelope::kKillJob:
       return kill_job(session, request);
     default:
@@ -206,11 +206,33 @@ void Hostd::check_job(const Session& session, const pb::Envelope& request) {
                   });
 }
 
+void Hostd::checkpoint_job(const Session& session, const pb::Envelope& request) {
+  const pb::Checkpoint& wish = request.checkpoint();
+  if (std::optional<pb::Envelope> refused = refusal(session, "checkpoint", wish.job()))
+    return session.channel->answer(request, std::move(*refused));
+  const auto strategy = migrate::strategy_named(wish.memory());
+  const bool whole = strategy ? migrate::plan_of(*strategy).before_commit : wish.memory().empty();
+  if (!whole || !wish.path().starts_with('/'))
+    return session.channel->answer(
+        request, wire::failure(pb::Failure::USAGE,
+                               "checkpoint: needs an absolute path, and freeze-copy or pre-copy"));
+  exports_->checkpoint(exports_->resolve(wish.job()), wish.path(), wish.memory(),
+                       [this, weak = std::weak_ptr<wire::StreamChannel>(session.channel),
+                        number = request.request()](Result<uint64_t> size) {
+                         pb::Envelope answer;
+                         if (size.ok())
+                           answer.mutable_checkpointed()->set_size(*size);
+                         else
+                           answer = wire::failure(pb::Failure::INTERNAL, size.error().text);
+                         answer_later(weak, number, std::move(answer));
+                       });
+}
+
 void Hostd::migrate_job(const Session& session, const pb::Envelope& request) {
   const std::string& name = request.migrate().job();
   if (std::optional<pb::Envelope> refused = refusal(session, "migrate", name))
     return session.channel->answer(request, std::move(*refused));
-  exports_->migrate(exports_->resolve(name), request.migrate().host(),
+  exports_->migrate(exports_->resolve(name), request.migrate().host(), request.migrate().memory(),
                     [this, weak = std::weak_ptr<wire::StreamChannel>(session.channel),
                      number = request.request()](pb::Envelope answer) {
                       answer_later(weak, number, std::move(answer));

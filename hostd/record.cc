@@ -15,6 +15,10 @@ void Record::place(const std::string& site, uint64_t lease) {
   state_.set_lease(lease);
 }
 
+void Record::run_ahead(uint64_t ns) {
+  state_.set_clock_ahead_ns(ns);
+}
+
 void Record::started(uint64_t wall_ns) {
   state_.set_started_wall_ns(wall_ns);
 }

@@ -26,6 +26,8 @@ class Record {
 
   /// The first copy lives on `site`.
   void place(const std::string& site, uint64_t lease);
+  /// Its clocks are ahead of home's by so much: it was restarted from a checkpoint after a reboot.
+  void run_ahead(uint64_t ns);
   /// For people.
   void started(uint64_t wall_ns);
   /// A move to `target` begins; must not be moving. Returns the attempt's number.

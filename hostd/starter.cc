@@ -120,6 +120,8 @@ void Starter::on_message(wire::Message message) {
       return on_receive(envelope);
     case pb::Envelope::kDepart:
       return on_depart(envelope.depart());
+    case pb::Envelope::kHurry:
+      return on_hurry();
     case pb::Envelope::kCheck:
       return on_check(envelope);
     case pb::Envelope::kSignal:

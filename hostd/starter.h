@@ -31,6 +31,7 @@ class Starter {
     std::string socket;   ///< where hostd takes starters back after a restart
     std::string host;     ///< this host's name
     std::string address;  ///< where migrations are received
+    std::string pages;    ///< directory for pages that wait (strategy flush)
   };
   /// `channel` is the connection to hostd.
   static Result<std::unique_ptr<Starter>> create(EventLoop& loop, Options options, Fd channel);
@@ -39,6 +40,7 @@ class Starter {
  private:
   class Source;
   class Target;
+  class Restarted;
 
   Starter(EventLoop& loop, Options options) : loop_(loop), options_(std::move(options)) {}
 
@@ -58,7 +60,11 @@ class Starter {
   // The guest's life.
   void on_start(const pb::Envelope& request);
   void on_receive(const pb::Envelope& request);
+  void on_restart(const pb::Envelope& request);
   void on_depart(const pb::Depart& depart);
+  void on_hurry();
+  /// The guest that `arrival` has put into the sandbox runs: its streams, its end, its pages.
+  void follow(migrate::Arrival arrival, const pb::StdioState& stdio, bool tell_pages);
   void on_signal(const pb::Signal& signal);
   void on_check(const pb::Envelope& request);
   void look_ahead();
@@ -88,6 +94,9 @@ class Starter {
   uint64_t attempt_ = 0, lease_ = 0;
   bool keep_ = false;
   bool running_ = false;
+  bool departing_ = false;              // in migrate::send()
+  bool hurried_ = false;                // while departing: the owner is back
+  std::optional<int> ended_meanwhile_;  // while departing: the guest's root, and how
   migrate::Guest guest_;
   std::optional<int> exit_status_;
   std::string furnished_for_;   // the home whose name and clocks the sandbox shows

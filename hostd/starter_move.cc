@@ -1,4 +1,5 @@
 // hostd/starter.h, the part that sends its guest away, or receives it.
+#include <fcntl.h>
 #include <fmt/core.h>
 #include <sys/epoll.h>
 
@@ -8,6 +9,8 @@
 #include "base/log.h"
 #include "hostd/convert.h"
 #include "hostd/starter.h"
+#include "migrate/checkpoint.h"
+#include "migrate/files.h"
 
 namespace hob::hostd {
 namespace {
@@ -59,6 +62,11 @@ class Starter::Source final : public migrate::SourceHooks {
     // Anything but the verdict itself is no reason to run again: two copies might live.
     return starter_.ask_until_answered(question, Failures::ignored).settled().committed();
   }
+  bool hurry() override {
+    // What hostd has said meanwhile, and the guest's output.
+    starter_.loop_.run_once(milliseconds(0));
+    return starter_.hurried_;
+  }
 
  private:
   Starter& starter_;
@@ -87,6 +95,32 @@ class Starter::Target final : public migrate::TargetHooks {
   Starter& starter_;
   pb::StdioState stdio_;
 };
+
+/// A guest from a checkpoint. Nobody else has it: there is nothing to be asked.
+class Starter::Restarted final : public migrate::TargetHooks {
+ public:
+  Restarted(Starter& starter, bool again) : starter_(starter), again_(again) {}
+  Result<void> attached(const std::string& bytes) override {
+    if (!stdio_.ParseFromString(bytes))
+      return Error{"take over the standard streams: damaged state", EINVAL};
+    if (!again_) {
+      // A new shadow counts from the beginning, and has a standard input of its own.
+      stdio_.mutable_out()->set_offset(0);
+      stdio_.mutable_err()->set_offset(0);
+      stdio_.set_stdin_offset(0);
+      stdio_.set_stdin_end(false);
+    }
+    return starter_.relay_->put_back(stdio_);
+  }
+  Result<void> commit() override { return {}; }
+  const pb::StdioState& stdio() const { return stdio_; }
+
+ private:
+  Starter& starter_;
+  bool again_;
+  pb::StdioState stdio_;
+};
+
 // ---------------------------------------------------------------------------------- moving
 
 void Starter::on_receive(const pb::Envelope& request) {
@@ -121,6 +155,7 @@ void Starter::on_receive(const pb::Envelope& request) {
 
   guest_.externals = relay_->externals();
   guest_.lowest_priority = foreign();
+  guest_.page_directory = options_.pages;
   Target hooks(*this);
   Result<migrate::Arrival> arrival =
       migrate::Arrival::receive(std::move(*listener), guest_, hooks, kPatience);
@@ -139,16 +174,23 @@ void Starter::on_receive(const pb::Envelope& request) {
   arrived.mutable_arrived()->set_attempt(attempt_);
   arrived.mutable_arrived()->set_host(options_.host);
   send(std::move(arrived));
+  follow(std::move(*arrival), hooks.stdio(), true);
+}
+
+void Starter::follow(migrate::Arrival arrival, const pb::StdioState& stdio, bool tell_pages) {
   if (auto watched = watch_root(); !watched.ok())
     log::error("job {}: {}", job_, watched.error().text);
-  if (auto relaying = relay_->start(&hooks.stdio()); !relaying.ok())
+  if (auto relaying = relay_->start(&stdio); !relaying.ok())
     log::error("job {}: {}", job_, relaying.error().text);
 
-  arrival_.emplace(std::move(*arrival));
-  Result<EventLoop::Handle> watch = loop_.watch(arrival_->done_fd(), EPOLLIN, [this](uint32_t) {
+  arrival_.emplace(std::move(arrival));
+  const auto on_done = [this, tell_pages](uint32_t) {
     arrival_watch_.reset();
     Result<migrate::Report> report = arrival_->finish();
     arrival_.reset();
+    // The guest has been killed then: its end tells.
+    if (!report.ok()) log::error("job {}: {}", job_, report.error().text);
+    if (!tell_pages) return;
     pb::Envelope envelope;
     envelope.mutable_pages_in()->set_job(job_);
     envelope.mutable_pages_in()->set_attempt(attempt_);
@@ -158,31 +200,89 @@ void Starter::on_receive(const pb::Envelope& request) {
       envelope.mutable_pages_in()->set_error(report.error().text);
     }
     send(std::move(envelope));
-  });
+  };
+  Result<EventLoop::Handle> watch = loop_.watch(arrival_->done_fd(), EPOLLIN, on_done);
   CHECK(watch.ok());
   arrival_watch_ = std::move(*watch);
 }
 
+void Starter::on_restart(const pb::Envelope& request) {
+  const pb::Start& start = request.start();
+  attempt_ = ~0ull;  // its sandbox is not for anybody else
+  guest_.sandbox = &*sandbox_;
+  Restarted hooks(*this, start.again());
+  Duration ahead{0};
+  const auto restart = [&]() -> Result<migrate::Arrival> {
+    Fd file;
+    {
+      const migrate::AsUser rights(guest_.user);
+      file = TRY(open_file(start.checkpoint(), O_RDONLY | O_NONBLOCK));
+    }
+    const auto checkpoint = TRY(migrate::CheckpointFile::read(std::move(file)));
+    if (!furnished_for_.empty()) return Error{"restart: not a new sandbox", EINVAL};
+    // After a reboot the host's clock is behind the guest's, which must not go back.
+    ahead = std::max<Duration>(
+        nanoseconds(checkpoint.monotonic()) - Clock::now().time_since_epoch() + milliseconds(1),
+        Duration{0});
+    if (ahead <= milliseconds(1)) ahead = Duration{0};
+    TRY(sandbox_->furnish(home_, {ahead, ahead}));
+    TRY(make_relay(start.program()));
+    guest_.externals = relay_->externals();
+    return migrate::Arrival::restart(checkpoint, guest_, hooks, kPatience);
+  };
+  Result<migrate::Arrival> arrival = restart();
+  if (relay_) relay_->drop_guest_ends();
+  if (!arrival.ok()) {
+    channel_->answer(request, wire::failure(pb::Failure::NOT_EXECUTABLE,
+                                            fmt::format("restart {}: {}", start.checkpoint(),
+                                                        arrival.error().text)));
+    return leave();
+  }
+  running_ = true;
+  pb::Envelope started;
+  started.mutable_started()->set_job(job_);
+  started.mutable_started()->set_host(options_.host);
+  started.mutable_started()->set_clock_ahead_ns(static_cast<uint64_t>(ahead.count()));
+  channel_->answer(request, std::move(started));
+  follow(std::move(*arrival), hooks.stdio(), false);
+}
+
+void Starter::on_hurry() {
+  if (departing_) hurried_ = true;
+  if (arrival_) arrival_->hurry();
+}
+
 void Starter::on_depart(const pb::Depart& depart) {
-  if (!running_) return;  // it has just ended: Exited tells home
+  if (!running_ || departing_) return;  // it has just ended: Exited tells home
+  // Its pages are still on their way here. Home says Depart again and again.
+  if (arrival_) return arrival_->hurry();
   pb::Envelope envelope;
   pb::Departed* departed = envelope.mutable_departed();
   departed->set_job(job_);
   departed->set_attempt(depart.attempt());
   const auto move = [&]() -> Result<migrate::Sent> {
-    if (arrival_) return Error{"its pages are still arriving from its last move; try again", EBUSY};
     const migrate::LinkKey key = TRY(link_key_of(depart.key()));
+    const auto strategy = migrate::strategy_named(depart.memory());
+    if (!depart.memory().empty() && !strategy)
+      return Error{"move the guest: strategy '" + depart.memory() + "' is not one of ours", EINVAL};
     guest_.sandbox = &*sandbox_;
     guest_.externals = relay_->externals();
     Source hooks(*this, depart.attempt());
-    return migrate::send(guest_, depart.address(), static_cast<uint16_t>(depart.port()), key,
-                         hooks);
+    migrate::SendOptions options;
+    options.strategy = strategy.value_or(migrate::Strategy::swap_out);
+    options.copy = depart.copy();
+    return migrate::send(guest_, depart.address(), static_cast<uint16_t>(depart.port()), key, hooks,
+                         options);
   };
+  departing_ = true;
+  hurried_ = false;
   Result<migrate::Sent> sent = move();
+  departing_ = false;
   if (!sent.ok()) {
     departed->set_text(sent.error().text);
   } else {
     departed->set_moved(sent->moved);
+    departed->set_saved(sent->saved);
     for (const migrate::Obstacle& obstacle : sent->obstacles)
       departed->add_obstacles(obstacle.text);
     *departed->mutable_figures() = figures_of(sent->report);
@@ -196,18 +296,11 @@ void Starter::on_depart(const pb::Depart& depart) {
     if (auto gone = sandbox_->destroy(); !gone.ok()) departed->set_text(gone.error().text);
     sandbox_.reset();
   }
-  if (!departed->moved()) {
-    relay_->stay();
-    let_go();
-  }
+  if (!departed->moved()) relay_->stay();
   const bool moved = departed->moved();
   send(std::move(envelope));
-  if (moved) leave();
-}
-
-void Starter::let_go() {
-  if (migrate::let_go(guest_)) return let_go_again_.reset();
-  let_go_again_ = loop_.after(kLetGoAgain, [this] { let_go(); });
+  if (moved) return leave();
+  if (ended_meanwhile_) on_root_exit(*std::exchange(ended_meanwhile_, std::nullopt));
 }
 
 }  // namespace hob::hostd

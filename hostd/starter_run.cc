@@ -41,9 +41,8 @@ void use_common_features(const std::string& common, std::vector<std::string>& en
   const migrate::CpuFeatures withheld =
       migrate::lacking(migrate::cpu_features(), migrate::features_of(common));
   if (withheld.empty()) return;
-  const auto users = std::find_if(environment.begin(), environment.end(), [&](const std::string& v) {
-    return v.starts_with(kTunables);
-  });
+  const auto users = std::find_if(environment.begin(), environment.end(),
+                                  [&](const std::string& v) { return v.starts_with(kTunables); });
   const std::string value = migrate::glibc_tunables(
       withheld, users == environment.end() ? "" : users->substr(kTunables.size()));
   if (value.empty()) return;  // glibc has no name for what differs
@@ -72,6 +71,7 @@ void Starter::on_start(const pb::Envelope& request) {
   lease_ = start.lease();
   keep_ = start.keep();
   guest_.user = credentials_of(identity_);
+  if (!start.checkpoint().empty()) return on_restart(request);
   const auto launch = [&]() -> Result<pid_t> {
     migrate::Program program = TRY(program_of(start.program(), identity_));
     use_common_features(start.cpu_features(), program.environment);
@@ -132,7 +132,7 @@ void Starter::on_check(const pb::Envelope& request) {
 
 void Starter::look_ahead() {
   // While it is frozen it is about to leave, and the move itself looks.
-  if (!running_ || arrival_) return;
+  if (!running_ || arrival_ || departing_) return;
   if (auto frozen = sandbox_->cgroup().freezing(); !frozen.ok() || *frozen) return;
   guest_.sandbox = &*sandbox_;
   guest_.externals = relay_->externals();
@@ -153,6 +153,10 @@ void Starter::look_ahead() {
 }
 
 void Starter::on_root_exit(int status) {
+  if (departing_) {
+    ended_meanwhile_ = status;  // the engine has the sandbox
+    return;
+  }
   // The job is its root process; what it leaves behind ends with it, and then the pipes are
   // complete.
   exit_status_ = status;

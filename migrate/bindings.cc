@@ -25,6 +25,8 @@ Rule rule_for(DescriptionKind kind) {
       return {"pty, master", Binding::moved, "both ends are the job's; with the bytes in it"};
     case DescriptionKind::pty_slave:
       return {"pty, slave", Binding::moved, "both ends are the job's; with its settings"};
+    case DescriptionKind::pidfd:
+      return {"pidfd", Binding::moved, "of a process of the job"};
     case DescriptionKind::external:
       return {"standard stream", Binding::at_home, "leads to `remote run`, wherever the job is"};
     case DescriptionKind::terminal:
@@ -41,6 +43,8 @@ Rule rule_for(DescriptionKind kind) {
       return {"signalfd", Binding::moved, "with its mask"};
     case DescriptionKind::pidfd:
       return {"pidfd", Binding::moved, "of the same process of the job"};
+    case DescriptionKind::inotify:
+      return {"inotify", Binding::rebound, "the files of the same names are watched there"};
     case DescriptionKind::epoll:
       return {"epoll", Binding::moved, "with what it watches"};
   }

@@ -147,6 +147,9 @@ Result<TreeView> view_tree(const Guest& guest) {
     node.terminal = stat->terminal != 0 && (pty < 0 || pty == terminal);
     node.pty = node.terminal ? -1 : pty;
     node.zombie = stat->state == 'Z' || stat->state == 'X';
+    // Of an orphan and of the root, init and the starter wait as for any other.
+    if (queue[i].parent > 1 && stat->exit_signal >= 0)
+      node.exit_signal = static_cast<uint8_t>(stat->exit_signal);
     if (node.zombie) node.exit_code = stat->exit_code;
     if (node.zombie) {
       auto threads = proc::threads(queue[i].pid);

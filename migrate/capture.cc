@@ -30,9 +30,9 @@ Result<void> capture_process(const Guest& guest, CaptiveProcess& process, const 
   out.pid = process.node.pid;
   const RemoteAddress instruction =
       TRY(syscall_instruction(process.pid, process.name(), platform.vdso));
-  // Rows and answers: some 80 of the process, 3 per thread, one per POSIX timer (RLIMIT_SIGPENDING
+  // Rows and answers: some 80 of the process, 11 per thread, one per POSIX timer (RLIMIT_SIGPENDING
   // bounds those; 512 fit).
-  const size_t size = (((96u << 10) + process.threads.size() * 512) | (kPage - 1)) + 1;
+  const size_t size = (((96u << 10) + process.threads.size() * 1280) | (kPage - 1)) + 1;
   CaptiveThread& leader = process.leader();
   // Kept until it is known who goes on: a process that has moved need not give it back, and while
   // it stands still that would take 50 us.
@@ -66,7 +66,9 @@ Result<int64_t> guest_monotonic(Tid process) {
 }
 
 Result<Captured> capture(const Guest& guest, Captives& captives, const Advices& advices,
-                         const Platform& platform, Arena& arena) {
+                         const Platform& platform, bool other_kernel, Arena& arena) {
+  for (CaptiveProcess& process : captives.processes)
+    TRY(step_out_of_vdso(process, platform, other_kernel));
   // Before anything is read: a wait may turn out to be over.
   TRY(measure_waits(captives));
   Captured captured;
@@ -77,6 +79,7 @@ Result<Captured> capture(const Guest& guest, Captives& captives, const Advices& 
   const size_t count = captives.processes.size();
   captured.borrowed.reserve(count);  // never again: the parts keep references
   image.processes.resize(count);     // never again: the parts keep references
+  image.vdsos.push_back(platform.vdso);
   for (size_t i = 0; i < count; i++)
     TRY(capture_process(guest, captives.processes[i], platform, image, objects, advices,
                         image.processes[i], arena, captured.borrowed));

@@ -22,11 +22,11 @@ struct Captured {
   std::vector<Scratch> borrowed;  ///< of the memory of processes
 };
 
-/// Walks the table of parts over the stopped processes. `advices` were read before they were. An
-/// Error with code kObstacle names what cannot be carried. The bytes of the image's pages lie in
-/// `arena`.
+/// Walks the table of parts over the stopped processes. `advices` were read before they were.
+/// `other_kernel`: threads inside the vdso go on until they are out of it. An Error with code
+/// kObstacle names what cannot be carried. The bytes of the image's pages lie in `arena`.
 Result<Captured> capture(const Guest& guest, Captives& captives, const Advices& advices,
-                         const Platform& platform, Arena& arena);
+                         const Platform& platform, bool other_kernel, Arena& arena);
 
 /// The guest's CLOCK_MONOTONIC now, in ns: ours plus its time namespace's offset.
 Result<int64_t> guest_monotonic(Tid process);

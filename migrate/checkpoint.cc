@@ -94,7 +94,8 @@ Result<uint64_t> record_checkpoint(Listener listener, Fd file, Duration patience
     if (!announcement.copy) return Error{"make a checkpoint: the source wants to move", EPROTO};
     auto keeper = TRY(PageKeeper::create(PageStore(std::move(file), kPage)));
     keeper->fill(std::move(link.bulk), [&] { link.control.shut(); });
-    TRY(control::say(link.control, control::Word::ready));
+    // Whatever kernel it will be restarted on.
+    TRY(control::say(link.control, control::Word::ready, control::kOtherKernel));
     link.control.set_patience(kRoundsPatience);
     SharedMemory memory = TRY(SharedMemory::map(kMaxImage));
     const size_t size = TRY(control::receive_image(link.control, {memory.data(), memory.size()}));
@@ -140,7 +141,8 @@ Result<CheckpointFile> CheckpointFile::read(Fd file) {
     for (const auto& e : owner.extents)
       if (e.offset < kPage || e.offset > head.offset || e.size > head.offset - e.offset)
         return Error{"read the checkpoint: pages lie outside of it", EBADMSG};
-  return CheckpointFile(std::move(file), std::move(index), size);
+  const int64_t monotonic = TRY(decode_image(index.image)).monotonic;
+  return CheckpointFile(std::move(file), std::move(index), size, monotonic);
 }
 
 Result<PageStore> CheckpointFile::store() const {

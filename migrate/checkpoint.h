@@ -33,15 +33,19 @@ class CheckpointFile {
   const Announcement& announcement() const { return index_.announcement; }
   std::span<const std::byte> image() const { return index_.image; }
   uint64_t size() const { return size_; }
+  /// The guest's CLOCK_MONOTONIC when it was made, ns. It must not go back: a sandbox for it needs
+  /// clock offsets to match.
+  int64_t monotonic() const { return monotonic_; }
   /// The pages, read from the file as they are asked for.
   Result<PageStore> store() const;
 
  private:
-  CheckpointFile(Fd file, CheckpointIndex index, uint64_t size)
-      : file_(std::move(file)), index_(std::move(index)), size_(size) {}
+  CheckpointFile(Fd file, CheckpointIndex index, uint64_t size, int64_t monotonic)
+      : file_(std::move(file)), index_(std::move(index)), size_(size), monotonic_(monotonic) {}
   Fd file_;
   CheckpointIndex index_;
   uint64_t size_;
+  int64_t monotonic_;
 };
 
 }  // namespace hob::migrate

@@ -52,6 +52,12 @@ Result<void> expect(Connection& link, Word expected) {
   return {};
 }
 
+Result<bool> expect_ready(Connection& link) {
+  const Message message = TRY(next(link, {Word::ready}));
+  return std::string_view(reinterpret_cast<const char*>(message.rest.data()),
+                          message.rest.size()) == kOtherKernel;
+}
+
 Result<Word> hear(Connection& link) {
   return TRY(next(link)).word;
 }

@@ -33,7 +33,7 @@ namespace hob::migrate::control {
 
 enum class Word : uint32_t {
   announcement = 1,
-  ready,
+  ready,  ///< its text: kOtherKernel, or nothing
   refused,
   image,
   running,
@@ -47,10 +47,15 @@ enum class Word : uint32_t {
   gone
 };
 
+/// The processes may get another vdso (vdso.h).
+inline constexpr std::string_view kOtherKernel = "other kernel";
+
 Result<void> say(Connection& link, Word word, std::string_view text = {});
 /// The next word. If it is another than `expected`, its text is the Error; code kRefused for
 /// `refused` and `failed`, which are answers, EPIPE and others for a broken link.
 Result<void> expect(Connection& link, Word expected);
+/// expect(Word::ready): true if its text is kOtherKernel.
+Result<bool> expect_ready(Connection& link);
 /// The next word, of the target's after the image: `running`, `saved`, `weaken` or `let_go`; Errors
 /// as above.
 Result<Word> next_after_image(Connection& link);

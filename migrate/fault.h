@@ -33,7 +33,9 @@ enum class Fault : uint8_t {
   pull,            ///< the first pages have arrived
   kept,            ///< all pages are kept at the target, nothing runs
   taken_over,      ///< committed; locks and addresses are the target's
-  last = taken_over
+  // no step
+  other_kernel = 60,  ///< this kernel's vdso counts as another than it is; stays armed
+  last = other_kernel
 };
 
 namespace fault {

@@ -17,6 +17,7 @@
 #include "migrate/proc.h"
 #include "migrate/ptys.h"
 #include "migrate/sockets.h"
+#include "migrate/watches.h"
 
 namespace hob::migrate {
 namespace {
@@ -103,7 +104,8 @@ Result<void> describe_pipe(Description& d) {
 }
 
 // Things without a name in the file tree: "anon_inode:[eventfd]" and so on.
-Result<void> describe_nameless(const std::string& link, const proc::FdInfo& info, Description& d,
+Result<void> describe_nameless(Tid process, int fd, const std::string& link,
+                               const proc::FdInfo& info, Description& d,
                                const std::string& subject) {
   if (link == "anon_inode:[eventfd]") {
     d.kind = DescriptionKind::eventfd;
@@ -121,6 +123,7 @@ Result<void> describe_nameless(const std::string& link, const proc::FdInfo& info
     return {};
   }
   if (link == "anon_inode:[eventpoll]") return describe_epoll(info, d);
+  if (link == "anon_inode:inotify") return describe_watches(process, fd, info, d, subject);
   if (link == "anon_inode:[pidfd]" || link.compare(0, 7, "pidfd:[") == 0)
     return describe_pidfd(info, d, subject);
   constexpr std::string_view kNameless = "anon_inode:";  // of "[eventpoll]", but also of "inotify"
@@ -255,7 +258,7 @@ static Result<Described> describe(const Guest& guest, const DescriptorTable& tab
     return described;
   }
   if (link.empty() || link[0] != '/')
-    TRY(describe_nameless(link, info, d, subject));
+    TRY(describe_nameless(process, fd, link, info, d, subject));
   else
     TRY(describe_named(guest, link, st, process, fd, file, d, subject));
   return described;

@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "migrate/control.h"
 #include "migrate/here.h"
+#include "migrate/names.h"
 
 namespace hob::migrate {
 
@@ -70,6 +71,7 @@ Result<std::vector<const LockImage*>> insist(std::vector<const LockImage*> locks
 }  // namespace
 
 Result<void> Takeover::prepare() {
+  TRY(check_names(image_, hands()));
   if (image_.locks.empty()) return {};
   // The source has the same: nobody can have one for writing. File servers may need a moment.
   constexpr Duration kMoment = milliseconds(200);
@@ -86,7 +88,9 @@ Result<void> Takeover::prepare() {
 Result<void> Takeover::complete(Connection* control) {
   // Ends of a named pipe that the source still has open would keep the guest from its end.
   const bool same_pipes = image_.machine == TRY(this_machine());
-  if (wanted_.empty() && !same_pipes) return {};
+  const bool names = std::any_of(image_.sockets.begin(), image_.sockets.end(),
+                                 [](const SocketImage& s) { return !s.name.empty(); });
+  if (wanted_.empty() && !same_pipes && !names) return {};
   auto ask = [&](control::Word question, control::Word answer) -> Result<void> {
     if (!control) return {};
     TRY(control::say(*control, question));
@@ -98,6 +102,7 @@ Result<void> Takeover::complete(Connection* control) {
   TRY(set_locks(wanted_, LockMode::read, hands()));
   if (asked) asked = ask(control::Word::let_go, control::Word::gone);
   if (!asked) log::warning("take over from the source: {}", asked.error().text);
+  if (names) bind_names(image_, hands());
   const auto missing = TRY(insist(wanted_, LockMode::write, hands(), kLockPatience));
   if (missing.empty()) return {};
   return Error{"take " + name_of(image_, *missing.front()) +

@@ -38,10 +38,11 @@ struct TreeNode {
   pid_t pid = 0;
   pid_t parent = 0;  ///< 0: the starter (the root alone), 1: the sandbox's init (an orphan)
   pid_t group = 0, session = 0;
-  uint8_t terminal = 0;   ///< its controlling terminal is the starter's
-  uint8_t zombie = 0;     ///< ended, not yet reaped by its parent
-  int32_t exit_code = 0;  ///< of a zombie, as wait(2) will tell it
-  int32_t pty = -1;       ///< its controlling terminal is this one of Image::ptys, by number
+  uint8_t terminal = 0;           ///< its controlling terminal is the starter's
+  uint8_t zombie = 0;             ///< ended, not yet reaped by its parent
+  int32_t exit_code = 0;          ///< of a zombie, as wait(2) will tell it
+  uint8_t exit_signal = SIGCHLD;  ///< what its end sends to its parent (clone(2)); 0: nothing
+  int32_t pty = -1;  ///< its controlling terminal is this one of Image::ptys, by number
   bool operator==(const TreeNode&) const = default;
 };
 using Tree = std::vector<TreeNode>;  ///< the root first, parents before children
@@ -63,6 +64,10 @@ struct ThreadImage {
   /// again.
   uint32_t wait_call = 0;
   int64_t wait_end = 0;
+  uint64_t timer_slack = 0;                 ///< PR_SET_TIMERSLACK, ns; 0: not known
+  std::array<uint8_t, 3> speculation = {};  ///< PR_SPEC_ENABLE and its kin, of part_settings.cc's
+                                            ///< list; 0: not the thread's to decide
+  uint8_t keep_capabilities = 0, no_time_stamps = 0, no_cpuid = 0;  ///< 1: PR_SET_KEEPCAPS, ...
   int8_t nice = 0;
   Bytes processors;  ///< a cpu_set_t, as a wish; empty: all
 };
@@ -126,6 +131,7 @@ struct ProcessImage {
   uint32_t executable = 0;  ///< index into files, or into Image::objects
   uint8_t executable_is_object = 0;
   std::vector<MappingImage> mappings;  ///< ascending, disjoint
+  uint32_t vdso = 0;                   ///< index into Image::vdsos
   /// Pages that must be there before the process runs: changed pages of private file mappings, and
   /// what the first instructions and the kernel touch. The bytes lie in the buffer that was
   /// decoded.
@@ -141,6 +147,9 @@ struct ProcessImage {
   std::array<IntervalTimer, 3> interval_timers = {};
   std::vector<TimerImage> timers;
 
+  uint8_t no_huge_pages = 0;          ///< PR_GET_THP_DISABLE
+  uint8_t merge_memory = 0;           ///< PR_SET_MEMORY_MERGE
+  uint8_t memory_error_policy = 2;    ///< PR_MCE_KILL_*; 2: as the host has it
   std::vector<ResourceLimit> limits;  ///< index is RLIMIT_*
   uint32_t personality = 0;
   uint8_t dumpable = 1, subreaper = 0;
@@ -169,7 +178,16 @@ enum class DescriptionKind : uint8_t {
   pty_master,
   pty_slave,
   pidfd,
-  last = pidfd
+  inotify,
+  last = inotify
+};
+
+/// Numbers of inotify watches are made one by one.
+inline constexpr int32_t kMostWatch = 1 << 16;
+struct WatchImage {
+  int32_t number = 0;
+  uint32_t mask = 0;  ///< IN_*
+  std::string path;
 };
 
 struct EpollEntry {
@@ -194,6 +212,7 @@ struct Description {
   uint32_t arm_flags = 0;  ///< timerfd: TFD_TIMER_*
   int64_t interval_s = 0, interval_ns = 0, left_s = 0, left_ns = 0;  ///< timerfd
   std::vector<EpollEntry> watched;
+  std::vector<WatchImage> watches;  ///< inotify; by number, ascending
   pid_t owner = 0;         ///< the process in whose numbers `watched` and signals on input are told
   pid_t of = 0;            ///< pidfd: which process; 0: one that has ended and been reaped
   uint8_t owner_type = 0;  ///< of signals on input: 0 nobody, else F_OWNER_* of fcntl(2), plus 1
@@ -227,11 +246,22 @@ struct PipeImage {
   Bytes content;
 };
 
-/// One end of a connected pair of unix sockets.
+/// `pair`: one end of a connected pair, the other one may be closed; `single`: never connected.
+enum class SocketState : uint8_t { pair = 0, single, listening, last = listening };
+
+/// A unix socket; see sockets.h and names.h.
 struct SocketImage {
-  uint8_t type = 0;      ///< SOCK_STREAM, SOCK_DGRAM or SOCK_SEQPACKET
-  int32_t peer = -1;     ///< index into Image::sockets; -1: closed
-  uint8_t shutdown = 0;  ///< 1: no more is read, 2: no more is written
+  uint8_t type = 0;  ///< SOCK_STREAM, SOCK_DGRAM or SOCK_SEQPACKET
+  SocketState state = SocketState::pair;
+  std::string name;        ///< as in sun_path; a path without its last zero
+  uint8_t has_file = 0;    ///< the file of that path is this socket's, not of one it shares it with
+  uint64_t inode = 0;      ///< of that file
+  uint32_t mode = 0;       ///< of that file
+  uint32_t backlog = 0;    ///< listening
+  uint32_t process = 0;    ///< index into Image::processes: one that has it
+  int32_t descriptor = 0;  ///< there
+  int32_t peer = -1;       ///< index into Image::sockets; -1: closed
+  uint8_t shutdown = 0;    ///< 1: no more is read, 2: no more is written
   uint8_t pass_credentials = 0;
   uint32_t send_buffer = 0, receive_buffer = 0;  ///< as getsockopt(2) tells
   std::vector<Bytes> queue;                      ///< messages that wait to be read
@@ -292,8 +322,11 @@ struct Image {
   std::vector<PipeImage> pipes;
   std::vector<ObjectImage> objects;
   std::vector<SocketImage> sockets;
+  /// The first is that of the source's kernel; others have come along from earlier ones (vdso.h).
+  std::vector<Bytes> vdsos;
   std::vector<LockImage> locks;
   std::vector<PtyImage> ptys;  ///< by number, ascending
+  std::string network;         ///< network_of() the source's guest; only if sockets have names
   std::string machine;  ///< this_machine() of the source; only where something in it asks for it
   TerminalImage terminal;
   Bytes input;  ///< bytes in the stdin pipe, not yet read by the guest

@@ -42,6 +42,7 @@ Result<void> check_form(const Tree& tree) {
       return invalid("its tree has a bad group");
     if (node.terminal > 1 || node.pty < -1 || node.pty >= kMostPtys)
       return invalid("its tree has a bad terminal");
+    if (node.exit_signal > 64) return invalid("its tree has an impossible signal");
     if (i > 0 && node.parent != 1 && (node.parent == node.pid || !seen.count(node.parent)))
       return invalid("its tree has a process without parent");
   }
@@ -49,6 +50,9 @@ Result<void> check_form(const Tree& tree) {
 }
 
 namespace {
+
+// One or two pages of code on the kernels there are.
+constexpr size_t kMostVdso = 1 << 20;
 
 bool can_be_waited_in(uint32_t call) {
   return call == SYS_poll || call == SYS_nanosleep || call == SYS_futex ||
@@ -63,11 +67,19 @@ Result<void> check_process(const Image& image, const ProcessImage& p, std::set<p
       return invalid("a thread's scheduling is malformed");
     if (t.wait_end < 0 || (t.wait_end > 0 && !can_be_waited_in(t.wait_call)))
       return invalid("a thread waits in an impossible call");
+    for (uint8_t s : t.speculation)
+      if (s > 31) return invalid("a thread's settings are impossible");
+    if (t.keep_capabilities > 1 || t.no_time_stamps > 1 || t.no_cpuid > 1)
+      return invalid("a thread's settings are impossible");
     if (t.name.size() > 15) return invalid("a thread's name is too long");
     if (t.extended_state.size() < 576 || t.extended_state.size() > 65536)
       return invalid("a thread's extended state has an impossible size");
   }
+  if (p.no_huge_pages > 3 || p.merge_memory > 1 || p.memory_error_policy > 2)
+    return invalid("a process's settings are impossible");
+  if (p.vdso >= image.vdsos.size()) return invalid("a process has no vdso");
   uint64_t last = 0;
+  size_t vdsos = 0;
   for (const MappingImage& m : p.mappings) {
     if (!within_user_space(m.range) || m.range.start < last)
       return invalid("a mapping is misplaced");
@@ -80,7 +92,11 @@ Result<void> check_process(const Image& image, const ProcessImage& p, std::set<p
       return invalid("a mapping has no file");
     if (m.kind == MappingKind::object && !m.shared && image.objects[m.file].streamed)
       return invalid("private pages of an object that is streamed");
+    if (m.kind != MappingKind::vdso) continue;
+    vdsos++;
+    if (m.range.size() != image.vdsos[p.vdso].size()) return invalid("a vdso is malformed");
   }
+  if (vdsos != 1) return invalid("a process has no vdso");
   if (p.executable >= (p.executable_is_object ? image.objects.size() : p.files.size()))
     return invalid("a process has no executable");
   for (const FileImage& f : p.files)
@@ -111,12 +127,39 @@ Result<void> check_process(const Image& image, const ProcessImage& p, std::set<p
   return {};
 }
 
+const Description* find_description(const Image& image, uint32_t process, int32_t descriptor) {
+  if (process >= image.processes.size()) return nullptr;
+  for (const DescriptorImage& d : image.processes[process].descriptors)
+    if (d.number == descriptor) return &image.descriptions[d.description];
+  return nullptr;
+}
+
+Result<void> check_name(const Image& image, const SocketImage& s) {
+  constexpr size_t kLongest = 108;  // sun_path, unix(7)
+  const bool path = !s.name.empty() && s.name[0] != '\0';
+  if (s.name.size() > kLongest || (path && s.name.find('\0') != std::string::npos) ||
+      s.has_file > (path ? 1 : 0) || s.mode > 0777)
+    return invalid("a socket's name is malformed");
+  if (s.name.empty())
+    return s.state == SocketState::listening ? invalid("nobody can connect") : Result<void>();
+  const Description* d = find_description(image, s.process, s.descriptor);
+  if (d == nullptr || d->kind != DescriptionKind::socket || d->socket >= image.sockets.size() ||
+      &image.sockets[d->socket] != &s)
+    return invalid("a socket's name is of no descriptor");
+  return {};
+}
+
 Result<void> check_sockets(const Image& image) {
   for (size_t i = 0; i < image.sockets.size(); i++) {
     const SocketImage& s = image.sockets[i];
     if ((s.type != SOCK_STREAM && s.type != SOCK_DGRAM && s.type != SOCK_SEQPACKET) ||
         s.shutdown > 3 || s.pass_credentials > 1)
       return invalid("a socket is malformed");
+    TRY(check_name(image, s));
+    if (s.state != SocketState::pair && (s.peer != -1 || !s.queue.empty()))
+      return invalid("a socket without a peer has one");
+    if (s.state == SocketState::listening && s.type == SOCK_DGRAM)
+      return invalid("a socket that listens cannot");
     if (s.peer == -1) continue;
     const auto peer = static_cast<size_t>(s.peer);
     if (s.peer < 0 || peer >= image.sockets.size() || peer == i ||
@@ -128,6 +171,17 @@ Result<void> check_sockets(const Image& image) {
 
 constexpr size_t kMaxObjects = 4096;
 constexpr uint64_t kMaxObject = uint64_t{1} << 43;  // page_stream.h numbers their pages in 44 bits
+
+Result<void> check_watches(const Description& d) {
+  int32_t last = 0;
+  for (const WatchImage& watch : d.watches) {
+    if (watch.number <= last || watch.number > kMostWatch || watch.path.empty() ||
+        watch.path[0] != '/' || watch.path.find('\0') != std::string::npos)
+      return invalid("a watch is malformed");
+    last = watch.number;
+  }
+  return {};
+}
 
 Result<void> check_objects(const Image& image) {
   if (image.objects.size() > kMaxObjects) return invalid("it has too many objects");
@@ -162,13 +216,6 @@ Result<void> check_ptys(const Image& image) {
   return {};
 }
 
-const Description* find_description(const Image& image, uint32_t process, int32_t descriptor) {
-  if (process >= image.processes.size()) return nullptr;
-  for (const DescriptorImage& d : image.processes[process].descriptors)
-    if (d.number == descriptor) return &image.descriptions[d.description];
-  return nullptr;
-}
-
 Result<void> check_locks(const Image& image) {
   constexpr size_t kMaxLocks = 1u << 16;
   if (image.locks.size() > kMaxLocks) return invalid("it has too many locks");
@@ -187,6 +234,10 @@ Result<void> check_locks(const Image& image) {
 
 Result<void> check_form(const Image& image) {
   TRY(check_form(image.tree));
+  if (image.vdsos.size() > image.processes.size() + 1) return invalid("it has too many vdsos");
+  for (const Bytes& vdso : image.vdsos)
+    if (vdso.empty() || vdso.size() % kPage || vdso.size() > kMostVdso)
+      return invalid("a vdso is malformed");
   size_t next = 0;
   std::set<pid_t> tids;
   for (const TreeNode& node : image.tree) {
@@ -210,6 +261,7 @@ Result<void> check_form(const Image& image) {
       return invalid("a descriptor has no pty");
     if (d.kind == DescriptionKind::external && d.external > 3)
       return invalid("an external is unknown");
+    TRY(check_watches(d));
     if (d.of != 0 && !good_pid(d.of)) return invalid("a pidfd is of nobody");
     if (d.owner_type > 3 || d.owner_signal > 64 || (d.owner_type > 0 && !good_pid(d.owner_number)))
       return invalid("the owner of a descriptor is malformed");

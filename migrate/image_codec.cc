@@ -19,7 +19,7 @@
 namespace hob::migrate {
 namespace {
 
-constexpr uint32_t kVersion = 3;
+constexpr uint32_t kVersion = 4;
 constexpr char kImageMagic[8] = {'H', 'O', 'B', 'I', 'M', 'A', 'G', 'E'};
 constexpr char kAnnouncementMagic[8] = {'H', 'O', 'B', 'A', 'N', 'N', 'C', 'E'};
 constexpr char kCheckpointMagic[8] = {'H', 'O', 'B', 'I', 'N', 'D', 'E', 'X'};
@@ -146,7 +146,7 @@ class Reader {
 template <class A>
 void fields(A& a, TreeNode& x) {
   a(x.pid), a(x.parent), a(x.group), a(x.session), a(x.terminal), a(x.pty), a(x.zombie),
-      a(x.exit_code);
+      a(x.exit_code), a(x.exit_signal);
 }
 template <class A>
 void fields(A& a, StateLayout::Component& x) {
@@ -193,7 +193,9 @@ void fields(A& a, ThreadImage& x) {
   a(x.tid), a(x.name), a(x.registers), a(x.extended_state), a(x.signal_mask), a(x.rseq);
   a(x.robust_list), a(x.robust_size), a(x.tid_address);
   a(x.stack_pointer), a(x.stack_size), a(x.stack_flags), a(x.pending);
-  a(x.wait_call), a(x.wait_end), a(x.nice), a(x.processors);
+  a(x.wait_call), a(x.wait_end), a(x.timer_slack), a(x.speculation), a(x.keep_capabilities);
+  a(x.no_time_stamps), a(x.no_cpuid);
+  a(x.nice), a(x.processors);
 }
 template <class A>
 void fields(A& a, FileImage& x) {
@@ -234,7 +236,8 @@ void fields(A& a, kernel::SignalAction& x) {
 template <class A>
 void fields(A& a, ProcessImage& x) {
   a(x.pid), a(x.threads), a(x.memory_map), a(x.auxv), a(x.files), a(x.executable);
-  a(x.executable_is_object), a(x.mappings);
+  a(x.executable_is_object), a(x.mappings), a(x.vdso);
+  a(x.no_huge_pages), a(x.merge_memory), a(x.memory_error_policy);
   a(x.descriptors), a(x.directory), a(x.umask), a(x.actions), a(x.pending), a(x.interval_timers);
   a(x.timers), a(x.limits), a(x.personality), a(x.dumpable), a(x.subreaper);
   a(x.parent_death_signal), a(x.permitted_state), a(x.stopped), a(x.pages), a.view(x.page_bytes);
@@ -244,11 +247,15 @@ void fields(A& a, EpollEntry& x) {
   a(x.number), a(x.events), a(x.data);
 }
 template <class A>
+void fields(A& a, WatchImage& x) {
+  a(x.number), a(x.mask), a(x.path);
+}
+template <class A>
 void fields(A& a, Description& x) {
   a(x.kind), a(x.flags), a(x.position), a(x.path), a(x.pipe), a(x.object), a(x.socket), a(x.pty),
       a(x.external), a(x.value), a(x.mode);
   a(x.arm_flags), a(x.interval_s), a(x.interval_ns), a(x.left_s), a(x.left_ns), a(x.watched);
-  a(x.owner), a(x.of), a(x.owner_type), a(x.owner_number), a(x.owner_signal);
+  a(x.owner), a(x.of), a(x.owner_type), a(x.owner_number), a(x.owner_signal), a(x.watches);
 }
 template <class A>
 void fields(A& a, PipeImage& x) {
@@ -264,7 +271,9 @@ void fields(A& a, ObjectImage& x) {
 }
 template <class A>
 void fields(A& a, SocketImage& x) {
-  a(x.type), a(x.peer), a(x.shutdown), a(x.pass_credentials), a(x.send_buffer), a(x.receive_buffer);
+  a(x.state), a(x.name), a(x.has_file), a(x.inode), a(x.mode), a(x.backlog), a(x.process);
+  a(x.descriptor), a(x.type), a(x.peer), a(x.shutdown), a(x.pass_credentials), a(x.send_buffer),
+      a(x.receive_buffer);
   a(x.queue);
 }
 template <class A>
@@ -282,9 +291,9 @@ void fields(A& a, TerminalImage& x) {
 }
 template <class A>
 void fields(A& a, Image& x) {
-  a(x.tree), a(x.descriptions), a(x.pipes), a(x.objects), a(x.sockets), a(x.terminal), a(x.input),
-      a(x.hook_bytes);
-  a(x.monotonic), a(x.processes), a(x.locks), a(x.ptys), a(x.machine);
+  a(x.tree), a(x.descriptions), a(x.pipes), a(x.objects), a(x.sockets), a(x.vdsos), a(x.terminal),
+      a(x.input), a(x.hook_bytes);
+  a(x.monotonic), a(x.processes), a(x.locks), a(x.ptys), a(x.network), a(x.machine);
 }
 
 struct Header {

@@ -64,6 +64,7 @@ Result<Landing> Landing::prepare(const Guest& guest, const Announcement& announc
   SharedMemory memory = TRY(SharedMemory::map(kMaxImage));
   memory.touch(kTouched);
   Landing landing(guest, std::move(memory), patience);
+  landing.other_kernel_ = announcement.platform.vdso != platform->vdso;
   landing.platform_ = std::move(platform);
   TRY(landing.park(announcement.tree));
   return landing;

@@ -24,6 +24,8 @@ class Landing {
                                  Duration patience);
   Landing(Landing&&) noexcept = default;
 
+  /// The source's kernel has another vdso than this one.
+  bool other_kernel() const { return other_kernel_; }
   /// Where the image is to be put.
   std::span<std::byte> image_memory() { return {memory_->data(), memory_->size()}; }
   /// Decodes it. If the tree has changed meanwhile, other copies are parked; this process must then
@@ -48,6 +50,7 @@ class Landing {
 
   const Guest* guest_;
   Duration patience_;
+  bool other_kernel_ = false;
   std::unique_ptr<Platform> platform_;  // Restoration refers to it
   std::unique_ptr<SharedMemory> memory_;
   size_t size_ = 0;

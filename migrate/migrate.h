@@ -113,8 +113,9 @@ class SourceHooks {
   /// The link broke after the image was sent. Asks the record at home, as long as it takes: true if
   /// the target is the live copy, false if this attempt can never commit any more.
   virtual bool settle() = 0;
-  /// Strategy demand, after the move: asked every second while pages lie here that nobody has asked
-  /// for. True: push them now (the owner of this host is back). Never called otherwise.
+  /// Is somebody waiting, because the owner of this host is back? Strategy pre-copy asks after each
+  /// 256 KiB while the guest still runs, and then stops it at once; demand asks every second while
+  /// pages lie here that nobody has asked for, and then pushes them. Not called otherwise.
   virtual bool hurry() { return false; }
 };
 

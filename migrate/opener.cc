@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <functional>
 #include <utility>
 #include <vector>
 
@@ -19,6 +20,7 @@
 #include "migrate/objects.h"
 #include "migrate/ptys.h"
 #include "migrate/sockets.h"
+#include "migrate/watches.h"
 
 namespace hob::migrate {
 namespace {
@@ -39,33 +41,36 @@ class Opener {
       if (::dup3(fd.get(), a_.objects + static_cast<int>(i), O_CLOEXEC) < 0)
         return Error::sys("place", "an object");
     }
-    TRY(open_descriptions(false));
+    TRY(open_descriptions([](DescriptionKind kind) { return !is_named(kind) && !tells(kind); }));
     {
       AsUser rights(a_.guest.user);  // once for all of them: it takes longer than to open a file
-      TRY(open_descriptions(true));
+      TRY(open_descriptions(is_named));
     }
+    TRY(open_descriptions(tells));
     for (size_t i = 0; i < masters_.size(); i++)
       TRY(finish_pty(masters_[i], a_.image.ptys[i], has_slave(i)));
     return {};
   }
 
  private:
-  // Files that a path leads to, or all others.
-  Result<void> open_descriptions(bool named) {
+  Result<void> open_descriptions(const std::function<bool(DescriptionKind)>& these) {
     for (size_t i = 0; i < a_.image.descriptions.size(); i++) {
       const Description& d = a_.image.descriptions[i];
-      if (is_named(d.kind) != named) continue;
+      if (!these(d.kind)) continue;
       Fd fd = TRY(open(d));
-      const int place = a_.opened + static_cast<int>(i);
-      if (::dup3(fd.get(), place, O_CLOEXEC) < 0) return Error::sys("place", "a description");
+      if (::dup3(fd.get(), a_.opened + static_cast<int>(i), O_CLOEXEC) < 0)
+        return Error::sys("place", "a description");
     }
     return {};
   }
 
+  // Files that a path leads to.
   static bool is_named(DescriptionKind kind) {
     return kind == DescriptionKind::regular || kind == DescriptionKind::directory ||
            kind == DescriptionKind::device;
   }
+  // Last: they would tell of the files that are opened here.
+  static bool tells(DescriptionKind kind) { return kind == DescriptionKind::inotify; }
 
   bool has_slave(size_t pty) const {
     const auto& all = a_.image.descriptions;
@@ -85,6 +90,10 @@ class Opener {
     sockets_.resize(images.size());
     for (size_t i = 0; i < images.size(); i++) {
       if (sockets_[i]) continue;
+      if (images[i].state != SocketState::pair) {
+        sockets_[i] = TRY(make_socket(images[i], a_.guest.user));
+        continue;
+      }
       const auto peer = static_cast<size_t>(images[i].peer);
       auto [first, second] =
           TRY(make_sockets(images[i], images[i].peer < 0 ? nullptr : &images[peer], a_.guest.user));
@@ -183,7 +192,7 @@ class Opener {
     return fd;
   }
 
-  Result<Fd> place(const Description& d) {
+  Result<Fd> named_place(const Description& d) {
     AsUser rights(a_.guest.user);
     Fd fd = TRY(open_file(d.path, O_PATH | O_NOFOLLOW));
     struct stat st;
@@ -238,7 +247,7 @@ class Opener {
       case DescriptionKind::pipe_both:
         return pipe_end(d);
       case DescriptionKind::name:
-        return place(d);
+        return named_place(d);
       case DescriptionKind::external:
         return external(d);
       case DescriptionKind::terminal:
@@ -251,6 +260,8 @@ class Opener {
                           static_cast<int>(d.flags & (O_ACCMODE | O_NONBLOCK | O_APPEND)));
       case DescriptionKind::pidfd:
         return open_pidfd(d);
+      case DescriptionKind::inotify:
+        return open_watches(d, a_.guest.user);
       case DescriptionKind::timerfd:
         return timer(d);
       case DescriptionKind::eventfd: {

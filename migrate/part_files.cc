@@ -9,12 +9,14 @@
 
 #include <algorithm>
 #include <map>
+#include <optional>
 #include <set>
 #include <tuple>
 
 #include "migrate/fifos.h"
 #include "migrate/files.h"
 #include "migrate/here.h"
+#include "migrate/names.h"
 #include "migrate/notices.h"
 #include "migrate/opener.h"
 #include "migrate/parts.h"
@@ -49,7 +51,41 @@ std::set<pid_t> members(const Guest& guest) {
   return pids;
 }
 
+/// The sockets of the whole tree; looked for when the first is asked about.
+class TreeSockets {
+ public:
+  explicit TreeSockets(const Guest& guest) : guest_(guest) {}
+  bool has(ino_t inode) {
+    if (!known_) {
+      known_.emplace();
+      for (const pid_t pid : members(guest_))
+        if (auto descriptors = proc::descriptors(Tid{pid}))
+          for (int fd : *descriptors) {
+            struct stat st;
+            if (::stat(proc::path(Tid{pid}, "fd/" + std::to_string(fd)).c_str(), &st) == 0 &&
+                S_ISSOCK(st.st_mode))
+              known_->insert(st.st_ino);
+          }
+    }
+    return known_->count(inode) > 0;
+  }
+
+ private:
+  const Guest& guest_;
+  std::optional<std::set<ino_t>> known_;
+};
+
+constexpr const char* kPeerOutside = "a unix socket whose other end is outside the job";
+
+Result<void> check_peer(Tid process, int fd, ino_t inode, TreeSockets& tree) {
+  const std::string subject = "fd " + std::to_string(fd);
+  const SocketEnd end = TRY(look_at_socket(process, fd, inode, subject));
+  if (end.peer == 0 || tree.has(end.peer)) return {};
+  return obstacle(subject, kPeerOutside);
+}
+
 void check(Inspection& i) {
+  TreeSockets sockets(i.guest);
   struct stat directory;
   if (::stat(proc::path(i.pid, "cwd").c_str(), &directory) == 0 && directory.st_nlink == 0)
     i.object("working directory", "it has been deleted");
@@ -65,6 +101,8 @@ void check(Inspection& i) {
       good = std::move(described).error();
     else if (is_pipe(described->description.kind) && !described->description.path.empty())
       good = check_fifo(i.pid, fd, described->description.path, members(i.guest), "fd " + number);
+    else if (described->description.kind == DescriptionKind::socket)
+      good = check_peer(i.pid, fd, described->inode, sockets);
     if (i.table) {
       const auto name = read_link(proc::path(i.pid, "fd/" + number));
       if (!name) continue;  // gone meanwhile
@@ -110,11 +148,20 @@ class SocketPairs {
  public:
   explicit SocketPairs(Image& image) : image_(image) {}
 
-  Result<uint32_t> add(Tid process, int fd, ino_t inode, const std::string& subject) {
+  Result<uint32_t> add(size_t index, Tid process, int fd, ino_t inode, const std::string& subject) {
     const auto [at, fresh] = known_.emplace(inode, static_cast<uint32_t>(image_.sockets.size()));
     if (!fresh) return at->second;
     SocketEnd end = TRY(look_at_socket(process, fd, inode, subject));
-    end.image.queue = TRY(peek_queue(process, fd, end.image, subject));
+    if (end.image.state == SocketState::pair)
+      end.image.queue = TRY(peek_queue(process, fd, end.image, subject));
+    end.image.process = static_cast<uint32_t>(index);
+    end.image.descriptor = fd;
+    TRY(look_at_name(process, end.image, subject));
+    if (!end.image.name.empty()) {
+      if (end.image.name[0] == '\0' && !abstract_.insert(end.image.name).second)
+        return obstacle(subject, "a connection to the abstract address " + shown(end.image.name));
+      if (image_.network.empty()) image_.network = TRY(network_of(process));
+    }
     image_.sockets.push_back(std::move(end.image));
     peers_.push_back({end.peer, subject});
     return at->second;
@@ -125,16 +172,26 @@ class SocketPairs {
       const auto& [peer, subject] = peers_[i];
       if (peer == 0) continue;
       const auto at = known_.find(peer);
-      if (at == known_.end())
-        return obstacle(subject, "a unix socket whose other end is outside the job");
+      if (at == known_.end()) return obstacle(subject, kPeerOutside);
       image_.sockets[i].peer = static_cast<int32_t>(at->second);
     }
+    // Of those that share a file it is the one's that listens, or the first's.
+    std::set<std::string> files;
+    for (const SocketState state : {SocketState::listening, SocketState::single, SocketState::pair})
+      for (SocketImage& s : image_.sockets)
+        if (s.state == state && s.has_file) s.has_file = files.insert(s.name).second;
+    // A datagram socket may send to one that does not send to it.
+    for (size_t i = 0; i < image_.sockets.size(); i++)
+      if (const int32_t peer = image_.sockets[i].peer;
+          peer >= 0 && image_.sockets[static_cast<size_t>(peer)].peer != static_cast<int32_t>(i))
+        return obstacle(peers_[i].second, "a unix socket that sends to another's address");
     return {};
   }
 
  private:
   Image& image_;
   std::map<ino_t, uint32_t> known_;
+  std::set<std::string> abstract_;
   std::vector<std::pair<ino_t, std::string>> peers_;
 };
 
@@ -237,7 +294,7 @@ Result<void> capture_descriptions(const Guest& guest, std::vector<CaptiveProcess
           objects.in_image(d.object);
         }
         if (d.kind == DescriptionKind::socket)
-          d.socket = TRY(sockets.add(pid, fd, described->inode, subject));
+          d.socket = TRY(sockets.add(p, pid, fd, described->inode, subject));
         if (d.kind == DescriptionKind::pty_master || d.kind == DescriptionKind::pty_slave)
           d.pty = TRY(ptys.add(d, pid, fd, subject));
         d.owner = processes[p].node.pid;

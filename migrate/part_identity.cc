@@ -1,6 +1,7 @@
 #include <grp.h>
 #include <linux/capability.h>
 #include <linux/filter.h>
+#include <linux/kcmp.h>
 #include <linux/seccomp.h>
 #include <sys/fsuid.h>
 #include <sys/prctl.h>
@@ -23,7 +24,7 @@ namespace {
 void check_namespaces(Inspection& i) {
   const Tid init{i.guest.sandbox ? i.guest.sandbox->init() : ::getpid()};
   for (const char* kind :
-       {"ns/pid_for_children", "ns/mnt", "ns/user", "ns/uts", "ns/ipc", "ns/net"}) {
+       {"ns/pid_for_children", "ns/mnt", "ns/user", "ns/uts", "ns/ipc", "ns/net", "ns/cgroup"}) {
     auto mine = read_link(proc::path(i.pid, kind)), holder = read_link(proc::path(init, kind));
     if (mine && holder && *mine != *holder)
       i.object("", std::string("it has a namespace of its own (") + kind + ")");
@@ -44,10 +45,33 @@ void check(Inspection& i) {
   auto own = proc::status(Tid{::getpid()});
   if (own && i.status.seccomp_filters > own->seccomp_filters + (stranger ? 0 : 1))
     i.object("", "it has a seccomp filter of its own");
+  if (i.status.shadow_stack) i.object("", "it has a shadow stack");
   check_namespaces(i);
 }
 
+// What processes share without being threads of one, or threads have apart: each process is made
+// anew with everything of its own.
+Result<void> check_sharing(const CaptiveProcess& process) {
+  // 0: the same, 1 to 3: different ones, in some order; -1: this kernel cannot tell.
+  const auto compare = [](Tid a, Tid b, int what) {
+    return ::syscall(SYS_kcmp, a.value, b.value, what, 0, 0);
+  };
+  const Tid parent{process.stat.parent};
+  for (const auto& [what, name] : {std::pair{KCMP_VM, "its memory"},
+                                   {KCMP_FILES, "its descriptors"},
+                                   {KCMP_FS, "its working directory"}})
+    if (process.node.parent > 1 && compare(process.pid, parent, what) == 0)
+      return obstacle(process.name(), std::string("it shares ") + name + " with its parent");
+  for (size_t i = 1; i < process.threads.size(); i++)
+    for (int what : {KCMP_FILES, KCMP_FS})
+      if (compare(process.pid, process.threads[i].tracee.tid(), what) > 0)
+        return obstacle(process.name(),
+                        "a thread of it has descriptors or a working directory of its own");
+  return {};
+}
+
 Result<void> capture(ProcessCapture& c) {
+  TRY(check_sharing(c.process));
   // Asked by the process itself: for us, prlimit(2) of another user's process is
   // CAP_SYS_RESOURCE's.
   const RemoteAddress limits = c.workspace.reserve(RLIM_NLIMITS * sizeof(rlimit64));

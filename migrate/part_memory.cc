@@ -334,20 +334,6 @@ void clear_address_space(Rebuild& r) {
   clear(kUserEnd);
 }
 
-Result<void> place_vdso(Rebuild& r, const MappingImage& m) {
-  const Rebuild::Vdso& v = r.vdso;
-  const uint64_t low = v.low();
-  const Range& own = m.kind == MappingKind::vdso   ? v.code
-                     : m.kind == MappingKind::vvar ? v.vvar
-                                                   : v.vvar_clock;
-  if (own.size() != m.range.size())
-    return Error{"place the vdso: this kernel's has another layout than the source's", EOPNOTSUPP};
-  r.space.must("place the vdso", SYS_mremap,
-               {r.spare.start + (own.start - low), own.size(), own.size(),
-                MREMAP_MAYMOVE | MREMAP_FIXED, m.range.start});
-  return {};
-}
-
 void advise(Rebuild& r, const MappingImage& m) {
   for (uint8_t flag = 1; flag <= static_cast<uint8_t>(Advice::mergeable); flag <<= 1)
     // Whether a kernel knows huge pages is its own affair.
@@ -362,10 +348,7 @@ void advise(Rebuild& r, const MappingImage& m) {
 Result<void> rebuild(Rebuild& r) {
   clear_address_space(r);
   for (const MappingImage& m : r.process.mappings) {
-    if (m.kind >= MappingKind::vdso) {
-      TRY(place_vdso(r, m));
-      continue;
-    }
+    if (m.kind >= MappingKind::vdso) continue;  // part_vdso.cc
     uint64_t flags = MAP_FIXED_NOREPLACE | (m.shared ? MAP_SHARED : MAP_PRIVATE);
     uint64_t fd = ~0ull;
     if (m.kind == MappingKind::file)

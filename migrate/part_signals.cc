@@ -1,5 +1,7 @@
 #include <sys/syscall.h>
 
+#include <set>
+
 #include "migrate/parts.h"
 
 /// Signals: dispositions, and what is pending for threads and processes. (Masks travel with the
@@ -49,10 +51,15 @@ void requeue(Rebuild& r, Batch& batch, const std::vector<siginfo_t>& pending, pi
 }
 
 Result<void> rebuild(Rebuild& r) {
-  // Ignoring SIGCHLD for a moment discards those that the making of the tree has caused.
+  // Ignoring a signal for a moment discards those that the making of the tree has caused.
   const kernel::SignalAction ignore = {1 /* SIG_IGN */, 0, 0, 0};
-  r.space.must("ignore SIGCHLD", SYS_rt_sigaction,
-               {SIGCHLD, r.workspace.put(ignore).value, 0, kMaskSize});
+  const uint64_t ignored = r.workspace.put(ignore).value;
+  std::set<uint64_t> caused = {SIGCHLD};
+  for (const TreeNode& node : r.image.tree)
+    if (node.zombie && node.parent == r.process.pid) caused.insert(node.exit_signal);
+  for (const uint64_t signal : caused)
+    if (signal != 0 && changeable(static_cast<int>(signal)))
+      r.space.must("ignore a child's signal", SYS_rt_sigaction, {signal, ignored, 0, kMaskSize});
   const RemoteAddress table = r.workspace.put(r.process.actions);
   for (int signal = 1; signal <= 64; signal++)
     if (changeable(signal))

@@ -5,8 +5,8 @@ namespace hob::migrate {
 std::span<const Part* const> parts() {
   // Identity first: a new process must have the user's groups before it opens files. Threads before
   // memory: their registers say which pages are hot.
-  static const Part* const table[] = {&kIdentity, &kThreads, &kMemory,
-                                      &kFiles,    &kSignals, &kTimers};
+  static const Part* const table[] = {&kIdentity, &kThreads, &kMemory, &kVdso,
+                                      &kFiles,    &kSignals, &kTimers, &kSettings};
   return table;
 }
 

@@ -97,11 +97,16 @@ struct Rebuild {
   struct Vdso {
     Range vvar, vvar_clock, code;
     uint64_t low() const { return vvar.empty() ? code.start : std::min(vvar.start, code.start); }
-  } vdso;                      ///< where the new process has its own
-  Batch space;                 ///< leader: the old address space goes, the new one comes
-  Batch clones;                ///< leader: the other threads
+  } vdso;                               ///< where the new process has its own
+  std::span<const std::byte> own_vdso;  ///< its bytes
+  Batch space;                          ///< leader: the old address space goes, the new one comes
+  Batch clones;                         ///< leader: the other threads
   std::vector<Batch> threads;  ///< each thread: its own state; then the leader: the process's
   Batch rights;                ///< leader, last: what ends its privileges
+  /// Set by the vdso part: what is written at `copy_at` when the address space is there (nothing
+  /// where the kernel's own vdso took the old place), and where the kernel's own is then.
+  Bytes vdso_copy;
+  RemoteAddress copy_at, vdso_at;
 };
 
 struct Part {
@@ -112,7 +117,7 @@ struct Part {
   Result<void> (*rebuild)(Rebuild&);
 };
 
-extern const Part kThreads, kMemory, kFiles, kSignals, kTimers, kIdentity;
+extern const Part kThreads, kMemory, kVdso, kFiles, kSignals, kTimers, kSettings, kIdentity;
 /// In the order in which they are walked.
 std::span<const Part* const> parts();
 
@@ -121,6 +126,12 @@ Result<void> capture_descriptions(const Guest& guest, std::vector<CaptiveProcess
                                   Objects& objects, Image& image, std::vector<TakenBytes>& taken);
 Result<void> capture_terminal(const Guest& guest, const std::vector<CaptiveProcess>& processes,
                               Image& image);
+
+/// Where the auxiliary vector says that its vdso is (part_vdso.cc).
+Result<RemoteAddress> vdso_of(Tid process, const std::string& name);
+/// Lets the threads that are inside the vdso run until they are not, if they have to leave it: it
+/// is a copy of another kernel's, or `leaves` says so.
+Result<void> step_out_of_vdso(CaptiveProcess& process, const Platform& platform, bool leaves);
 
 /// In a new process, before anything of the guest is known but its user: its groups, which it needs
 /// to open files, and the end of the privileges that threads inherit. Forty calls, 60 us.

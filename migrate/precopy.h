@@ -1,5 +1,6 @@
 #pragma once
 
+#include <functional>
 #include <map>
 #include <memory>
 #include <vector>
@@ -22,8 +23,9 @@ class PreCopy {
   static Result<PreCopy> begin(Guest& guest, const Platform& platform, Connection& bulk,
                                ChangeTracker::Means means);
 
-  /// While the guest runs: as many rounds as are worth it (strategy.h).
-  Result<void> rounds();
+  /// While the guest runs: as many rounds as are worth it (strategy.h), or until `hurry` says so.
+  /// It is asked after each record that was sent.
+  Result<void> rounds(const std::function<bool()>& hurry);
   /// With everything stopped: the maps, what the rounds have not sent as it is now, and the end.
   Result<void> finish(const LivePages& pages, const std::vector<CaptiveProcess>& processes);
 
@@ -35,12 +37,14 @@ class PreCopy {
   /// populated when the guest is stopped.
   class Running;
   PreCopy(Guest& guest, Connection& bulk, std::unique_ptr<ChangeTracker> tracker);
-  Result<bool> round();
+  void leave(uint32_t process, const Ranges& changed);
+  Result<bool> round(const std::function<bool()>& hurry);
 
   Guest& guest_;
   Connection& bulk_;
   std::unique_ptr<ChangeTracker> tracker_;
-  std::map<uint32_t, Ranges> sent_;  // by process: what the target has, perhaps outdated
+  // By process: what the target has something of, and what of that is outdated for sure.
+  std::map<uint32_t, Ranges> sent_, outdated_;
   std::vector<Round> done_;
   uint64_t pages_ = 0;
 };

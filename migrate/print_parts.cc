@@ -178,12 +178,26 @@ std::string line_of(const Image& image, const Description& d) {
                                 printable(image.objects[d.object].path), d.position);
     case DescriptionKind::socket:
       return line + fmt::format(", socket {}", d.socket);
+    case DescriptionKind::pty_master:
+    case DescriptionKind::pty_slave:
+      return line + fmt::format(", pty {}", image.ptys[d.pty].number);
+    case DescriptionKind::pidfd:
+      return line + (d.of == 0 ? ", of one that has ended" : fmt::format(", of process {}", d.of));
     case DescriptionKind::eventfd:
       return line + fmt::format(", counter {}", d.value);
     case DescriptionKind::timerfd:
       return line + fmt::format(", clock {}, {}.{:09} s left", d.mode, d.left_s, d.left_ns);
     case DescriptionKind::signalfd:
       return line + fmt::format(", {}", signal_names(d.value));
+    case DescriptionKind::pty_master:
+    case DescriptionKind::pty_slave:
+      return line + fmt::format(", pty {}", d.pty);
+    case DescriptionKind::pidfd:
+      return line + (d.of ? fmt::format(", process {}", d.of) : ", of a process that has ended");
+    case DescriptionKind::inotify:
+      for (const WatchImage& watch : d.watches)
+        line += fmt::format(", {} {}", watch.number, printable(watch.path));
+      return line;
     case DescriptionKind::epoll:
       return line + fmt::format(", watches {}", d.watched.size());
     default:
@@ -207,6 +221,12 @@ std::string line_of(const PipeImage& p) {
                      size_for_people(p.content.size()), size_for_people(p.capacity));
 }
 
+std::string line_of(const PtyImage& p) {
+  return fmt::format("/dev/pts/{}: {} rows, {} columns, foreground group {}, {} typed, {} printed",
+                     p.number, p.rows, p.columns, p.foreground, size_for_people(p.typed.size()),
+                     size_for_people(p.printed.size()));
+}
+
 std::string line_of(const Image& image, const LockImage& lock) {
   const std::string_view kind = lock.kind == LockKind::flock   ? "flock"
                                 : lock.kind == LockKind::posix ? "POSIX"
@@ -217,17 +237,31 @@ std::string line_of(const Image& image, const LockImage& lock) {
                      image.processes[lock.process].pid);
 }
 
+std::string line_of(const PtyImage& p) {
+  return fmt::format("/dev/pts/{}, {}x{}, {} typed, {} printed{}{}", p.number, p.columns, p.rows,
+                     size_for_people(p.typed.size()), size_for_people(p.printed.size()),
+                     p.packets ? ", packets" : "", p.locked ? ", locked" : "");
+}
+
+// An abstract name starts with a zero byte; people write @.
+static std::string name_of(const SocketImage& s) {
+  return s.name[0] == '\0' ? "@" + printable(s.name.substr(1)) : printable(s.name);
+}
+
 std::string line_of(const SocketImage& s) {
   uint64_t waiting = 0;
   for (const Bytes& message : s.queue) waiting += message.size();
-  return fmt::format(
-      "{}, {}, {} in {} waiting",
-      s.type == SOCK_STREAM  ? "stream"
-      : s.type == SOCK_DGRAM ? "datagrams"
-                             : "packets",
-      s.peer < 0 ? "its other end is closed" : fmt::format("to socket {}", s.peer),
-      size_for_people(waiting),
-      s.queue.size() == 1 ? "1 message" : fmt::format("{} messages", s.queue.size()));
+  return fmt::format("{}, {}, {} in {} waiting{}",
+                     s.type == SOCK_STREAM  ? "stream"
+                     : s.type == SOCK_DGRAM ? "datagrams"
+                                            : "packets",
+                     s.state == SocketState::listening ? "listens"
+                     : s.state == SocketState::single  ? "not connected"
+                     : s.peer < 0                      ? "its other end is closed"
+                                                       : fmt::format("to socket {}", s.peer),
+                     size_for_people(waiting),
+                     s.queue.size() == 1 ? "1 message" : fmt::format("{} messages", s.queue.size()),
+                     s.name.empty() ? "" : ", is " + name_of(s));
 }
 
 }  // namespace hob::migrate

@@ -135,6 +135,7 @@ Result<Stat> parse_stat(std::string_view text) {
   stat.arg_end = n(49);
   stat.env_start = n(50);
   stat.env_end = n(51);
+  stat.exit_signal = static_cast<int>(n(38));
   stat.exit_code = static_cast<int>(n(52));
   return stat;
 }
@@ -173,6 +174,8 @@ Result<Status> parse_status(std::string_view text) {
       status.seccomp_filters = s.number<int>(10);
     } else if (key == "SigIgn") {
       status.ignored = s.number<uint64_t>(16);
+    } else if (key == "x86_Thread_features") {
+      status.shadow_stack = s.text.find("shstk") != s.text.npos;
     } else if (key == "CapEff") {
       status.effective = s.number<uint64_t>(16);
     }

@@ -33,7 +33,7 @@ struct Stat {
   int terminal = 0;  ///< device number, 0 for none
   uint64_t start_code = 0, end_code = 0, start_stack = 0, start_data = 0, end_data = 0;
   uint64_t start_brk = 0, arg_start = 0, arg_end = 0, env_start = 0, env_end = 0;
-  int exit_code = 0;
+  int exit_signal = 0, exit_code = 0;
 };
 Result<Stat> parse_stat(std::string_view text);
 
@@ -47,6 +47,7 @@ struct Status {
   gid_t gid[4] = {};
   mode_t umask = 022;
   int no_new_privileges = 0, seccomp = 0, seccomp_filters = 0;
+  bool shadow_stack = false;
   uint64_t ignored = 0, effective = 0;
 };
 Result<Status> parse_status(std::string_view text);

@@ -184,7 +184,8 @@ Result<Arrival> Arrival::receive(Listener listener, Guest& guest, TargetHooks& h
     auto keeper = TRY(keeper_for(guest, plan.keep));
     if (keeper) keeper->fill(std::move(link->bulk), [&control] { control.shut(); });
     auto crew = std::make_unique<Crew>(PageSink::kThreads);
-    TRY(control::say(control, control::Word::ready));
+    TRY(control::say(control, control::Word::ready,
+                     landing.other_kernel() ? control::kOtherKernel : ""));
     // Copies of the tree are parked in the sandbox.
 
     if (plan.rounds) control.set_patience(kRoundsPatience);

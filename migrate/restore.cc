@@ -134,6 +134,10 @@ Result<void> Restoration::adopt(const Image& image, size_t image_size) {
                               s.stubs.objects(i),
                               plans[i].spare,
                               plans[i].vdso,
+                              s.platform.vdso,
+                              {},
+                              {},
+                              {},
                               {},
                               {},
                               {},
@@ -162,6 +166,10 @@ Result<void> Restoration::build_memory() {
   for (Making& m : state_->makings) {
     const ProcessImage& process = m.program->process;
     Fd memory = TRY(open_file(proc::path(m.pid, "mem"), O_RDWR));
+    const Bytes& copy = m.program->vdso_copy;
+    if (::pwrite(memory.get(), copy.data(), copy.size(),
+                 static_cast<off_t>(m.program->copy_at.value)) != static_cast<ssize_t>(copy.size()))
+      return Error::sys("write the vdso of", "process " + std::to_string(process.pid));
     // Written past the protection of the mappings: most are read-only by now.
     for (size_t i = 0; i < process.pages.size();) {
       size_t end = i + 1;
@@ -324,14 +332,9 @@ Result<void> Restoration::build_threads() {
   }
   stages::mark("rights");
   for (Making& m : state_->makings) {
-    const auto& mappings = m.program->process.mappings;
-    const auto vdso = std::find_if(mappings.begin(), mappings.end(),
-                                   [](const auto& x) { return x.kind == MappingKind::vdso; });
     const size_t offset = find_syscall(state_->platform.vdso);
-    if (vdso == mappings.end() || offset == std::string::npos)
-      return Error{"restore process " + std::to_string(m.program->process.pid) + ": it has no vdso",
-                   EBADMSG};
-    const RemoteAddress instruction{vdso->range.start + offset};
+    CHECK(offset != std::string::npos);
+    const RemoteAddress instruction = m.program->vdso_at + offset;
     TRY(take_up_waits(m, instruction));
     const int64_t unmapped = TRY(call_once(m.leader(), instruction, m.base, SYS_munmap,
                                            {m.workspace->remote().value, m.workspace->size()}));

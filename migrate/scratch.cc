@@ -1,6 +1,5 @@
 #include "migrate/scratch.h"
 
-#include <elf.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
@@ -11,26 +10,30 @@
 #include "base/log.h"
 #include "migrate/parts.h"
 #include "migrate/proc.h"
+#include "migrate/vdso.h"
 
 namespace hob::migrate {
 
 Result<RemoteAddress> syscall_instruction(Tid process, const std::string& name,
                                           std::span<const std::byte> vdso) {
-  const std::string auxv = TRY(proc::read(process, "auxv"));
-  const size_t offset = find_syscall(vdso);
-  for (size_t at = 0; at + sizeof(Elf64_auxv_t) <= auxv.size(); at += sizeof(Elf64_auxv_t)) {
-    Elf64_auxv_t entry;
-    std::memcpy(&entry, auxv.data() + at, sizeof entry);
-    if (entry.a_type == AT_SYSINFO_EHDR && offset != std::string::npos)
-      return RemoteAddress{entry.a_un.a_val + offset};
+  const RemoteAddress address = TRY(vdso_of(process, name));
+  const size_t usual = find_syscall(vdso);
+  constexpr uint16_t kSyscall = 0x050f;
+  if (usual != std::string::npos) {
+    auto there = proc::read_memory<uint16_t>(process, address + usual);
+    if (there && *there == kSyscall) return address + usual;
   }
-  return obstacle(name, "it has no vdso");
+  const size_t offset = find_syscall(TRY(read_vdso(process, address)));
+  if (offset == std::string::npos) return obstacle(name, "its vdso makes no system call");
+  return address + offset;
 }
 
 Result<Scratch> Scratch::borrow(Foothold foothold, size_t size) {
   const int64_t at = TRY(call_once(
       foothold.thread, foothold.instruction, foothold.registers, SYS_mmap,
       {0, size, PROT_READ | PROT_WRITE | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, ~0ull, 0}));
+  if (at == -EACCES)
+    return obstacle(foothold.name, "it has forbidden itself memory with code (PR_SET_MDWE)");
   if (at < 0) return Error::sys("borrow memory in", foothold.name, static_cast<int>(-at));
   return Scratch(std::move(foothold), {static_cast<uint64_t>(at)}, size);
 }

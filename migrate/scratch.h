@@ -23,8 +23,9 @@ struct Foothold {
   std::string name;                ///< "process 12 (python3)"
 };
 
-/// A `syscall` instruction that every process has: in its vdso, which starts where the auxiliary
-/// vector says. An Error with code kObstacle: it has none.
+/// A `syscall` instruction that every process has: in its vdso (`vdso`: what that usually is) or in
+/// a copy of an earlier one, which start where the auxiliary vector says. An Error with code
+/// kObstacle: it has none.
 Result<RemoteAddress> syscall_instruction(Tid process, const std::string& name,
                                           std::span<const std::byte> vdso);
 

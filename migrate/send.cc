@@ -21,12 +21,13 @@ constexpr Duration kConnectLimit = seconds(10);
 constexpr Duration kFreezeLimit = seconds(2);
 constexpr Duration kCaptureLimit = seconds(60);
 
-Result<void> announce(const Guest& guest, const Platform& platform, const SendOptions& options,
+// True: threads must not be in the vdso when they are captured.
+Result<bool> announce(const Guest& guest, const Platform& platform, const SendOptions& options,
                       Link& link) {
   TreeView view = TRY(view_tree(guest));
   TRY(control::send_announcement(link.control,
                                  {platform, std::move(view.tree), options.strategy, options.copy}));
-  return control::expect(link.control, control::Word::ready);
+  return control::expect_ready(link.control);
 }
 
 /// Who is the live copy now?
@@ -146,9 +147,10 @@ Result<Sent> send(Guest& guest, const std::string& address, uint16_t port, const
     if (!guest.advices.knows(process)) guest.advices.read(process);
   Link link = TRY(connect_link(address, port, key, kConnectLimit));
   link.control.set_patience(options.patience);
-  if (auto ready = announce(guest, platform, options, link); !ready) {
-    if (ready.error().code == control::kRefused) return not_moved(std::move(ready).error());
-    return std::move(ready).error();
+  const auto ready = announce(guest, platform, options, link);
+  if (!ready) {
+    if (ready.error().code == control::kRefused) return not_moved(ready.error());
+    return ready.error();
   }
   // The target is prepared: its copies of the tree are parked, its memory is touched.
 
@@ -158,7 +160,7 @@ Result<Sent> send(Guest& guest, const std::string& address, uint16_t port, const
         options.compare_pages ? ChangeTracker::Means::comparison : ChangeTracker::Means::best;
     link.bulk.set_patience(kPagePatience);
     precopy.emplace(TRY(PreCopy::begin(guest, platform, link.bulk, means)));
-    TRY(precopy->rounds());
+    TRY(precopy->rounds([&hooks] { return hooks.hurry(); }));
   }
   // Most of the memory is there, if that is how it travels. The guest runs.
 
@@ -171,7 +173,7 @@ Result<Sent> send(Guest& guest, const std::string& address, uint16_t port, const
   stages::mark("drain");
   // Nothing of the guest runs. Leaving this function gives all back.
 
-  auto captured = capture(guest, captives, guest.advices, platform, arena);
+  auto captured = capture(guest, captives, guest.advices, platform, *ready, arena);
   if (!captured && captured.error().code == kObstacle)
     return not_moved(std::move(captured).error());
   TRY(captured.ok() ? Result<void>() : Result<void>(captured.error()));

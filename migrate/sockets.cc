@@ -6,10 +6,12 @@
 #include <linux/unix_diag.h>
 #include <netinet/tcp.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cstring>
 
+#include "migrate/names.h"
 #include "migrate/parts.h"
 #include "migrate/proc.h"
 
@@ -30,7 +32,10 @@ Result<int> option(const Fd& socket, int name) {
 struct Facts {
   uint8_t state = 0, shutdown = 0;
   ino_t peer = 0;
-  bool named = false;
+  bool unaccepted = false;  // the other end is nobody's descriptor yet
+  std::string name;
+  ino_t file = 0;                  // of its path
+  uint32_t waiting = 0, room = 0;  // listening: to be accepted, and how many may be
 };
 
 Result<Facts> parse(const nlmsghdr* head, size_t size) {
@@ -50,8 +55,18 @@ Result<Facts> parse(const nlmsghdr* head, size_t size) {
       uint32_t peer = 0;
       std::memcpy(&peer, RTA_DATA(attribute), sizeof peer);
       facts.peer = peer;
+      facts.unaccepted = peer == 0;
     } else if (attribute->rta_type == UNIX_DIAG_NAME) {
-      facts.named = RTA_PAYLOAD(attribute) > 0;
+      facts.name.assign(static_cast<const char*>(RTA_DATA(attribute)), RTA_PAYLOAD(attribute));
+    } else if (attribute->rta_type == UNIX_DIAG_VFS) {
+      unix_diag_vfs vfs;
+      std::memcpy(&vfs, RTA_DATA(attribute), sizeof vfs);
+      facts.file = vfs.udiag_vfs_ino;
+    } else if (attribute->rta_type == UNIX_DIAG_RQLEN) {
+      unix_diag_rqlen queue;
+      std::memcpy(&queue, RTA_DATA(attribute), sizeof queue);
+      facts.waiting = queue.udiag_rqueue;
+      facts.room = queue.udiag_wqueue;
     } else if (attribute->rta_type == UNIX_DIAG_SHUTDOWN) {
       std::memcpy(&facts.shutdown, RTA_DATA(attribute), sizeof facts.shutdown);
     }
@@ -72,7 +87,8 @@ Result<Facts> ask_kernel(ino_t inode) {
   question.head.nlmsg_flags = NLM_F_REQUEST;
   question.request.sdiag_family = AF_UNIX;
   question.request.udiag_ino = static_cast<uint32_t>(inode);
-  question.request.udiag_show = UDIAG_SHOW_PEER | UDIAG_SHOW_NAME;
+  question.request.udiag_show =
+      UDIAG_SHOW_PEER | UDIAG_SHOW_NAME | UDIAG_SHOW_VFS | UDIAG_SHOW_RQLEN;
   question.request.udiag_cookie[0] = question.request.udiag_cookie[1] = ~0u;  // any
   alignas(nlmsghdr) char answer[4096];
   if (::send(netlink.get(), &question, sizeof question, 0) < 0) return Error::sys("ask", "netlink");
@@ -111,18 +127,47 @@ Result<SocketEnd> look_at_socket(Tid process, int number, ino_t inode, const std
   const int domain = TRY(option(socket, SO_DOMAIN));
   if (domain == AF_INET || domain == AF_INET6) return obstacle(subject, "a network connection");
   if (domain != AF_UNIX) return obstacle(subject, family(domain));
-  const Facts facts = TRY(ask_kernel(inode));
+  Facts facts = TRY(ask_kernel(inode));
   SocketEnd end;
   end.image.type = static_cast<uint8_t>(TRY(option(socket, SO_TYPE)));
   const bool connected = facts.state == TCP_ESTABLISHED;  // of unix sockets too
-  if (facts.named || (!connected && facts.peer == 0))
-    return obstacle(subject, "a unix socket with an address of its own");
+  // So is one that has been closed; but that has shut this one down.
+  if (facts.unaccepted && end.image.type != SOCK_DGRAM &&
+      facts.shutdown != (kNoMoreRead | kNoMoreWritten))
+    return obstacle(subject, "a unix socket whose connection nobody has accepted yet");
   end.peer = facts.peer;
+  end.image.state = facts.state == TCP_LISTEN      ? SocketState::listening
+                    : connected || facts.peer != 0 ? SocketState::pair
+                                                   : SocketState::single;
+  end.image.name = std::move(facts.name);
+  if (!end.image.name.empty() && end.image.name[0] != '\0')
+    while (end.image.name.back() == '\0') end.image.name.pop_back();
+  end.image.inode = facts.file;
+  end.image.backlog = facts.room;
+  if (end.image.state == SocketState::listening && facts.waiting > 0)
+    return obstacle(subject, "a unix socket with connections that nobody has accepted yet");
+  if (end.image.state != SocketState::pair && facts.waiting > 0)
+    return obstacle(subject, "a unix socket with messages to its address that nobody has read yet");
   end.image.shutdown = facts.shutdown;
   end.image.pass_credentials = TRY(option(socket, SO_PASSCRED)) != 0;
   end.image.send_buffer = static_cast<uint32_t>(TRY(option(socket, SO_SNDBUF)));
   end.image.receive_buffer = static_cast<uint32_t>(TRY(option(socket, SO_RCVBUF)));
   return end;
+}
+
+Result<void> look_at_name(Tid process, SocketImage& socket, const std::string& subject) {
+  if (socket.name.empty() || socket.name[0] == '\0') return {};
+  const bool absolute = socket.name[0] == '/';
+  const std::string path = proc::path(process, absolute ? "root" : "cwd/") + socket.name;
+  struct stat st {};
+  const bool there =
+      ::lstat(path.c_str(), &st) == 0 && S_ISSOCK(st.st_mode) && st.st_ino == socket.inode;
+  if (!there && socket.state != SocketState::pair)
+    return obstacle(subject, "a unix socket whose file " + shown(socket.name) +
+                                 " has been deleted, or is not seen from where the process is");
+  socket.mode = st.st_mode & 0777;
+  socket.has_file = there;
+  return {};
 }
 
 Result<std::vector<Bytes>> peek_queue(Tid process, int number, const SocketImage& socket,
@@ -167,6 +212,10 @@ Result<std::vector<Bytes>> peek_queue(Tid process, int number, const SocketImage
     }
     if (descriptors || (message.msg_flags & (MSG_CTRUNC | MSG_TRUNC))) {
       read = obstacle(subject, "descriptors on their way between processes");
+      break;
+    }
+    if (socket.pass_credentials) {
+      read = obstacle(subject, "messages with credentials on their way between processes");
       break;
     }
     Bytes bytes(buffer.begin(), buffer.begin() + n);
@@ -235,6 +284,18 @@ class EffectiveUser {
 };
 
 }  // namespace
+
+Result<Fd> make_socket(const SocketImage& image, const Credentials& user) {
+  Fd socket;
+  {
+    const EffectiveUser owner(user);
+    if (owner.ok()) socket.reset(::socket(AF_UNIX, image.type | SOCK_CLOEXEC, 0));
+    if (!socket) return Error::sys("make", "a socket");
+  }
+  TRY(set_up(socket, image));
+  TRY(shut(socket, image.shutdown));
+  return socket;
+}
 
 Result<std::pair<Fd, Fd>> make_sockets(const SocketImage& first, const SocketImage* second,
                                        const Credentials& user) {

@@ -204,7 +204,7 @@ class Stub {
       if (plan.creator != static_cast<int>(index_) || plan.before_session != before_session)
         continue;
       kernel::CloneArguments clone = {};
-      clone.exit_signal = SIGCHLD;
+      clone.exit_signal = plan.node.exit_signal;
       clone.set_tid = reinterpret_cast<uint64_t>(&plan.node.pid);
       clone.set_tid_size = 1;
       const long pid = ::syscall(SYS_clone3, &clone, sizeof clone);
@@ -232,7 +232,7 @@ class Stub {
       const bool keep = plan.role == StubPlan::Role::zombie;
       siginfo_t info;
       while (::waitid(P_PID, static_cast<id_t>(plan.node.pid), &info,
-                      WEXITED | (keep ? WNOWAIT : 0)) < 0)
+                      WEXITED | __WALL | (keep ? WNOWAIT : 0)) < 0)
         if (errno != EINTR) return Error::sys("wait for process", std::to_string(plan.node.pid));
     }
     return {};

@@ -175,7 +175,7 @@ class Soak:
         """The hosts as they are without guests: an idle one would keep starters ready for guests to come."""
         for host in self.hosts:
             self.press(host)
-        time.sleep(0.3)
+        time.sleep(0.15)  # for the starters to end; soon after that the hosts are idle again
         return traces.of_cell(self.cell, self.groups, self.hosts + ["h0"], self.work)
 
     def run(self):

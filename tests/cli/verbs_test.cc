@@ -277,6 +277,8 @@ TEST_CASE("orders: what hostd is asked, and silence when it is done") {
   CHECK(asked({"migrate", "j1"}).migrate().job() == "j1");
   CHECK(asked({"kill", "j1"}).kill_job().signal() == 0);
   CHECK(asked({"kill", "-s", "HUP", "j1"}).kill_job().signal() == SIGHUP);
+  CHECK(asked({"kill", "-9", "j1"}).kill_job().signal() == SIGKILL);
+  CHECK(asked({"kill", "-HUP", "j1"}).kill_job().job() == "j1");
   CHECK(asked({"pause"}).pause().on());
   CHECK(asked({"pause", "2h"}).pause().for_ns() == 7'200'000'000'000);
   CHECK_FALSE(asked({"resume"}).pause().on());

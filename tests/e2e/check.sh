@@ -49,7 +49,7 @@ for place in "away:h1:" "local:h0:--local"; do
   : >"$name.hold"
   soon 10 "it holds a netlink socket" test -e "$name.held"
   ends_with 1 check "$id" >said
-  matches "the obstacle" "$id on $host: cannot be moved.fd [0-9]+ of process 2 \(python3\): a socket of family 16; cannot be moved yet" "$(tr '\n' . <said)"
+  matches "the obstacle" "$id on $host: cannot be moved.fd [0-9]+ of process 2 \(python3\): a netlink socket; cannot be moved yet" "$(tr '\n' . <said)"
   ends_with 1 check -v "$id" >said
   matches "the obstacle in the table" "fd [0-9]+ +- +refused +socket:" "$(cat said)"
   [[ $(job state) == running ]] || fail "to be looked at has stopped the job"

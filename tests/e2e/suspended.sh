@@ -22,9 +22,13 @@ matches "what he is told" "fd 3 of process .* \(python3\): inotify .*when the ow
 cell touch h1
 suspended() { [[ $(job state) == suspended ]]; }
 soon 20 "it is suspended" suspended
-matches "what he is told then" "could not be moved from h1 to h0: .*inotify" "$(cat errors)"
+matches "what he is told then" "could not be moved from h1 to h0: .*inotify.*; it waits there, suspended, until the owner is away again" "$(cat errors)"
 runs() { [[ $(job state) == running && $(job host) == h1 ]]; }
 soon 30 "it goes on" runs
+# Who sends it home is told why it stays; it goes on.
+ends_with 1 on h1 remote evict "$(job id)" </dev/null 2>said
+matches "what the owner is told" "evict: $(job id) stays: fd 3 of process .*inotify" "$(cat said)"
+soon 10 "it still runs" runs
 : >go
 ends_with 0 wait "$shadow"
 equal "its output" "watched with 3" "$(cat output)"

@@ -16,6 +16,7 @@ while read -r line; do
   case $line in
     again) echo "group $group is $(ps -o tpgid= -p $$)" ;;
     size) echo "size $(stty size)" ;;
+    name) echo "on $(tty)" ;;
     end) exit 7 ;;
     *) echo "got $line" ;;
   esac
@@ -35,6 +36,7 @@ soon 20 "the job is ready" shows 'ready [0-9]*'
 is_away || fail "the job runs at '$(job host)'"
 types 'away\n' 'got away'
 types 'size\n' 'size 33 77'
+types 'name\n' 'on /dev/pts/0'
 
 # What is typed while it moves is not lost.
 cell touch h1
@@ -42,6 +44,8 @@ printf 'moving\n' >&4
 soon 30 "the job is home" is_at h0
 soon 20 "what was typed during the move" shows 'got moving'
 types 'home\n' 'got home'
+printf 'name\n' >&4
+soon 20 'its terminal has its name' eval '[ "$(tr -d "\r" <screen | grep -c -x "on /dev/pts/0")" = 2 ]'
 types 'again\n' 'group \(.*\) is \1'
 types '\x03' '.*interrupted'
 types 'after\n' 'got after'

@@ -198,7 +198,7 @@ TEST_CASE("a network connection is named") {
   names([] { return ::socket(AF_INET, SOCK_STREAM, 0) == 3; }, "fd 3: a network connection");
 }
 TEST_CASE("a socket of another family is named") {
-  names([] { return ::socket(AF_NETLINK, SOCK_RAW, 0) == 3; }, "fd 3: a socket of family 16");
+  names([] { return ::socket(AF_NETLINK, SOCK_RAW, 0) == 3; }, "fd 3: a netlink socket");
 }
 
 TEST_CASE("what leads out of the tree is named when all of it has been seen") {

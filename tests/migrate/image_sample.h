@@ -22,7 +22,8 @@ inline migrate::Image sample_image(migrate::Bytes& pages) {
     }
     p.files = {{"/bin/program", 1000, 5}};
     p.mappings = {{{0x1000, 0x3000}, MappingKind::file, 5, 0, 0, 0},
-                  {{0x10000, 0x20000}, MappingKind::anonymous, 3, 0, 0, 0}};
+                  {{0x10000, 0x20000}, MappingKind::anonymous, 3, 0, 0, 0},
+                  {{0x30000, 0x32000}, MappingKind::vdso, 5, 0, 0, 0}};
     p.directory = "/";
     p.descriptors = {{0, 0, 0}, {5, 1, 1}};
     p.auxv.resize(32);
@@ -31,6 +32,7 @@ inline migrate::Image sample_image(migrate::Bytes& pages) {
   }
   image.processes[0].pages = {0x2000, 0x11000};
   image.processes[0].page_bytes = pages;
+  image.vdsos = {Bytes(2 * kPage)};
   image.descriptions.resize(2);
   image.descriptions[0].path = "/tmp/x";
   image.descriptions[1].kind = DescriptionKind::pipe_read;
@@ -40,6 +42,15 @@ inline migrate::Image sample_image(migrate::Bytes& pages) {
   image.ptys = {{1, 0, 1, 0, 7, Bytes(44), 24, 80, 0, 0, "typed", "printed"}, {}};
   image.ptys[1].number = 3;
   image.ptys[1].settings.resize(44);
+  image.sockets.resize(2);
+  image.sockets[0].type = 1;
+  image.sockets[0].state = SocketState::listening;
+  image.sockets[0].name = "/tmp/socket";
+  image.sockets[0].has_file = 1;
+  image.sockets[0].descriptor = 9;
+  image.sockets[1].type = 2;
+  image.descriptions.emplace_back().kind = DescriptionKind::socket;
+  image.processes[0].descriptors.push_back({9, 2, 0});
   image.input.resize(10);
   image.hook_bytes = "hook";
   image.monotonic = 123;

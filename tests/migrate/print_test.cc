@@ -26,14 +26,14 @@ TEST_CASE("an image in short: how many of what, and how big") {
                      "standard streams: 4 B",
                      "",
                      "process 2: the root, group 2, session 2, on the terminal: thread",
-                     "  memory: 72.0 KiB in 2 mappings: memory 64.0 KiB, private file mapping 8.0 "
+                     "  memory: 80.0 KiB in 3 mappings: kernel's page 8.0 KiB, memory 64.0 KiB, private file mapping 8.0 "
                      "KiB; 2 pages in the image",
                      "  program: /bin/program",
                      "  directory: /, umask 022",
-                     "  3 threads, 2 descriptors, 1 timer",
+                     "  3 threads, 3 descriptors, 1 timer",
                      "",
                      "process 7: child of 2, group 2, session 2, on the terminal: thread",
-                     "  memory: 72.0 KiB in 2 mappings: memory 64.0 KiB, private file mapping 8.0 "
+                     "  memory: 80.0 KiB in 3 mappings: kernel's page 8.0 KiB, memory 64.0 KiB, private file mapping 8.0 "
                      "KiB; 0 pages in the image",
                      "  program: /bin/program",
                      "  directory: /, umask 022",
@@ -63,6 +63,8 @@ TEST_CASE("an image in full names every thread, mapping, descriptor and page") {
   CHECK(has(lines, "page 000000011000"));
   CHECK(has(lines, "ignored HUP"));
   CHECK(has(lines, "pipe 0: 100 B in it"));
+  CHECK(has(lines, "socket 0: stream, listens, 0 B in 0 messages waiting, is /tmp/socket"));
+  CHECK(has(lines, "pty 0: /dev/pts/1, 80x24, 5 B typed, 7 B printed, packets"));
   CHECK(has(lines, "lock: POSIX, exclusive, bytes 10 to 20, fd 5 of process 7"));
 }
 

@@ -1,9 +1,13 @@
 #include "rig.h"
 
 #include <fcntl.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
+#include <sys/un.h>
 #include <unistd.h>
+
+#include <thread>
 
 #include <catch2/catch.hpp>
 
@@ -30,8 +34,9 @@ TEST_CASE("a socket is named") {
 TEST_CASE("an empty message in a socket's queue is named") {
   refused({victim("refused"), "empty"}, "an empty message on its way between processes");
 }
-TEST_CASE("inotify is named") {
-  refused({victim("refused"), "inotify"}, "fd 3 of process 2 (refused): inotify");
+TEST_CASE("inotify events that nobody has read are named") {
+  refused({victim("refused"), "inotify"},
+          "fd 3 of process 2 (refused): an inotify instance with events that are not read yet");
 }
 TEST_CASE("System V shared memory is named") {
   refused({victim("refused"), "sysv"}, "System V shared memory");
@@ -44,6 +49,34 @@ TEST_CASE("a named pipe that others have open is named") {
   REQUIRE(mine);
   refused({victim("refused"), "fifo", path}, "fd 3 of process 2 (refused): the named pipe " + path +
                                                  ", which process " + std::to_string(::getpid()));
+  ::unlink(path.c_str());
+}
+TEST_CASE("what is on its way to a socket is named") {
+  refused({victim("refused"), "waiting"},
+          "a unix socket with connections that nobody has accepted");
+  refused({victim("refused"), "descriptors"}, "descriptors on their way between processes");
+  refused({victim("refused"), "credentials"}, "messages with credentials on their way");
+}
+TEST_CASE("a connection to a socket outside is named") {
+  const std::string path = "/tmp/hob-socket." + std::to_string(::getpid());
+  Fd listener(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  path.copy(address.sun_path, sizeof address.sun_path - 1);
+  REQUIRE(::bind(listener.get(), reinterpret_cast<sockaddr*>(&address), sizeof address) == 0);
+  REQUIRE(::chmod(path.c_str(), 0666) == 0);
+  REQUIRE(::listen(listener.get(), 8) == 0);
+  refused({victim("refused"), "outside", path},
+          "fd 3 of process 2 (refused): a unix socket whose connection nobody has accepted yet");
+  Fd accepted;
+  accepted.reset(::accept(listener.get(), nullptr, nullptr));  // the first one's
+  REQUIRE(accepted);
+  accepted.reset();
+  std::thread server =
+      std::thread([&] { accepted.reset(::accept(listener.get(), nullptr, nullptr)); });
+  refused({victim("refused"), "outside", path},
+          "fd 3 of process 2 (refused): a unix socket whose other end is outside the job");
+  server.join();
   ::unlink(path.c_str());
 }
 TEST_CASE("sockets of other families are named") {

@@ -134,6 +134,7 @@ class Starter : public SourceHooks, public TargetHooks {
       int unlocked = 0;
       CHECK(::ioctl(master, TIOCSPTLCK, &unlocked) == 0);
       CHECK((slave = ::ioctl(master, TIOCGPTPEER, O_RDWR | O_NOCTTY)) >= 0);
+      CHECK(::fchown(slave, nobody().uid, static_cast<gid_t>(-1)) == 0);
       streams_[1].reset(master);
       guest.in.reset(slave);
       guest.out.reset(::dup(slave));

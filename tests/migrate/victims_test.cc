@@ -54,11 +54,21 @@ VICTIM("objects")
 VICTIM("sockets")
 VICTIM("scheduling")
 VICTIM("advice")
+VICTIM("clocks")
+VICTIM("settings")
 VICTIM("locks")
 VICTIM("fifos")
 VICTIM("ptys")
 VICTIM("notices")
+VICTIM("names")
+VICTIM("watches")
 
+TEST_CASE("a thousand threads move") {
+  moves({victim("crowd"), "1000"});
+}
+TEST_CASE("a thousand threads move, static") {
+  moves({victim("crowd_static"), "1000"});
+}
 TEST_CASE("AVX registers move") {
   moves({victim("vectors"), "avx"});
 }

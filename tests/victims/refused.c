@@ -7,6 +7,7 @@
 #include <sys/mman.h>
 #include <sys/shm.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 static int waits(void* nothing) {
   (void)nothing;
   for (;;) pause();
@@ -39,7 +40,39 @@ int main(int argc, char** argv) {
     EXPECT(!socketpair(AF_UNIX, SOCK_DGRAM, 0, pair) && send(pair[1], "", 0, 0) == 0);
     fd = pair[0];
   }
-  if (!strcmp(what, "inotify")) fd = inotify_init();
+  if (!strcmp(what, "inotify")) {
+    fd = inotify_init();
+    EXPECT(inotify_add_watch(fd, "/tmp", IN_ATTRIB) == 1 && !inotify_rm_watch(fd, 1));
+  }
+  if (!strcmp(what, "waiting")) {
+    struct sockaddr_un address = {.sun_family = AF_UNIX, .sun_path = "\0victim.waiting"};
+    socklen_t length = sizeof(sa_family_t) + 15;
+    EXPECT((fd = socket(AF_UNIX, SOCK_STREAM, 0)) >= 0 && !bind(fd, (struct sockaddr*)&address, length));
+    EXPECT(!listen(fd, 1) && !connect(socket(AF_UNIX, SOCK_STREAM, 0), (struct sockaddr*)&address, length));
+  }
+  if (!strcmp(what, "outside")) {
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    strncpy(address.sun_path, argv[2], sizeof address.sun_path - 1);
+    EXPECT((fd = socket(AF_UNIX, SOCK_STREAM, 0)) >= 0);
+    EXPECT(!connect(fd, (struct sockaddr*)&address, sizeof address));
+  }
+  if (!strcmp(what, "descriptors")) {
+    EXPECT(!socketpair(AF_UNIX, SOCK_STREAM, 0, pair));
+    fd = pair[0];
+    char byte = 'x', control[CMSG_SPACE(sizeof(int))];
+    struct iovec bytes = {&byte, 1};
+    struct msghdr message = {.msg_iov = &bytes, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof control};
+    struct cmsghdr* c = CMSG_FIRSTHDR(&message);
+    c->cmsg_level = SOL_SOCKET, c->cmsg_type = SCM_RIGHTS, c->cmsg_len = CMSG_LEN(sizeof(int));
+    memcpy(CMSG_DATA(c), &fd, sizeof fd);
+    EXPECT(sendmsg(pair[1], &message, 0) == 1);
+  }
+  if (!strcmp(what, "credentials")) {
+    int on = 1;
+    EXPECT(!socketpair(AF_UNIX, SOCK_STREAM, 0, pair) && !setsockopt(pair[0], SOL_SOCKET, SO_PASSCRED, &on, sizeof on));
+    EXPECT(write(pair[1], "x", 1) == 1);
+    fd = pair[0];
+  }
   if (!strcmp(what, "lease")) { fd = mkstemp(path); EXPECT(!fcntl(fd, F_SETLEASE, F_WRLCK)); }
   char* shared = MAP_FAILED;
   if (!strcmp(what, "sysv")) {

@@ -1,0 +1,9 @@
+#!/usr/bin/env bash
+# Real programs, evicted again and again (bench/soak): right results, and nothing is left on any host: processes,
+# mounts, control groups, memory files, descriptors, sockets, files. `scripts/bench soak` is the long form.
+set -euo pipefail
+# shellcheck source=tests/e2e/lib.sh
+. "$(dirname "$0")/lib.sh"
+up 5 idle=300ms
+cell exec -r h0 python3 "$ROOT/bench/soak/soak.py" --evictions 40 --cell "$(dirname "$(cell path h0)")" \
+  --groups "$(dirname "$(cell cgroup h0)")" --work "$WORK" --uid 65534 --gid 65534 </dev/null || fail "see above"
