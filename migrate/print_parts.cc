@@ -189,11 +189,6 @@ std::string line_of(const Image& image, const Description& d) {
       return line + fmt::format(", clock {}, {}.{:09} s left", d.mode, d.left_s, d.left_ns);
     case DescriptionKind::signalfd:
       return line + fmt::format(", {}", signal_names(d.value));
-    case DescriptionKind::pty_master:
-    case DescriptionKind::pty_slave:
-      return line + fmt::format(", pty {}", d.pty);
-    case DescriptionKind::pidfd:
-      return line + (d.of ? fmt::format(", process {}", d.of) : ", of a process that has ended");
     case DescriptionKind::inotify:
       for (const WatchImage& watch : d.watches)
         line += fmt::format(", {} {}", watch.number, printable(watch.path));
@@ -235,12 +230,6 @@ std::string line_of(const Image& image, const LockImage& lock) {
   return fmt::format("{}, {}, bytes {} to {}, fd {} of process {}", kind,
                      lock.write ? "exclusive" : "shared", lock.start, last, lock.descriptor,
                      image.processes[lock.process].pid);
-}
-
-std::string line_of(const PtyImage& p) {
-  return fmt::format("/dev/pts/{}, {}x{}, {} typed, {} printed{}{}", p.number, p.columns, p.rows,
-                     size_for_people(p.typed.size()), size_for_people(p.printed.size()),
-                     p.packets ? ", packets" : "", p.locked ? ", locked" : "");
 }
 
 // An abstract name starts with a zero byte; people write @.

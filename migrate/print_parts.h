@@ -16,7 +16,6 @@ std::string line_of(const ObjectImage& object);
 std::string line_of(const SocketImage& socket);
 std::string line_of(const PtyImage& pty);
 std::string line_of(const PipeImage& pipe);
-std::string line_of(const PtyImage& pty);
 std::string line_of(const Image& image, const LockImage& lock);
 
 }  // namespace hob::migrate
