@@ -229,11 +229,10 @@ Result<struct stat> stat_for(Tid process, const std::string& path) {
   return st;
 }
 
-Result<Described> describe(const Guest& guest, const DescriptorTable& table, int fd) {
+static Result<Described> describe(const Guest& guest, const DescriptorTable& table, int fd,
+                                  const Fd& file) {
   const Tid process = table.process();
   Described described;
-  described.file = TRY(table.take(fd));
-  const Fd& file = described.file;
   const std::string link = TRY(table.link(fd));
   struct stat st;
   if (::fstat(file.get(), &st) < 0) return Error::sys("look at", link);
@@ -262,6 +261,13 @@ Result<Described> describe(const Guest& guest, const DescriptorTable& table, int
     TRY(describe_nameless(process, fd, link, info, d, subject));
   else
     TRY(describe_named(guest, link, st, process, fd, file, d, subject));
+  return described;
+}
+
+Result<Described> describe(const Guest& guest, const DescriptorTable& table, int fd) {
+  Fd file = TRY(table.take(fd));
+  Described described = TRY(describe(guest, table, fd, file));
+  if (described.description.kind == DescriptionKind::regular) described.file = std::move(file);
   return described;
 }
 

@@ -39,7 +39,7 @@ struct Described {
   ino_t inode = 0;
   bool close_on_exec = false;
   std::vector<FoundLock> locks;
-  Fd file;  ///< of ours, for the same open file
+  Fd file;  ///< regular files: of ours, for the same one. A pipe's end would count as open
 };
 /// An Error with code kObstacle: it cannot be carried.
 Result<Described> describe(const Guest& guest, const DescriptorTable& table, int number);
