@@ -39,6 +39,8 @@ Rule rule_for(DescriptionKind kind) {
       return {"timerfd", Binding::moved, "with the time that is left"};
     case DescriptionKind::signalfd:
       return {"signalfd", Binding::moved, "with its mask"};
+    case DescriptionKind::pidfd:
+      return {"pidfd", Binding::moved, "of the same process of the job"};
     case DescriptionKind::inotify:
       return {"inotify", Binding::rebound, "the files of the same names are watched there"};
     case DescriptionKind::epoll:
