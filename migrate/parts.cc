@@ -27,8 +27,12 @@ void Inspection::object(std::string_view what, std::string_view why) {
     row->reason = why;
   }
   const std::string process = "process " + std::to_string(inside) + " (" + status.name + ")";
-  obstacles.push_back(
-      {obstacle(what.empty() ? process : std::string(what) + " of " + process, why).text});
+  std::string text =
+      obstacle(what.empty() ? process : std::string(what) + " of " + process, why).text;
+  // Looked at from two sides, it may be found twice.
+  const bool known = std::any_of(obstacles.begin(), obstacles.end(),
+                                 [&](const Obstacle& o) { return o.text == text; });
+  if (!known) obstacles.push_back({std::move(text)});
 }
 
 void Inspection::object(const Error& why) {
