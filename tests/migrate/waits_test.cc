@@ -30,7 +30,7 @@ struct Job {
     Home::get().reset();
     REQUIRE(host->start({victim("waits")}).ok());
     REQUIRE(collector.wait_for("ready"));
-    ::usleep(500000);
+    ::usleep(1500000);
   }
   Host::Outcome move() {
     auto target = std::make_unique<Host>(collector.write_end());
@@ -56,13 +56,13 @@ struct Job {
 
 TEST_CASE("waits go on with the time that is left, there and back") {
   Plan plan;
-  plan.pause_ms = 700;
+  plan.pause_ms = 1500;
   ends_well(run_and_move({victim("waits")}, plan));
 }
 
 TEST_CASE("waits go on with the time that is left, static") {
   Plan plan;
-  plan.pause_ms = 700;
+  plan.pause_ms = 1500;
   ends_well(run_and_move({victim("waits_static")}, plan));
 }
 
