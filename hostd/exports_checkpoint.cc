@@ -47,7 +47,10 @@ void Exports::checkpoint(const std::string& job, const std::string& path, const 
        },
        [this, weak, number = e->saving->number](Result<uint64_t> size) {
          if (ExportPtr x = weak.lock(); x && x->saving && x->saving->number == number)
-           end_saving(x, std::move(size));
+           end_saving(x, size.ok()
+                             ? std::move(size)
+                             : Error{fmt::format("checkpoint {}: {}", x->job(), size.error().text),
+                                     size.error().code});
        }});
   if (!recorder.ok()) return end_saving(e, std::move(recorder).error());
   e->saving->recorder = std::move(*recorder);
@@ -90,6 +93,8 @@ void Exports::save_now_and_then(const ExportPtr& e) {
   // The recorder writes it with the user's rights, in a directory that is his.
   const pb::Identity& identity = e->record.state().identity();
   const std::string directory = fmt::format("{}/{}", options_.checkpoints, identity.uid());
+  if (auto made = make_directories(options_.checkpoints, 0711); !made.ok())
+    return note(e, fmt::format("no checkpoints: {}", made.error().text));
   if (auto made = make_directories(directory, 0700); !made.ok())
     return note(e, fmt::format("no checkpoints: {}", made.error().text));
   if (::chown(directory.c_str(), identity.uid(), identity.gid()) < 0)

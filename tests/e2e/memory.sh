@@ -1,0 +1,60 @@
+#!/usr/bin/env bash
+# Memory strategies as users ask for them: for a job, for one move, in the configuration. Whatever the
+# strategy, the bytes a job writes are the same, and an owner who comes back is rid of all of it at once.
+set -euo pipefail
+# shellcheck source=tests/e2e/lib.sh
+. "$(dirname "$0")/lib.sh"
+up 2 idle=500ms
+cd "$WORK"
+cat >job.py <<'END'
+import hashlib, os
+memory = bytearray(24 << 20)
+for i in range(0, len(memory), 4096): memory[i] = i >> 12 & 255
+open("ready", "w").close()
+n = 0
+while not os.path.exists("go"):
+    n = (n + 1) % len(memory)
+    memory[n * 4099 % len(memory)] ^= n & 255
+    memory[n * 4099 % len(memory)] ^= n & 255
+print(hashlib.sha256(memory).hexdigest())
+END
+expected=$(touch go && python3 job.py)
+before=$(traces h1)
+
+for strategy in swap-out flush freeze-copy pre-copy demand; do
+  # By its owner's return for the first two, as asked for the others.
+  rm -f ready go
+  soon 20 "h1 idle" is_idle h1
+  start_on h0 remote run --memory $strategy python3 job.py </dev/null >output 2>errors &
+  shadow=$!
+  soon 20 "the job runs" test -e ready
+  case $strategy in
+    swap-out | flush) cell touch h1 ;;
+    *) on h0 remote migrate "$(job id)" </dev/null ;;
+  esac
+  soon 20 "the job is home ($strategy)" is_at h0
+  if [[ $strategy == demand ]]; then
+    # What nobody has touched stays, until the owner comes back.
+    cell touch h1
+  fi
+  soon 20 "h1 is clean ($strategy)" leaves_nothing h1 "$before"
+  : >go
+  wait $shadow || fail "$strategy: the job ended with $?: $(cat errors)"
+  equal "what it has computed ($strategy)" "$expected" "$(cat output)"
+done
+
+# One that is on its way while its owner is away, and he comes back: at once, whatever was asked for.
+rm -f ready go
+soon 20 "h1 idle" is_idle h1
+start_on h0 remote run --memory demand python3 job.py </dev/null >output 2>errors &
+shadow=$!
+soon 20 "the job runs" test -e ready
+cell touch h1
+soon 20 "the job is home" is_at h0
+soon 20 "h1 is clean" leaves_nothing h1 "$before"
+: >go
+wait $shadow || fail "the job ended with $?"
+equal "what it has computed" "$expected" "$(cat output)"
+
+ends_with 125 on h0 remote run --memory swap true </dev/null 2>errors
+matches "a wrong strategy" "swap-out.*demand" "$(cat errors)"
