@@ -219,7 +219,8 @@ void Guests::depart(const GuestPtr& guest, wire::Message message) {
   // would have to freeze a guest in the engine's hands. One that is copied while it runs the engine
   // stops at once when it is told to hurry.
   const auto strategy = migrate::strategy_named(message.envelope.depart().memory());
-  const bool runs_on = !owner_present_ && strategy && migrate::plan_of(*strategy).rounds;
+  const bool runs_on = !owner_present_ && strategy &&
+                       (migrate::plan_of(*strategy).rounds || !migrate::plan_of(*strategy).pushes);
   if (runs_on) {
     guest->frozen_at = Clock::now();
     guest->lead = Duration{0};

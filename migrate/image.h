@@ -97,7 +97,7 @@ struct MappingImage {
   uint8_t shared = 0;
   uint8_t advice = 0;  ///< set of Advice
   uint32_t file = 0;   ///< index into ProcessImage::files, or for MappingKind::object
-                      ///< Image::objects, or for MappingKind::segment IpcImage::segments
+                       ///< Image::objects, or for MappingKind::segment IpcImage::segments
   uint64_t offset = 0;
 };
 

@@ -315,8 +315,8 @@ void fields(A& a, IpcImage& x) {
 }
 template <class A>
 void fields(A& a, Image& x) {
-  a(x.tree), a(x.descriptions), a(x.pipes), a(x.objects), a(x.sockets), a(x.vdsos), a(x.ipc), a(x.terminal),
-      a(x.input), a(x.hook_bytes);
+  a(x.tree), a(x.descriptions), a(x.pipes), a(x.objects), a(x.sockets), a(x.vdsos), a(x.ipc),
+      a(x.terminal), a(x.input), a(x.hook_bytes);
   a(x.monotonic), a(x.processes), a(x.locks), a(x.ptys), a(x.network), a(x.machine);
 }
 

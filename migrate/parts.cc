@@ -5,7 +5,7 @@ namespace hob::migrate {
 std::span<const Part* const> parts() {
   // Identity first: a new process must have the user's groups before it opens files. Threads before
   // memory: their registers say which pages are hot.
-  static const Part* const table[] = {&kIdentity, &kThreads, &kMemory, &kVdso, &kSegments,
+  static const Part* const table[] = {&kIdentity, &kThreads, &kMemory, &kVdso,    &kSegments,
                                       &kFiles,    &kSignals, &kTimers, &kSettings};
   return table;
 }
@@ -27,8 +27,12 @@ void Inspection::object(std::string_view what, std::string_view why) {
     row->reason = why;
   }
   const std::string process = "process " + std::to_string(inside) + " (" + status.name + ")";
-  obstacles.push_back(
-      {obstacle(what.empty() ? process : std::string(what) + " of " + process, why).text});
+  std::string text =
+      obstacle(what.empty() ? process : std::string(what) + " of " + process, why).text;
+  // Looked at from two sides, it may be found twice.
+  const bool known = std::any_of(obstacles.begin(), obstacles.end(),
+                                 [&](const Obstacle& o) { return o.text == text; });
+  if (!known) obstacles.push_back({std::move(text)});
 }
 
 void Inspection::object(const Error& why) {

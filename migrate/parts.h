@@ -117,7 +117,8 @@ struct Part {
   Result<void> (*rebuild)(Rebuild&);
 };
 
-extern const Part kThreads, kMemory, kVdso, kSegments, kFiles, kSignals, kTimers, kSettings, kIdentity;
+extern const Part kThreads, kMemory, kVdso, kSegments, kFiles, kSignals, kTimers, kSettings,
+    kIdentity;
 /// In the order in which they are walked.
 std::span<const Part* const> parts();
 

@@ -65,6 +65,7 @@ cell.coordinator = "tcp://[fd00::1]:99"
 cell.coordinator_key = "Yne@$w-vo<fVvi]a<NY6T1ed:M$fCG*[IaLV{hID"
 load.cgroup = "/sys/fs/cgroup/cpu/h3"
 home.lost_after = "90s"
+job.memory = "pre-copy"
 log.level = "debug"
 [idle]
 input = "5min"
@@ -95,6 +96,7 @@ min_uid = 500
             {"cell.coordinator_key", "\"Yne@$w-vo<fVvi]a<NY6T1ed:M$fCG*[IaLV{hID\""},
             {"load.cgroup", "\"/sys/fs/cgroup/cpu/h3\""},
             {"home.lost_after", "\"1min 30s\""},
+            {"job.memory", "\"pre-copy\""},
             {"log.level", "\"debug\""},
             {"idle.input", "\"5min\""},
             {"idle.sources", "[\"file:/run/h3/input\"]"},

@@ -213,6 +213,7 @@ TEST_CASE("what leads out of the tree is named when all of it has been seen") {
   const auto movable = examine_process(whole.pid()), found = examine_process(half.pid());
   REQUIRE((movable.ok() && found.ok()));
   CHECK(movable->obstacles.empty());
+  for (const auto& o : found->obstacles) UNSCOPED_INFO(o.text);
   REQUIRE(found->obstacles.size() == 2);
   const std::string who = " of process " + std::to_string(half.pid()) + " (child): ";
   CHECK(found->obstacles[0].text ==

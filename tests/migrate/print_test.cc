@@ -26,14 +26,16 @@ TEST_CASE("an image in short: how many of what, and how big") {
                      "standard streams: 4 B",
                      "",
                      "process 2: the root, group 2, session 2, on the terminal: thread",
-                     "  memory: 80.0 KiB in 3 mappings: kernel's page 8.0 KiB, memory 64.0 KiB, private file mapping 8.0 "
+                     "  memory: 80.0 KiB in 3 mappings: kernel's page 8.0 KiB, memory 64.0 KiB, "
+                     "private file mapping 8.0 "
                      "KiB; 2 pages in the image",
                      "  program: /bin/program",
                      "  directory: /, umask 022",
                      "  3 threads, 3 descriptors, 1 timer",
                      "",
                      "process 7: child of 2, group 2, session 2, on the terminal: thread",
-                     "  memory: 80.0 KiB in 3 mappings: kernel's page 8.0 KiB, memory 64.0 KiB, private file mapping 8.0 "
+                     "  memory: 80.0 KiB in 3 mappings: kernel's page 8.0 KiB, memory 64.0 KiB, "
+                     "private file mapping 8.0 "
                      "KiB; 0 pages in the image",
                      "  program: /bin/program",
                      "  directory: /, umask 022",

@@ -30,7 +30,7 @@ struct Job {
     Home::get().reset();
     REQUIRE(host->start({victim("waits")}).ok());
     REQUIRE(collector.wait_for("ready"));
-    ::usleep(1500000);
+    ::usleep(1700000);
   }
   Host::Outcome move() {
     auto target = std::make_unique<Host>(collector.write_end());
@@ -56,13 +56,13 @@ struct Job {
 
 TEST_CASE("waits go on with the time that is left, there and back") {
   Plan plan;
-  plan.pause_ms = 1500;
+  plan.pause_ms = 1700;
   ends_well(run_and_move({victim("waits")}, plan));
 }
 
 TEST_CASE("waits go on with the time that is left, static") {
   Plan plan;
-  plan.pause_ms = 1500;
+  plan.pause_ms = 1700;
   ends_well(run_and_move({victim("waits_static")}, plan));
 }
 
@@ -76,7 +76,7 @@ TEST_CASE("waits go on at the source when they cannot move") {
   Job job;
   job.host->arm(Fault::captured, migrate::fault::Act::error);
   CHECK_FALSE(job.move().moved);
-  ::usleep(500000);
+  ::usleep(1700000);
   INFO("the second attempt");
   CHECK(job.move().moved);
   job.finish();
@@ -87,7 +87,7 @@ TEST_CASE("waits that had been frozen and thawed before") {
   job.host->freeze();
   REQUIRE(job.host->frozen());
   job.host->thaw();
-  ::usleep(300000);
+  ::usleep(1700000);
   CHECK(job.move().moved);
   job.finish();
 }

@@ -1,6 +1,7 @@
 /* Unix sockets with addresses: a server that listens on a path, with connections of its own child, one on an abstract
  * name, datagram sockets, relative paths, and a connection whose server listens no more. */
 #include "victim.h"
+#include <sys/random.h>
 #include <stddef.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -37,7 +38,9 @@ int main(void) {
   EXPECT(mkdtemp(directory) && !chdir(directory));
   snprintf(path, sizeof path, "%s/server", directory);
   snprintf(closing, sizeof closing, "%s/closing", directory);
-  snprintf(abstract, sizeof abstract, "victim.%d.%ld", getpid(), random());
+  unsigned long mine;
+  EXPECT(getrandom(&mine, sizeof mine, 0) == sizeof mine); /* many of us run at a time, all as process 2 */
+  snprintf(abstract, sizeof abstract, "victim.%lx", mine);
   int server = bound(SOCK_STREAM, path, 0), plain = socket(AF_UNIX, SOCK_STREAM, 0);
   EXPECT(!listen(server, 3) && !chmod(path, 0640) && plain >= 0);
   int hidden = bound(SOCK_SEQPACKET, abstract, 1), relative = bound(SOCK_STREAM, "relative", 0);

@@ -41,8 +41,8 @@ static void* wait_for_it(void* a) {
   return NULL;
 }
 int main(int argc, char** argv) {
-  total = argc > 1 ? atol(argv[1]) * 1000000 : 4000000000;
-  const long margin = argc > 2 ? atol(argv[2]) * 1000000 : 1000000000;
+  total = argc > 1 ? atol(argv[1]) * 1000000 : 6000000000;
+  const long margin = argc > 2 ? atol(argv[2]) * 1000000 : 1400000000;
   pthread_t t[ALL];
   const int count = argc > 3 ? atoi(argv[3]) : ALL;
   for (long i = 0; i < count; i++) EXPECT(!pthread_create(&t[i], NULL, wait_for_it, (void*)i));
