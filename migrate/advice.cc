@@ -17,7 +17,7 @@ struct Name {
 constexpr Name kNames[] = {
     {"dc", Advice::dont_fork},  {"wf", Advice::wipe_on_fork},  {"dd", Advice::dont_dump},
     {"hg", Advice::huge_pages}, {"nh", Advice::no_huge_pages}, {"mg", Advice::mergeable},
-    {"lo", Advice::locked},
+    {"lo", Advice::locked},     {"gd", Advice::grows_down},
 };
 
 /// "55d0-55d1 r--p ..."; empty if the line is none of these.
@@ -71,6 +71,9 @@ uint8_t Advices::of(Tid process, Range range) const {
   const auto after =
       std::upper_bound(ranges.begin(), ranges.end(), range.start,
                        [](uint64_t start, const AdvisedRange& r) { return start < r.range.start; });
+  constexpr auto kGrows = static_cast<uint8_t>(Advice::grows_down);
+  if (after != ranges.end() && after->advice & kGrows && after->range.end == range.end)
+    return after->advice;  // it has grown since
   if (after == ranges.begin()) return 0;
   const AdvisedRange& candidate = *std::prev(after);
   return range.end <= candidate.range.end ? candidate.advice : 0;
@@ -91,6 +94,7 @@ int madvise_of(Advice advice) {
     case Advice::mergeable:
       return MADV_MERGEABLE;
     case Advice::locked:
+    case Advice::grows_down:
       break;
   }
   return -1;

@@ -25,6 +25,7 @@ enum class Advice : uint8_t {
   no_huge_pages = 16,
   mergeable = 32,
   locked = 64,
+  grows_down = 128,  ///< MAP_GROWSDOWN, of mmap(2)
 };
 
 struct AdvisedRange {
@@ -48,7 +49,7 @@ class Advices {
   std::map<Tid, std::vector<AdvisedRange>> known_;
 };
 
-/// The madvise(2) argument of one flag; `locked` has none.
+/// The madvise(2) argument of one flag; `locked` and `grows_down` have none.
 int madvise_of(Advice advice);
 
 }  // namespace hob::migrate

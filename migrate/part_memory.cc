@@ -389,7 +389,9 @@ Result<void> rebuild(Rebuild& r) {
       fd = static_cast<uint64_t>(r.objects) + m.file;
     else
       flags |= MAP_ANONYMOUS | MAP_NORESERVE;
-    if (m.kind == MappingKind::stack) flags |= MAP_GROWSDOWN;
+    if (m.kind == MappingKind::stack ||
+        (m.kind == MappingKind::anonymous && m.advice & static_cast<uint8_t>(Advice::grows_down)))
+      flags |= MAP_GROWSDOWN;
     r.space.must("map", SYS_mmap,
                  {m.range.start, m.range.size(), m.protection, flags, fd, m.offset});
     advise(r, m);

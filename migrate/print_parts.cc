@@ -67,7 +67,8 @@ std::string advice_names(uint8_t advice) {
       {Advice::huge_pages, " huge-pages"},
       {Advice::no_huge_pages, " no-huge-pages"},
       {Advice::mergeable, " mergeable"},
-      {Advice::locked, " locked"}};
+      {Advice::locked, " locked"},
+      {Advice::grows_down, " grows-down"}};
   std::string names;
   for (const auto& [flag, name] : kNames)
     if (advice & static_cast<uint8_t>(flag)) names += name;

@@ -81,6 +81,10 @@ class Filter {
   void refuse(int call, const scmp_arg_cmp& when) {
     must(seccomp_rule_add_array(context_, SCMP_ACT_ERRNO(EPERM), call, 1, &when));
   }
+  /// One use of a call: as one that this kernel does not know.
+  void hide(int call, const scmp_arg_cmp& when) {
+    must(seccomp_rule_add_array(context_, SCMP_ACT_ERRNO(EINVAL), call, 1, &when));
+  }
   void hide(int call) { must(seccomp_rule_add(context_, SCMP_ACT_ERRNO(ENOSYS), call, 0)); }
 
   std::vector<sock_filter> compile() const {
@@ -106,6 +110,11 @@ std::vector<sock_filter> compile_filter() {
   for (int call : kOnlyX86) filter.refuse(call);
   for (int call : kMissing) filter.hide(call);
   const scmp_arg_cmp new_user = SCMP_A0_64(SCMP_CMP_MASKED_EQ, CLONE_NEWUSER, CLONE_NEWUSER);
+  // Guards (Linux 6.13) are marks in page tables, which are not looked through in the freeze. A C
+  // library that tries them for its stacks has mprotect(2) for kernels without.
+  constexpr unsigned kGuardInstall = 102;
+  filter.hide(SCMP_SYS(madvise), SCMP_A2_32(SCMP_CMP_EQ, kGuardInstall));
+  filter.hide(SCMP_SYS(process_madvise), SCMP_A3_32(SCMP_CMP_EQ, kGuardInstall));
   filter.refuse(SCMP_SYS(clone), new_user);
   filter.refuse(SCMP_SYS(unshare), new_user);
   // Another personality changes what addresses and calls mean, and does not travel. Asking is fine.

@@ -2,6 +2,7 @@
 #include <linux/sched.h>
 #include <sched.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/personality.h>
 #include <sys/prctl.h>
@@ -78,6 +79,9 @@ TEST_CASE("what cannot be moved looks like a kernel without it") {
   NEED_SANDBOX();
   CHECK(confined(SYS_io_uring_setup, 1) == ENOSYS);
   CHECK(confined(SYS_userfaultfd, 0) == ENOSYS);
+  static char page[4096] __attribute__((aligned(4096)));
+  CHECK(confined(SYS_madvise, ptr(page), sizeof page, 102 /* MADV_GUARD_INSTALL */) == EINVAL);
+  CHECK(confined(SYS_madvise, ptr(page), sizeof page, MADV_NORMAL) == 0);
   CHECK(confined(SYS_fanotify_init, 0, 0) == ENOSYS);
   CHECK(confined(SYS_modify_ldt, 0, 0, 0) == ENOSYS);
   clone_args arguments{};
