@@ -5,5 +5,5 @@ set -euo pipefail
 # shellcheck source=tests/e2e/lib.sh
 . "$(dirname "$0")/lib.sh"
 up 4 idle=300ms
-cell exec -r h0 python3 "$ROOT/bench/soak/soak.py" --evictions 40 --cell "$(dirname "$(cell path h0)")" \
+cell exec -r h0 python3 "$ROOT/bench/soak/soak.py" --evictions 20 --cell "$(dirname "$(cell path h0)")" \
   --groups "$(dirname "$(cell cgroup h0)")" --work "$WORK" --uid 65534 --gid 65534 </dev/null || fail "see above"

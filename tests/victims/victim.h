@@ -1,5 +1,5 @@
-/* What the victims share: they know nothing of hob. A victim sets something up, says "ready", waits for
- * a line on its standard input, looks whether everything still is as it was, and says "ok". */
+/* What the victims share: they know nothing of hob. A victim sets something up, says "ready", waits
+ * for a line on its standard input, looks whether everything still is as it was, and says "ok". */
 #pragma once
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
@@ -11,13 +11,13 @@
 #include <string.h>
 #include <unistd.h>
 
-#define EXPECT(condition)                                                             \
-  do {                                                                                \
-    if (!(condition)) {                                                               \
-      printf("FAILED line %d: %s (errno %d)\n", __LINE__, #condition, errno);         \
-      fflush(stdout);                                                                 \
-      exit(1);                                                                        \
-    }                                                                                 \
+#define EXPECT(condition)                                                     \
+  do {                                                                        \
+    if (!(condition)) {                                                       \
+      printf("FAILED line %d: %s (errno %d)\n", __LINE__, #condition, errno); \
+      fflush(stdout);                                                         \
+      exit(1);                                                                \
+    }                                                                         \
   } while (0)
 
 static inline void ready(void) {
