@@ -313,7 +313,8 @@ class Starter : public SourceHooks, public TargetHooks {
     }
     guest_.root = 0;
     say("moved " + std::to_string(to_milliseconds(sent->report.freeze)) + " " +
-        std::to_string(sent->report.pages_moved));
+        std::to_string(sent->report.pages_moved) + " " + std::to_string(sent->report.wire_bytes) +
+        " " + std::to_string(sent->report.rounds));
     return true;
   }
 
@@ -482,7 +483,8 @@ Host::Outcome Host::end_send() {
   const std::string line = hear(60000);
   if (line.compare(0, 6, "moved ") == 0) {
     outcome.moved = true;
-    std::istringstream(line.substr(6)) >> outcome.freeze_ms >> outcome.pages;
+    std::istringstream(line.substr(6)) >> outcome.freeze_ms >> outcome.pages >>
+        outcome.wire_bytes >> outcome.rounds;
   } else {
     outcome.text = line;
   }

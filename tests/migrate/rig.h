@@ -40,7 +40,7 @@ class Host {
     bool moved = false;
     std::string text;  ///< the Error, or the obstacles
     double freeze_ms = 0;
-    uint64_t pages = 0;
+    uint64_t pages = 0, wire_bytes = 0, rounds = 0;
   };
   Outcome send(uint16_t port, const Host& target, const migrate::SendOptions& options = {});
   void begin_send(uint16_t port, const Host& target, const migrate::SendOptions& options = {});
