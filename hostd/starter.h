@@ -94,9 +94,10 @@ class Starter {
   uint64_t attempt_ = 0, lease_ = 0;
   bool keep_ = false;
   bool running_ = false;
-  bool departing_ = false;              // in migrate::send()
-  bool hurried_ = false;                // while departing: the owner is back
-  std::optional<int> ended_meanwhile_;  // while departing: the guest's root, and how
+  bool departing_ = false;                       // in migrate::send()
+  std::optional<pb::Depart> depart_when_whole_;  // came while pages of the last move were arriving
+  bool hurried_ = false;                         // while departing: the owner is back
+  std::optional<int> ended_meanwhile_;           // while departing: the guest's root, and how
   migrate::Guest guest_;
   std::optional<int> exit_status_;
   std::string furnished_for_;   // the home whose name and clocks the sandbox shows

@@ -190,16 +190,18 @@ void Starter::follow(migrate::Arrival arrival, const pb::StdioState& stdio, bool
     arrival_.reset();
     // The guest has been killed then: its end tells.
     if (!report.ok()) log::error("job {}: {}", job_, report.error().text);
-    if (!tell_pages) return;
-    pb::Envelope envelope;
-    envelope.mutable_pages_in()->set_job(job_);
-    envelope.mutable_pages_in()->set_attempt(attempt_);
-    if (report.ok()) {
-      *envelope.mutable_pages_in()->mutable_figures() = figures_of(*report);
-    } else {
-      envelope.mutable_pages_in()->set_error(report.error().text);
+    if (tell_pages) {
+      pb::Envelope envelope;
+      envelope.mutable_pages_in()->set_job(job_);
+      envelope.mutable_pages_in()->set_attempt(attempt_);
+      if (report.ok()) {
+        *envelope.mutable_pages_in()->mutable_figures() = figures_of(*report);
+      } else {
+        envelope.mutable_pages_in()->set_error(report.error().text);
+      }
+      send(std::move(envelope));
     }
-    send(std::move(envelope));
+    if (const auto depart = std::exchange(depart_when_whole_, std::nullopt)) on_depart(*depart);
   };
   Result<EventLoop::Handle> watch = loop_.watch(arrival_->done_fd(), EPOLLIN, on_done);
   CHECK(watch.ok());
@@ -254,8 +256,11 @@ void Starter::on_hurry() {
 
 void Starter::on_depart(const pb::Depart& depart) {
   if (!running_ || departing_) return;  // it has just ended: Exited tells home
-  // Its pages are still on their way here. Home says Depart again and again.
-  if (arrival_) return arrival_->hurry();
+  if (arrival_) {
+    // Its pages are still on their way here: as soon as they are in.
+    depart_when_whole_ = depart;
+    return arrival_->hurry();
+  }
   pb::Envelope envelope;
   pb::Departed* departed = envelope.mutable_departed();
   departed->set_job(job_);
