@@ -104,6 +104,32 @@ Result<void> write_all(int fd, std::span<const std::byte> data, std::string_view
   return {};
 }
 
+Result<void> write_at(int fd, std::span<const std::byte> data, uint64_t offset,
+                      std::string_view what, std::string_view subject) {
+  while (!data.empty()) {
+    const ssize_t n = ::pwrite(fd, data.data(), data.size(), static_cast<off_t>(offset));
+    if (n < 0 && errno == EINTR) continue;
+    if (n <= 0) return Error::sys(what, subject, n < 0 ? errno : EIO);
+    data = data.subspan(static_cast<size_t>(n));
+    offset += static_cast<uint64_t>(n);
+  }
+  return {};
+}
+
+Result<void> read_at(int fd, std::span<std::byte> data, uint64_t offset, std::string_view what,
+                     std::string_view subject) {
+  while (!data.empty()) {
+    const ssize_t n = ::pread(fd, data.data(), data.size(), static_cast<off_t>(offset));
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) return Error::sys(what, subject);
+    if (n == 0)
+      return Error{std::string(what) + " " + std::string(subject) + ": it ends too early", EIO};
+    data = data.subspan(static_cast<size_t>(n));
+    offset += static_cast<uint64_t>(n);
+  }
+  return {};
+}
+
 Result<void> set_nonblocking(int fd) {
   int flags = ::fcntl(fd, F_GETFL);
   if (flags < 0 || ::fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0)

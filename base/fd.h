@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <span>
 #include <string>
 #include <string_view>
@@ -60,6 +61,13 @@ Result<std::string> read_link(const std::string& path);
 
 /// Writes all bytes to a blocking descriptor; `subject` names it in the Error.
 Result<void> write_all(int fd, std::span<const std::byte> data, std::string_view subject);
+
+/// All bytes at `offset` of a file. `what` is the verb and `subject` its object in the Error; a
+/// file that ends too early is one, EIO.
+Result<void> write_at(int fd, std::span<const std::byte> data, uint64_t offset,
+                      std::string_view what, std::string_view subject);
+Result<void> read_at(int fd, std::span<std::byte> data, uint64_t offset, std::string_view what,
+                     std::string_view subject);
 
 /// Sets O_NONBLOCK.
 Result<void> set_nonblocking(int fd);

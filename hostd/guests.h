@@ -117,6 +117,10 @@ class Guests {
   void depart(const GuestPtr& guest, wire::Message message);
   void open_group(Guest& guest);
   void freeze(Guest& guest);
+  /// Its starter has stopped it to move it. Freezing it then would keep what the engine has it do
+  /// from being done. (One that is taken into hand in the very moment of a freeze stays frozen until
+  /// that attempt is given up; its owner does not notice.)
+  static bool in_the_engines_hands(const Guest& guest);
   void hasten(const Guest& guest);
   void thaw(Guest& guest);
   void stop_start(const GuestPtr& guest);

@@ -7,6 +7,7 @@
 
 #include "base/log.h"
 #include "hostd/guests.h"
+#include "migrate/proc.h"
 
 namespace hob::hostd {
 namespace {
@@ -65,12 +66,26 @@ void Guests::thaw(Guest& guest) {
   guest.frozen = false;
 }
 
+bool Guests::in_the_engines_hands(const Guest& guest) {
+  const auto processes =
+      guest.group ? guest.group->processes() : Result<std::vector<pid_t>>(std::vector<pid_t>{});
+  if (!processes.ok()) return false;
+  return std::any_of(processes->begin(), processes->end(), [](pid_t pid) {
+    const auto status = migrate::proc::status({pid});
+    return status.ok() && status->tracer != 0;
+  });
+}
+
 void Guests::owner_returned(const std::string& reason) {
   owner_present_ = true;
   unwelcome_ = reason;
   // All are stopped before the first message is sent.
-  for (const GuestPtr& guest : guests_)
-    if (guest->phase == Phase::running && foreign(*guest)) freeze(*guest);
+  for (const GuestPtr& guest : guests_) {
+    if (!foreign(*guest)) continue;
+    // One that leaves by pre-copy or demand still runs until the engine stops it.
+    const bool leaves = guest->phase == Phase::leaving && !guest->frozen;
+    if (guest->phase == Phase::running || (leaves && !in_the_engines_hands(*guest))) freeze(*guest);
+  }
   for (const GuestPtr& guest : guests_)
     if (guest->phase == Phase::running && foreign(*guest)) hasten(*guest);
   for (const GuestPtr& guest : guests_)

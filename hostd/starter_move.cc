@@ -215,6 +215,8 @@ void Starter::on_restart(const pb::Envelope& request) {
   Restarted hooks(*this, start.again());
   Duration ahead{0};
   const auto restart = [&]() -> Result<migrate::Arrival> {
+    // Limits and priority of guests are those of moves; a checkpoint is for its home.
+    if (foreign()) return Error{"checkpoints are restarted at home alone", EPERM};
     Fd file;
     {
       const migrate::AsUser rights(guest_.user);
@@ -301,11 +303,19 @@ void Starter::on_depart(const pb::Depart& depart) {
     if (auto gone = sandbox_->destroy(); !gone.ok()) departed->set_text(gone.error().text);
     sandbox_.reset();
   }
-  if (!departed->moved()) relay_->stay();
+  if (!departed->moved()) {
+    relay_->stay();
+    let_go();
+  }
   const bool moved = departed->moved();
   send(std::move(envelope));
   if (moved) return leave();
   if (ended_meanwhile_) on_root_exit(*std::exchange(ended_meanwhile_, std::nullopt));
+}
+
+void Starter::let_go() {
+  if (migrate::let_go(guest_)) return let_go_again_.reset();
+  let_go_again_ = loop_.after(kLetGoAgain, [this] { let_go(); });
 }
 
 }  // namespace hob::hostd

@@ -30,28 +30,7 @@ void digest(std::span<const std::byte> bytes, uint8_t (&out)[32]) {
   CHECK(EVP_Digest(bytes.data(), bytes.size(), out, nullptr, EVP_sha256(), nullptr) > 0);
 }
 
-Result<void> write_all(const Fd& file, std::span<const std::byte> bytes, uint64_t offset) {
-  while (!bytes.empty()) {
-    const ssize_t n = ::pwrite(file.get(), bytes.data(), bytes.size(), static_cast<off_t>(offset));
-    if (n < 0 && errno == EINTR) continue;
-    if (n <= 0) return Error::sys("write", "the checkpoint", n < 0 ? errno : EIO);
-    bytes = bytes.subspan(static_cast<size_t>(n));
-    offset += static_cast<uint64_t>(n);
-  }
-  return {};
-}
-
-Result<void> read_all(const Fd& file, std::span<std::byte> bytes, uint64_t offset) {
-  while (!bytes.empty()) {
-    const ssize_t n = ::pread(file.get(), bytes.data(), bytes.size(), static_cast<off_t>(offset));
-    if (n < 0 && errno == EINTR) continue;
-    if (n < 0) return Error::sys("read", "the checkpoint");
-    if (n == 0) return Error{"read the checkpoint: it ends too early", EBADMSG};
-    bytes = bytes.subspan(static_cast<size_t>(n));
-    offset += static_cast<uint64_t>(n);
-  }
-  return {};
-}
+constexpr std::string_view kSubject = "the checkpoint";
 
 Result<CheckpointIndex> index_of(const PageStore& store, Announcement announcement, Bytes image) {
   CheckpointIndex index;
@@ -70,7 +49,7 @@ Result<CheckpointIndex> index_of(const PageStore& store, Announcement announceme
 Result<uint64_t> write_index(const PageStore& store, const CheckpointIndex& index) {
   const Bytes bytes = encode(index);
   if (bytes.size() > kMaxIndex) return Error{"write the checkpoint: too many pages", E2BIG};
-  TRY(write_all(store.file(), bytes, store.end()));
+  TRY(write_at(store.file().get(), bytes, store.end(), "write", kSubject));
   // The head makes it a checkpoint: nothing of it may come to the disk before the rest.
   if (::fdatasync(store.file().get()) < 0) return Error::sys("write", "the checkpoint");
   Head head = {};
@@ -79,7 +58,7 @@ Result<uint64_t> write_index(const PageStore& store, const CheckpointIndex& inde
   head.offset = store.end();
   head.size = bytes.size();
   digest(bytes, head.digest);
-  TRY(write_all(store.file(), std::as_bytes(std::span(&head, 1)), 0));
+  TRY(write_at(store.file().get(), std::as_bytes(std::span(&head, 1)), 0, "write", kSubject));
   if (::fdatasync(store.file().get()) < 0) return Error::sys("write", "the checkpoint");
   return store.end() + bytes.size();
 }
@@ -123,7 +102,7 @@ Result<CheckpointFile> CheckpointFile::read(Fd file) {
   Head head;
   const auto size = static_cast<uint64_t>(st.st_size);
   if (!S_ISREG(st.st_mode) || size < kPage) return Error{"it is no checkpoint", EBADMSG};
-  TRY(read_all(file, std::as_writable_bytes(std::span(&head, 1)), 0));
+  TRY(read_at(file.get(), std::as_writable_bytes(std::span(&head, 1)), 0, "read", kSubject));
   if (std::memcmp(head.magic, kMagic, sizeof kMagic) != 0)
     return Error{"it is no checkpoint, or one that was not finished", EBADMSG};
   if (head.version != kVersion)
@@ -131,7 +110,7 @@ Result<CheckpointFile> CheckpointFile::read(Fd file) {
   if (head.size > kMaxIndex || head.offset > size || head.size > size - head.offset)
     return Error{"read the checkpoint: it ends too early", EBADMSG};
   Bytes bytes(head.size);
-  TRY(read_all(file, bytes, head.offset));
+  TRY(read_at(file.get(), bytes, head.offset, "read", kSubject));
   uint8_t found[32];
   digest(bytes, found);
   if (std::memcmp(found, head.digest, sizeof found) != 0)

@@ -10,28 +10,8 @@
 namespace hob::migrate {
 namespace {
 
-Result<void> write_at(const Fd& file, std::span<const std::byte> bytes, uint64_t offset) {
-  while (!bytes.empty()) {
-    const ssize_t n = ::pwrite(file.get(), bytes.data(), bytes.size(), static_cast<off_t>(offset));
-    if (n < 0 && errno == EINTR) continue;
-    if (n <= 0)
-      return Error::sys("keep pages", "in the file for them (is there room?)", n < 0 ? errno : EIO);
-    bytes = bytes.subspan(static_cast<size_t>(n));
-    offset += static_cast<uint64_t>(n);
-  }
-  return {};
-}
-
-Result<void> read_at(const Fd& file, std::span<std::byte> bytes, uint64_t offset) {
-  while (!bytes.empty()) {
-    const ssize_t n = ::pread(file.get(), bytes.data(), bytes.size(), static_cast<off_t>(offset));
-    if (n < 0 && errno == EINTR) continue;
-    if (n < 0) return Error::sys("read", "pages that were kept");
-    if (n == 0) return Error{"read pages that were kept: the file has become shorter", EIO};
-    bytes = bytes.subspan(static_cast<size_t>(n));
-    offset += static_cast<uint64_t>(n);
-  }
-  return {};
+Result<void> put_in(const Fd& file, std::span<const std::byte> bytes, uint64_t offset) {
+  return write_at(file.get(), bytes, offset, "keep pages in", "the file for them (is there room?)");
 }
 
 }  // namespace
@@ -96,10 +76,10 @@ Result<void> PageStore::put(uint32_t process, uint64_t address, std::span<const 
   TRY(each_part(pieces, {address, address + pages.size()},
                 [&](Range part, std::optional<uint64_t> offset) -> Result<void> {
                   if (!offset) return fresh.push_back(part), Result<void>();
-                  return write_at(file_, pages.subspan(part.start - address, part.size()), *offset);
+                  return put_in(file_, pages.subspan(part.start - address, part.size()), *offset);
                 }));
   for (const Range& part : fresh) {
-    TRY(write_at(file_, pages.subspan(part.start - address, part.size()), end_));
+    TRY(put_in(file_, pages.subspan(part.start - address, part.size()), end_));
     auto next = pieces.lower_bound(part.start);
     Piece* before = next == pieces.begin() ? nullptr : &std::prev(next)->second;
     if (before && before->end == part.start &&
@@ -162,7 +142,8 @@ Result<void> PageStore::read(uint32_t process, uint64_t address, std::span<std::
   return each_part(owner->second.pieces, {address, address + to.size()},
                    [&](Range part, std::optional<uint64_t> offset) -> Result<void> {
                      const auto here = to.subspan(part.start - address, part.size());
-                     if (offset) return read_at(file_, here, *offset);
+                     if (offset)
+                       return read_at(file_.get(), here, *offset, "read", "pages that were kept");
                      std::fill(here.begin(), here.end(), std::byte{});
                      return {};
                    });

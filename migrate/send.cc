@@ -155,7 +155,8 @@ Result<Sent> send(Guest& guest, const std::string& address, uint16_t port, const
   // The target is prepared: its copies of the tree are parked, its memory is touched.
 
   std::optional<PreCopy> precopy;
-  if (plan.rounds) {
+  // Of a guest that stands still already nothing changes between rounds.
+  if (plan.rounds && !TRY(guest.sandbox->cgroup().freezing())) {
     const auto means =
         options.compare_pages ? ChangeTracker::Means::comparison : ChangeTracker::Means::best;
     link.bulk.set_patience(kPagePatience);
@@ -225,9 +226,12 @@ Result<Sent> send(Guest& guest, const std::string& address, uint16_t port, const
     else
       sent.lost = std::move(delivered).error().text;
   }
-  server->stop();
+  // None where the link broke before it was needed, and home says that the target lives.
+  if (server) {
+    server->stop();
+    sent.report.pages_demanded = server->served();
+  }
   captives.destroy();
-  sent.report.pages_demanded = server->served();
   for (const Connection* c : {&link.control, &link.demand, &link.bulk})
     sent.report.wire_bytes += c->sent_bytes();
   // Every page is there. Nothing of the guest is left here.

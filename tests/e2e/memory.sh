@@ -56,5 +56,22 @@ soon 20 "h1 is clean" leaves_nothing h1 "$before"
 wait $shadow || fail "the job ended with $?"
 equal "what it has computed" "$expected" "$(cat output)"
 
+# He comes back while it is being copied: it stops at once, and goes home all the same.
+rm -f ready go
+soon 20 "h1 idle" is_idle h1
+start_on h0 remote run --memory pre-copy python3 job.py </dev/null >output 2>errors &
+shadow=$!
+soon 20 "the job runs" test -e ready
+start_on h0 remote migrate "$(job id)" </dev/null 2>said &
+mover=$!
+sleep 0.1
+cell touch h1
+soon 20 "the job is home" is_at h0
+wait $mover || true # it has asked for what the owner's return asked for, too
+soon 20 "h1 is clean" leaves_nothing h1 "$before"
+: >go
+wait $shadow || fail "the job ended with $?"
+equal "what it has computed" "$expected" "$(cat output)"
+
 ends_with 125 on h0 remote run --memory swap true </dev/null 2>errors
 matches "a wrong strategy" "swap-out.*demand" "$(cat errors)"
