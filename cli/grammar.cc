@@ -98,8 +98,6 @@ void add_output(CLI::App& app, Output& output, bool can_watch) {
 
 // ---------------------------------------------------------------------------------- verbs
 
-const std::vector<std::string> kStrategies{"swap-out", "flush", "freeze-copy", "pre-copy",
-                                           "demand"};
 /// Those that leave nothing behind.
 const std::vector<std::string> kCopying{"freeze-copy", "pre-copy"};
 
@@ -123,7 +121,8 @@ void define_run(CLI::App& app, RunOptions& o) {
   app.add_flag("--or-local", o.or_local,
                "Run on this machine if no host is idle or hob is not running");
   app.add_flag("--local", o.local, "Run on this machine from the start, as a job");
-  add_memory(app, o.memory, kStrategies, "When its memory travels if it moves (docs/MEMORY.md)");
+  add_memory(app, o.memory, strategy_names(),
+             "When its memory travels if it moves (docs/MEMORY.md)");
   add_parsed(app, "--checkpoint-every", o.checkpoint_every, duration_from_text,
              "Save it so often (10m); if its host is lost, it goes on at home from there", "TIME");
   app.add_flag("--keep", o.keep, "Never send home: wait suspended while the owner is there");
@@ -200,7 +199,7 @@ void define_evict(CLI::App& app, EvictOptions& o) {
 void define_migrate(CLI::App& app, MigrateOptions& o) {
   app.add_option("JOB", o.job, "A job's id, or of this host's jobs the number")->required();
   add_host(app, "HOST", o.host, "Where to (default: home)");
-  add_memory(app, o.memory, kStrategies, "When its memory travels (docs/MEMORY.md)");
+  add_memory(app, o.memory, strategy_names(), "When its memory travels (docs/MEMORY.md)");
 }
 
 void define_checkpoint(CLI::App& app, CheckpointOptions& o) {

@@ -6,6 +6,7 @@
 #include <variant>
 #include <vector>
 
+#include "base/memory_strategy.h"
 #include "base/time.h"
 
 /// What the user asked for, parsed and checked: cli/grammar.h makes these, each verb takes its own.

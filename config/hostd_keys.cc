@@ -1,5 +1,7 @@
 #include "config/keys.h"
 
+#include "base/memory_strategy.h"
+
 namespace hob::keys {
 namespace {
 
@@ -28,11 +30,8 @@ Result<std::vector<std::string>> to_sources(const TomlEntry& entry) {
 
 Result<std::string> to_strategy(const TomlEntry& entry) {
   std::string name = TRY(to_text(entry));
-  for (const char* known : {"swap-out", "flush", "freeze-copy", "pre-copy", "demand"})
-    if (name == known) return name;
-  return Error{"'" + name +
-               "' is no memory strategy; there are \"swap-out\", \"flush\", \"freeze-copy\", "
-               "\"pre-copy\" and \"demand\""};
+  if (strategy_named(name)) return name;
+  return Error{"'" + name + "' is no memory strategy; there are " + strategies_for_people()};
 }
 
 Result<std::string> to_cgroup(const TomlEntry& entry) {

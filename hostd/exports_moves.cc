@@ -39,7 +39,7 @@ void Exports::migrate(const std::string& job, const std::string& host, const std
     return refuse(fmt::format("job {} is on {} already", job, target));
   if (!memory.empty() && !migrate::strategy_named(memory))
     return refuse(
-        fmt::format("no memory strategy '{}'; there are {}", memory, migrate::strategy_names()));
+        fmt::format("no memory strategy '{}'; there are {}", memory, strategies_for_people()));
   if (target == post_.own_name())
     return begin_move(e, target, "asked for", std::move(on_end), {}, memory);
   pb::Select select;

@@ -55,6 +55,16 @@ Result<void> capture_process(const Guest& guest, CaptiveProcess& process, const 
 
 }  // namespace
 
+void count(const Image& image, Report& report) {
+  report.processes = static_cast<uint32_t>(image.processes.size());
+  for (const ProcessImage& p : image.processes) {
+    report.threads += static_cast<uint32_t>(p.threads.size());
+    report.mappings += static_cast<uint32_t>(p.mappings.size());
+    report.descriptors += static_cast<uint32_t>(p.descriptors.size());
+    report.pages_moved += p.pages.size();
+  }
+}
+
 Result<int64_t> guest_monotonic(Tid process) {
   const std::string text = TRY(proc::read(process, "timens_offsets"));
   long seconds = 0, nanoseconds = 0;

@@ -28,6 +28,9 @@ struct Captured {
 Result<Captured> capture(const Guest& guest, Captives& captives, const Advices& advices,
                          const Platform& platform, bool other_kernel, Arena& arena);
 
+/// What the image holds, for the report of either end.
+void count(const Image& image, Report& report);
+
 /// The guest's CLOCK_MONOTONIC now, in ns: ours plus its time namespace's offset.
 Result<int64_t> guest_monotonic(Tid process);
 

@@ -135,13 +135,7 @@ pid_t Landing::resume() {
 
 void Landing::count(Report& report) const {
   report.image_bytes = size_;
-  report.processes = static_cast<uint32_t>(image_->processes.size());
-  for (const ProcessImage& p : image_->processes) {
-    report.threads += static_cast<uint32_t>(p.threads.size());
-    report.mappings += static_cast<uint32_t>(p.mappings.size());
-    report.descriptors += static_cast<uint32_t>(p.descriptors.size());
-    report.pages_moved += p.pages.size();
-  }
+  migrate::count(*image_, report);
 }
 
 }  // namespace hob::migrate

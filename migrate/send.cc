@@ -111,16 +111,6 @@ Result<uint64_t> deliver(const LivePages& pages, Link& link, const Guest& guest,
   return pusher.pages();
 }
 
-void count(const Image& image, Report& report) {
-  report.processes = static_cast<uint32_t>(image.processes.size());
-  for (const ProcessImage& p : image.processes) {
-    report.threads += static_cast<uint32_t>(p.threads.size());
-    report.mappings += static_cast<uint32_t>(p.mappings.size());
-    report.descriptors += static_cast<uint32_t>(p.descriptors.size());
-    report.pages_moved += p.pages.size();
-  }
-}
-
 Sent not_moved(Error why) {
   Sent sent;
   sent.obstacles.push_back({std::move(why.text)});

@@ -1,11 +1,9 @@
 #pragma once
 
 #include <cstdint>
-#include <optional>
-#include <string>
-#include <string_view>
 #include <vector>
 
+#include "base/memory_strategy.h"
 #include "base/time.h"
 
 /// Memory strategies: when the pages of a guest travel (DESIGN.md section 5, "Memory strategies").
@@ -15,20 +13,9 @@
 /// what the guest has not touched yet. Pure; the engine asks, and does.
 namespace hob::migrate {
 
-enum class Strategy : uint8_t {
-  swap_out = 0,  ///< resume at once, push everything behind it
-  flush,         ///< everything into a file at the target, resume, read the file behind it
-  freeze_copy,   ///< everything in place, resume
-  pre_copy,      ///< copy in rounds while the guest runs, freeze for the rest, resume
-  demand,        ///< resume at once; a page travels when it is touched
-  last = demand
-};
-
-/// As the command line, the configuration and the documents call it: "swap-out".
-std::string_view name_of(Strategy strategy);
-std::optional<Strategy> strategy_named(std::string_view name);
-/// "swap-out, flush, freeze-copy, pre-copy or demand"
-std::string strategy_names();
+using hob::name_of;
+using hob::Strategy;
+using hob::strategy_named;
 
 /// Where pages wait at the target for the guest to touch them.
 enum class Keep : uint8_t {

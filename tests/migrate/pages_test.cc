@@ -224,7 +224,7 @@ TEST_CASE("strategies have the names of the documents, and no others") {
   for (uint8_t i = 0; i <= static_cast<uint8_t>(Strategy::last); i++) {
     const auto strategy = static_cast<Strategy>(i);
     CHECK(strategy_named(name_of(strategy)) == strategy);
-    CHECK(strategy_names().find(name_of(strategy)) != std::string::npos);
+    CHECK(strategies_for_people().find(name_of(strategy)) != std::string::npos);
   }
   CHECK_FALSE(strategy_named("swap"));
   CHECK_FALSE(strategy_named(""));

@@ -69,7 +69,6 @@ TEST_CASE("a checkpoint leaves the job where it is, and can be restarted") {
     for (const char* name : {"memory", "threads", "tree", "objects", "timers"}) {
       INFO(name << " by " << name_of(strategy));
       File file;
-      std::string told;
       {
         Job job({victim(name)});
         save(job, file.path, strategy);
@@ -182,7 +181,6 @@ TEST_CASE("where all pages travel before the commit, the source may die right af
     INFO(name_of(s));
     Job job({victim("memory"), "64"});
     auto target = std::make_unique<Host>(job.collector.write_end());
-    target->arm(Fault::none, Act::error);
     const auto port = target->listen();
     REQUIRE(port.ok());
     job.host->begin_send(*port, *target, {s, false, false});
