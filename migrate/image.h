@@ -123,6 +123,9 @@ struct ResourceLimit {
   uint64_t soft = 0, hard = 0;
 };
 
+/// What the parent of a process has not been told by wait(2).
+enum class Untold : uint8_t { nothing = 0, stopped, continued, last = continued };
+
 struct ProcessImage {
   pid_t pid = 0;
   std::vector<ThreadImage> threads;  ///< the leader first
@@ -157,7 +160,8 @@ struct ProcessImage {
   uint8_t dumpable = 1, subreaper = 0;
   int32_t parent_death_signal = 0;
   uint64_t permitted_state = 0;  ///< dynamic components it has asked for: ARCH_GET_XCOMP_PERM
-  uint8_t stopped = 0;           ///< by job control
+  uint8_t stop_signal = 0;       ///< by which it is stopped; 0: it is not
+  Untold untold = Untold::nothing;
 };
 
 /// `name` is what O_PATH opens: a place in the file tree, of whatever type.

@@ -5,6 +5,7 @@
 #include <sys/syscall.h>
 
 #include <algorithm>
+#include <csignal>
 #include <set>
 
 #include "migrate/page_stream.h"
@@ -78,6 +79,10 @@ Result<void> check_process(const Image& image, const ProcessImage& p, std::set<p
   }
   if (p.no_huge_pages > 3 || p.merge_memory > 1 || p.memory_error_policy > 2)
     return invalid("a process's settings are impossible");
+  if ((p.stop_signal != 0 && (p.stop_signal < SIGSTOP || p.stop_signal > SIGTTOU)) ||
+      (p.untold == Untold::stopped && p.stop_signal == 0) ||
+      (p.untold == Untold::continued && p.stop_signal != 0))
+    return invalid("a process is stopped in an impossible way");
   if (p.vdso >= image.vdsos.size()) return invalid("a process has no vdso");
   uint64_t last = 0;
   size_t vdsos = 0;

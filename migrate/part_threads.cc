@@ -15,18 +15,6 @@ namespace {
 constexpr long kRseq = 334;
 constexpr int kArchGetXcompPerm = 0x1022, kArchReqXcompPerm = 0x1023, kAmxTileData = 18;
 
-// A thread stopped inside a restartable sequence goes on at its abort handler: the kernel does that
-// for a preempted thread, and cannot know that ours is to change its processor in a bigger way.
-Result<void> leave_restartable_sequence(Tid tid, ThreadImage& thread) {
-  if (!thread.rseq.pointer) return {};
-  constexpr uint64_t kSectionField = 8;  // struct rseq: cpu_id_start, cpu_id, rseq_cs
-  auto section = TRY(proc::read_memory<uint64_t>(tid, {thread.rseq.pointer + kSectionField}));
-  if (!section) return {};
-  auto what = TRY(proc::read_memory<kernel::RseqSection>(tid, {section}));
-  if (thread.registers.rip - what.start < what.length) thread.registers.rip = what.abort;
-  return {};
-}
-
 Result<Bytes> capture_extended_state(const Tracee& tracee) {
   alignas(64) static thread_local std::byte buffer[65536];
   Bytes state = TRY(tracee.extended_state(buffer));
@@ -69,8 +57,7 @@ Result<void> capture(ProcessCapture& c) {
     out.signal_mask = captive.signal_mask;
     out.extended_state = TRY(capture_extended_state(captive.tracee));
     out.pending = TRY(captive.tracee.pending_signals(false));
-    out.rseq = TRY(captive.tracee.rseq());
-    TRY(leave_restartable_sequence(tid, out));
+    out.rseq = captive.rseq;
     void* head = nullptr;
     size_t size = 0;
     if (::syscall(SYS_get_robust_list, tid.value, &head, &size) == 0) {
@@ -112,7 +99,6 @@ Result<void> capture(ProcessCapture& c) {
                     out.permitted_state = ws.get<uint64_t>(permitted) & kDynamicComponents;
                   return {};
                 });
-  c.out.stopped = c.process.leader().stopped_by_job_control;
   return {};
 }
 

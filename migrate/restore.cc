@@ -18,6 +18,7 @@
 #include "migrate/capture.h"
 #include "migrate/injector.h"
 #include "migrate/ipc.h"
+#include "migrate/job_control.h"
 #include "migrate/page_stream.h"
 #include "migrate/pinned.h"
 #include "migrate/stages.h"
@@ -155,6 +156,9 @@ Result<void> Restoration::adopt(const Image& image, size_t image_size) {
 }
 
 Result<void> Restoration::build_memory() {
+  std::vector<NewProcess> processes;
+  for (Making& m : state_->makings) processes.push_back({m.leader(), *m.workspace, m.base});
+  TRY(stop_as_before(*state_->image, processes));
   for (Making& m : state_->makings) {
     m.program->space.place(*m.workspace);
     TRY(m.program->space.start(m.leader(), *m.workspace, m.base));
@@ -431,9 +435,6 @@ void Restoration::resume() {
   state_->pinned.reset();
   for (const Making& m : state_->makings) {
     grant_wishes(m);
-    // Taken as its first act; the tracer keeps it stopped until then anyway.
-    if (m.program->process.stopped && ::syscall(SYS_tgkill, m.pid.value, m.pid.value, SIGSTOP) < 0)
-      log::warning("stop process {} again: {}", m.pid.value, ::strerror(errno));
   }
   for (Making& m : state_->makings) m.threads.clear();  // detaches
   state_->stubs.release();
