@@ -31,7 +31,9 @@ class CaptiveThread {
   /// Of a stopped one: reads what will be given back, and blocks its signals.
   Result<void> borrow();
 
+  /// As they were before bring().
   const cpu_set_t& processors() const { return affinity_; }
+  int policy() const { return policy_; }
 
   Tracee tracee;
   pid_t inside;  ///< 0 until it has been asked, by the capture, where it is not the leader

@@ -69,8 +69,13 @@ struct ThreadImage {
                                             ///< list; 0: not the thread's to decide
   uint8_t keep_capabilities = 0, no_time_stamps = 0, no_cpuid = 0;  ///< 1: PR_SET_KEEPCAPS, ...
   int8_t nice = 0;
-  Bytes processors;  ///< a cpu_set_t, as a wish; empty: all
+  Bytes processors;     ///< a cpu_set_t, as a wish; empty: all
+  uint32_t policy = 0;  ///< SCHED_OTHER, _BATCH or _IDLE, with SCHED_RESET_ON_FORK; as a wish
+  uint16_t disk_priority = 0;  ///< ioprio_set(2), as a wish; 0: none
 };
+
+/// ProcessImage::memory_score of a process that has not set its own.
+inline constexpr int16_t kScoreAsGiven = INT16_MIN;
 
 struct FileImage {
   std::string path;
@@ -162,6 +167,7 @@ struct ProcessImage {
   uint64_t permitted_state = 0;  ///< dynamic components it has asked for: ARCH_GET_XCOMP_PERM
   uint8_t stop_signal = 0;       ///< by which it is stopped; 0: it is not
   Untold untold = Untold::nothing;
+  int16_t memory_score = kScoreAsGiven;  ///< oom_score_adj, as a wish
 };
 
 /// `name` is what O_PATH opens: a place in the file tree, of whatever type.

@@ -1,6 +1,7 @@
 #include "migrate/image_check.h"
 
 #include <sched.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 
@@ -56,6 +57,17 @@ namespace {
 // One or two pages of code on the kernels there are.
 constexpr size_t kMostVdso = 1 << 20;
 
+bool good_policy(uint32_t policy) {
+  const auto base = policy & ~static_cast<uint32_t>(SCHED_RESET_ON_FORK);
+  return base == SCHED_OTHER || base == SCHED_BATCH || base == SCHED_IDLE;
+}
+
+// 0, or class best-effort (2) or idle (3).
+bool good_disk_priority(uint16_t priority) {
+  return priority == 0 || priority >> kernel::kIoprioClassShift == 2 ||
+         priority >> kernel::kIoprioClassShift == 3;
+}
+
 bool can_be_waited_in(uint32_t call) {
   return call == SYS_poll || call == SYS_nanosleep || call == SYS_futex ||
          call == SYS_clock_nanosleep;
@@ -67,6 +79,8 @@ Result<void> check_process(const Image& image, const ProcessImage& p, std::set<p
     if (!good_pid(t.tid) || !tids.insert(t.tid).second) return invalid("a thread has a bad id");
     if (t.nice < -20 || t.nice > 19 || t.processors.size() > sizeof(cpu_set_t))
       return invalid("a thread's scheduling is malformed");
+    if (!good_policy(t.policy) || !good_disk_priority(t.disk_priority))
+      return invalid("a thread asks for more than a guest may");
     if (t.wait_end < 0 || (t.wait_end > 0 && !can_be_waited_in(t.wait_call)))
       return invalid("a thread waits in an impossible call");
     for (uint8_t s : t.speculation)
@@ -127,6 +141,13 @@ Result<void> check_process(const Image& image, const ProcessImage& p, std::set<p
     last_number = d.number;
   }
   if (p.limits.size() > 16) return invalid("it has too many limits");
+  // What start() gives: with more it could get ahead of the owner.
+  for (const size_t resource : {RLIMIT_NICE, RLIMIT_RTPRIO})
+    if (resource < p.limits.size() &&
+        (p.limits[resource].soft != 0 || p.limits[resource].hard != 0))
+      return invalid("a process may do more than a guest may");
+  if (p.memory_score != kScoreAsGiven && (p.memory_score < -1000 || p.memory_score > 1000))
+    return invalid("a process's settings are impossible");
   if (p.auxv.size() % 16 || p.auxv.size() > 8192)
     return invalid("the auxiliary vector is malformed");
   for (const TimerImage& t : p.timers)

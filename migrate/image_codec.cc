@@ -195,7 +195,7 @@ void fields(A& a, ThreadImage& x) {
   a(x.stack_pointer), a(x.stack_size), a(x.stack_flags), a(x.pending);
   a(x.wait_call), a(x.wait_end), a(x.timer_slack), a(x.speculation), a(x.keep_capabilities);
   a(x.no_time_stamps), a(x.no_cpuid);
-  a(x.nice), a(x.processors);
+  a(x.nice), a(x.processors), a(x.policy), a(x.disk_priority);
 }
 template <class A>
 void fields(A& a, FileImage& x) {
@@ -240,7 +240,7 @@ void fields(A& a, ProcessImage& x) {
   a(x.no_huge_pages), a(x.merge_memory), a(x.memory_error_policy);
   a(x.descriptors), a(x.directory), a(x.umask), a(x.actions), a(x.pending), a(x.interval_timers);
   a(x.timers), a(x.limits), a(x.personality), a(x.dumpable), a(x.subreaper);
-  a(x.parent_death_signal), a(x.permitted_state), a(x.stop_signal), a(x.untold);
+  a(x.parent_death_signal), a(x.permitted_state), a(x.stop_signal), a(x.untold), a(x.memory_score);
   a(x.pages), a.view(x.page_bytes);
 }
 template <class A>

@@ -127,9 +127,9 @@ Result<void> Landing::take_over(Connection* source) {
   return takeover_->complete(source);
 }
 
-pid_t Landing::resume() {
+pid_t Landing::resume(Wishes& wishes) {
   const pid_t root = stubs_->pid(0).value;
-  restoration_->resume();
+  restoration_->resume(wishes);
   return root;
 }
 

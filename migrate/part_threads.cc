@@ -7,6 +7,7 @@
 #include <cstring>
 
 #include "migrate/parts.h"
+#include "migrate/priorities.h"
 
 /// Threads: registers, extended state, rseq, robust list, alternate stack, name, id.
 namespace hob::migrate {
@@ -23,18 +24,6 @@ Result<Bytes> capture_extended_state(const Tracee& tracee) {
   while (size > 576 && state[size - 1] == std::byte{0}) size--;
   state.resize(size);
   return state;
-}
-
-/// What the thread has asked for. Its policy is the host's doing: guests yield to everybody.
-void capture_scheduling(const Guest& guest, const CaptiveThread& captive, ThreadImage& out) {
-  out.nice = static_cast<int8_t>(
-      ::getpriority(PRIO_PROCESS, static_cast<id_t>(captive.tracee.tid().value)));
-  cpu_set_t all;  // as the sandbox's init has them, which has never asked for any
-  if (::sched_getaffinity(guest.sandbox->init(), sizeof all, &all) == 0 &&
-      !CPU_EQUAL(&all, &captive.processors())) {
-    const auto* bytes = reinterpret_cast<const std::byte*>(&captive.processors());
-    out.processors.assign(bytes, bytes + sizeof(cpu_set_t));
-  }
 }
 
 void capture_wait(const CaptiveThread& captive, ThreadImage& out) {
@@ -65,7 +54,7 @@ Result<void> capture(ProcessCapture& c) {
       out.robust_size = size;
     }
 
-    capture_scheduling(c.guest, captive, out);
+    capture_wishes(c.guest, captive, out);
 
     Batch& batch = c.of(i);
     const RemoteAddress stack = c.workspace.reserve(sizeof(stack_t));
@@ -90,6 +79,7 @@ Result<void> capture(ProcessCapture& c) {
                  return {};
                });
   }
+  capture_wishes(c.guest, c.process, c.out);
   const RemoteAddress permitted = c.workspace.reserve(8);
   Workspace& ws = c.workspace;
   c.leader.then(SYS_arch_prctl, {kArchGetXcompPerm, permitted.value},

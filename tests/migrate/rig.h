@@ -27,8 +27,9 @@ class Host {
 
   /// Starts a program as uid 65534; with `terminal` on a pty of its own.
   Result<void> start(const std::vector<std::string>& arguments, bool terminal = false);
-  /// Opens a listener and begins to receive; the outcome is told by received().
-  Result<uint16_t> listen(bool terminal = false);
+  /// Opens a listener and begins to receive; the outcome is told by received(). At a `foreign` host
+  /// the job yields to everything: let it have little to do there.
+  Result<uint16_t> listen(bool terminal = false, bool foreign = false);
   Result<void> received();
   /// Records a checkpoint into a file; the outcome is told by recorded().
   Result<uint16_t> record(const std::string& path);
