@@ -275,8 +275,10 @@ struct SocketImage {
   int32_t peer = -1;       ///< index into Image::sockets; -1: closed
   uint8_t shutdown = 0;    ///< 1: no more is read, 2: no more is written
   uint8_t pass_credentials = 0;
-  uint32_t send_buffer = 0, receive_buffer = 0;  ///< as getsockopt(2) tells
-  std::vector<Bytes> queue;                      ///< messages that wait to be read
+  uint32_t send_buffer = 0, receive_buffer = 0;   ///< as getsockopt(2) tells
+  int64_t send_timeout = 0, receive_timeout = 0;  ///< SO_SNDTIMEO, SO_RCVTIMEO, us; 0: none
+  uint32_t low_water = 1;                         ///< SO_RCVLOWAT
+  std::vector<Bytes> queue;                       ///< messages that wait to be read
 };
 
 enum class LockKind : uint8_t { flock = 0, posix, ofd, last = ofd };

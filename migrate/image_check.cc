@@ -181,7 +181,8 @@ Result<void> check_sockets(const Image& image) {
   for (size_t i = 0; i < image.sockets.size(); i++) {
     const SocketImage& s = image.sockets[i];
     if ((s.type != SOCK_STREAM && s.type != SOCK_DGRAM && s.type != SOCK_SEQPACKET) ||
-        s.shutdown > 3 || s.pass_credentials > 1)
+        s.shutdown > 3 || s.pass_credentials > 1 || s.send_timeout < 0 || s.receive_timeout < 0 ||
+        s.low_water < 1 || s.low_water > INT32_MAX)
       return invalid("a socket is malformed");
     TRY(check_name(image, s));
     if (s.state != SocketState::pair && (s.peer != -1 || !s.queue.empty()))

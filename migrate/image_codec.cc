@@ -274,7 +274,7 @@ template <class A>
 void fields(A& a, SocketImage& x) {
   a(x.state), a(x.name), a(x.has_file), a(x.inode), a(x.mode), a(x.backlog), a(x.process);
   a(x.descriptor), a(x.type), a(x.peer), a(x.shutdown), a(x.pass_credentials), a(x.send_buffer),
-      a(x.receive_buffer);
+      a(x.receive_buffer), a(x.send_timeout), a(x.receive_timeout), a(x.low_water);
   a(x.queue);
 }
 template <class A>
