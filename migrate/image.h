@@ -88,6 +88,7 @@ enum class MappingKind : uint8_t {
   stack,
   file,
   object,
+  huge,  ///< private memory of huge pages (huge_pages.h)
   vdso,
   vvar,
   vvar_clock,
@@ -246,6 +247,7 @@ struct ObjectImage {
   uint64_t size = 0;
   uint32_t mode = 0;
   uint32_t seals = 0;               ///< F_SEAL_*, of memory
+  uint8_t huge = 0;                 ///< memory of huge pages (huge_pages.h)
   uint8_t streamed = 0;             ///< its pages come with the page stream
   std::vector<ObjectPiece> pieces;  ///< else: everything in it that is not zero
 };
@@ -363,7 +365,8 @@ struct Announcement {
   Platform platform;
   Tree tree;
   Strategy strategy = Strategy::swap_out;
-  uint8_t copy = 0;  ///< for a checkpoint: the guest goes on where it is
+  uint8_t copy = 0;         ///< for a checkpoint: the guest goes on where it is
+  uint32_t huge_pages = 0;  ///< that it needs (huge_pages.h)
 };
 
 struct Image {

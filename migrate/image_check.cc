@@ -9,6 +9,7 @@
 #include <csignal>
 #include <set>
 
+#include "migrate/huge_pages.h"
 #include "migrate/page_stream.h"
 
 namespace hob::migrate {
@@ -111,6 +112,8 @@ Result<void> check_process(const Image& image, const ProcessImage& p, std::set<p
         : m.kind == MappingKind::segment ? m.file >= image.ipc.segments.size() || !m.shared
                                          : m.shared)
       return invalid("a mapping has no file");
+    if (m.kind == MappingKind::huge && (m.range.start % kHugePage || m.range.end % kHugePage))
+      return invalid("a mapping of huge pages is malformed");
     if (m.kind == MappingKind::object && !m.shared && image.objects[m.file].streamed)
       return invalid("private pages of an object that is streamed");
     if (m.kind != MappingKind::vdso) continue;
@@ -220,6 +223,9 @@ Result<void> check_objects(const Image& image) {
     if (o.kind == ObjectKind::file ? o.streamed || o.path.empty() || o.path[0] != '/'
                                    : o.streamed > 1)
       return invalid("an object is malformed");
+    if (o.huge > 1 ||
+        (o.huge && (o.kind != ObjectKind::memory || o.streamed || o.size % kHugePage != 0)))
+      return invalid("an object of huge pages is malformed");
     for (const ObjectPiece& piece : o.pieces)
       if (o.streamed || piece.offset > o.size || piece.content.size() > o.size - piece.offset)
         return invalid("an object's content lies outside it");

@@ -158,7 +158,7 @@ void fields(A& a, Platform& x) {
 }
 template <class A>
 void fields(A& a, Announcement& x) {
-  a(x.platform), a(x.tree), a(x.strategy), a(x.copy);
+  a(x.platform), a(x.tree), a(x.strategy), a(x.copy), a(x.huge_pages);
 }
 template <class A>
 void fields(A& a, Range& x) {
@@ -268,7 +268,7 @@ void fields(A& a, ObjectPiece& x) {
 }
 template <class A>
 void fields(A& a, ObjectImage& x) {
-  a(x.kind), a(x.path), a(x.size), a(x.mode), a(x.seals), a(x.streamed), a(x.pieces);
+  a(x.kind), a(x.path), a(x.size), a(x.mode), a(x.seals), a(x.huge), a(x.streamed), a(x.pieces);
 }
 template <class A>
 void fields(A& a, SocketImage& x) {

@@ -118,6 +118,12 @@ TEST_CASE("an image whose parts do not fit together is an error") {
   CHECK(refused([](Image& i) { i.processes[0].threads[0].wait_end = 1; }));
   CHECK(refused([](Image& i) { i.processes[0].threads[0].speculation[1] = 32; }));
   CHECK(refused([](Image& i) { i.processes[0].no_huge_pages = 4; }));
+  CHECK(refused([](Image& i) { i.processes[0].mappings[1].kind = MappingKind::huge; }));
+  CHECK(refused([](Image& i) {
+    ObjectImage& object = i.objects.emplace_back();
+    object.size = 5;
+    object.huge = 1;
+  }));
   CHECK(refused([](Image& i) { i.tree[1].exit_signal = 65; }));
   CHECK(refused([](Image& i) { i.processes[0].mappings[1].kind = MappingKind::segment; }));
   CHECK(refused([](Image& i) { i.ipc.segments.push_back({1, 1, 01000, 100, 0, {}}); }));
