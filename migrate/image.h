@@ -132,6 +132,10 @@ struct ResourceLimit {
 /// What the parent of a process has not been told by wait(2).
 enum class Untold : uint8_t { nothing = 0, stopped, continued, last = continued };
 
+/// Whether what a process maps from now on is locked (mlockall(2)): with all its pages at once, or
+/// as they are touched.
+enum class LockFuture : uint8_t { no = 0, at_once, on_fault, last = on_fault };
+
 struct ProcessImage {
   pid_t pid = 0;
   std::vector<ThreadImage> threads;  ///< the leader first
@@ -158,6 +162,7 @@ struct ProcessImage {
   std::array<IntervalTimer, 3> interval_timers = {};
   std::vector<TimerImage> timers;
 
+  LockFuture lock_future = LockFuture::no;
   uint8_t no_huge_pages = 0;          ///< PR_GET_THP_DISABLE
   uint8_t merge_memory = 0;           ///< PR_SET_MEMORY_MERGE
   uint8_t memory_error_policy = 2;    ///< PR_MCE_KILL_*; 2: as the host has it

@@ -237,7 +237,7 @@ template <class A>
 void fields(A& a, ProcessImage& x) {
   a(x.pid), a(x.threads), a(x.memory_map), a(x.auxv), a(x.files), a(x.executable);
   a(x.executable_is_object), a(x.mappings), a(x.vdso);
-  a(x.no_huge_pages), a(x.merge_memory), a(x.memory_error_policy);
+  a(x.lock_future), a(x.no_huge_pages), a(x.merge_memory), a(x.memory_error_policy);
   a(x.descriptors), a(x.directory), a(x.umask), a(x.actions), a(x.pending), a(x.interval_timers);
   a(x.timers), a(x.limits), a(x.personality), a(x.dumpable), a(x.subreaper);
   a(x.parent_death_signal), a(x.permitted_state), a(x.stop_signal), a(x.untold), a(x.memory_score);

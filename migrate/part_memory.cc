@@ -221,6 +221,20 @@ Result<void> capture_mappings(ProcessCapture& c) {
   return capture_executable(c, known);
 }
 
+// No interface tells of mlockall(2) with MCL_FUTURE. But our scratch memory has just been mapped:
+// if it is locked, all new memory is; and where its last pages are there, untouched, all new pages
+// are. Who has locked nothing at all is not looked at: that future has never come.
+Result<void> capture_future_locks(ProcessCapture& c) {
+  const uint64_t before = c.process.status.locked, size = c.workspace.size();
+  if (before == 0) return {};
+  if (TRY(proc::status(c.process.pid)).locked < before + size) return {};
+  const uint64_t end = c.workspace.remote().value + size;
+  std::vector<Range> there;
+  TRY(TRY(PageMap::open(c.process.pid)).scan({end - kPage, end}, there));
+  c.out.lock_future = there.empty() ? LockFuture::on_fault : LockFuture::at_once;
+  return {};
+}
+
 Result<void> capture_notes(ProcessCapture& c) {
   const proc::Stat& s = c.process.stat;
   c.out.memory_map = {
@@ -311,6 +325,7 @@ Result<void> read_pages(ProcessCapture& c, const std::set<uint64_t>& pages) {
 Result<void> capture(ProcessCapture& c) {
   TRY(capture_mappings(c));
   TRY(capture_notes(c));
+  TRY(capture_future_locks(c));
   std::set<uint64_t> pages;
   TRY(add_changed_file_pages(c, pages));
   add_hot_pages(c.out, pages);
@@ -408,6 +423,11 @@ Result<void> rebuild(Rebuild& r) {
       r.threads[0].must("protect", SYS_mprotect, {m.range.start, m.range.size(), m.protection});
     advise(r, m);
   }
+  // The last of all: nothing of the engine's is to be locked.
+  if (r.process.lock_future != LockFuture::no)
+    r.rights.must("lock future memory", SYS_mlockall,
+                  {static_cast<uint64_t>(MCL_FUTURE) |
+                   (r.process.lock_future == LockFuture::on_fault ? MCL_ONFAULT : 0)});
   kernel::MemoryMap map = r.process.memory_map;
   map.auxv = r.workspace.put_bytes(r.process.auxv).value;
   map.auxv_size = static_cast<uint32_t>(r.process.auxv.size());

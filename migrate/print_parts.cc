@@ -211,8 +211,10 @@ std::string line_of(const ObjectImage& o) {
   uint64_t inside = 0;
   for (const ObjectPiece& piece : o.pieces) inside += piece.content.size();
   return fmt::format("{} {}, {}, mode {:03o}, seals {:#x}, {}",
-                     o.kind == ObjectKind::memory ? "memory" : "file", printable(o.path),
-                     size_for_people(o.size), o.mode, o.seals,
+                     o.huge                         ? "memory of huge pages"
+                     : o.kind == ObjectKind::memory ? "memory"
+                                                    : "file",
+                     printable(o.path), size_for_people(o.size), o.mode, o.seals,
                      o.streamed ? "its pages come with the page stream"
                                 : size_for_people(inside) + " in the image");
 }

@@ -174,6 +174,9 @@ Result<Status> parse_status(std::string_view text) {
       status.seccomp_filters = s.number<int>(10);
     } else if (key == "SigIgn") {
       status.ignored = s.number<uint64_t>(16);
+    } else if (key == "VmLck") {
+      s.skip(" \t");
+      status.locked = s.number<uint64_t>(10) * 1024;
     } else if (key == "x86_Thread_features") {
       status.shadow_stack = s.text.find("shstk") != s.text.npos;
     } else if (key == "CapEff") {

@@ -48,6 +48,7 @@ struct Status {
   mode_t umask = 022;
   int no_new_privileges = 0, seccomp = 0, seccomp_filters = 0;
   bool shadow_stack = false;
+  uint64_t locked = 0;  ///< bytes of memory that are mapped as locked (mlock(2))
   uint64_t ignored = 0, effective = 0;
 };
 Result<Status> parse_status(std::string_view text);

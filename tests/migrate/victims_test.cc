@@ -68,6 +68,7 @@ VICTIM("stopped")
 VICTIM("persona")
 VICTIM("restartable")
 VICTIM("changed")
+VICTIM("locked")
 
 TEST_CASE("a thousand threads move") {
   moves({victim("crowd"), "1000"});
