@@ -16,6 +16,7 @@
 #include "migrate/fifos.h"
 #include "migrate/files.h"
 #include "migrate/here.h"
+#include "migrate/inet.h"
 #include "migrate/names.h"
 #include "migrate/notices.h"
 #include "migrate/opener.h"
@@ -84,6 +85,13 @@ Result<void> check_peer(Tid process, int fd, ino_t inode, TreeSockets& tree) {
   return obstacle(subject, kPeerOutside);
 }
 
+Result<void> check_connection(const DescriptorTable& table, int fd, TreeSockets& tree) {
+  const std::string subject = "fd " + std::to_string(fd);
+  const InetEnd end = TRY(look_at_inet(TRY(table.take(fd)), subject));
+  if (end.peer == 0 || tree.has(end.peer)) return {};
+  return connection_outside(end.image, subject);
+}
+
 void check(Inspection& i) {
   TreeSockets sockets(i.guest);
   struct stat directory;
@@ -103,6 +111,8 @@ void check(Inspection& i) {
       good = check_fifo(i.pid, fd, described->description.path, members(i.guest), "fd " + number);
     else if (described->description.kind == DescriptionKind::socket)
       good = check_peer(i.pid, fd, described->inode, sockets);
+    else if (described->description.kind == DescriptionKind::inet)
+      good = check_connection(*table, fd, sockets);
     if (i.table) {
       const auto name = read_link(proc::path(i.pid, "fd/" + number));
       if (!name) continue;  // gone meanwhile
@@ -244,6 +254,7 @@ Result<void> capture_descriptions(const Guest& guest, std::vector<CaptiveProcess
   std::map<std::pair<dev_t, ino_t>, uint32_t> pipes;
   std::set<uint32_t> filled;
   SocketPairs sockets(image);
+  InetCollector inet(image);
   TRY(check_tables(processes));
   LockCollector locks(image);
   PtyCollector ptys(image, taken);
@@ -295,6 +306,8 @@ Result<void> capture_descriptions(const Guest& guest, std::vector<CaptiveProcess
         }
         if (d.kind == DescriptionKind::socket)
           d.socket = TRY(sockets.add(p, pid, fd, described->inode, subject));
+        if (d.kind == DescriptionKind::inet)
+          d.socket = TRY(inet.add(p, pid, fd, described->inode, subject));
         if (d.kind == DescriptionKind::pty_master || d.kind == DescriptionKind::pty_slave)
           d.pty = TRY(ptys.add(d, pid, fd, subject));
         d.owner = processes[p].node.pid;
@@ -308,6 +321,7 @@ Result<void> capture_descriptions(const Guest& guest, std::vector<CaptiveProcess
   }
   TRY(locks.finish());
   TRY(ptys.finish(processes));
+  TRY(inet.finish());
   return sockets.finish();
 }
 

@@ -64,6 +64,7 @@ VICTIM("ptys")
 VICTIM("notices")
 VICTIM("names")
 VICTIM("watches")
+VICTIM("tcp")
 
 TEST_CASE("a thousand threads move") {
   moves({victim("crowd"), "1000"});
