@@ -237,6 +237,12 @@ Result<bool> is_inet(const Fd& socket) {
   return domain == AF_INET || domain == AF_INET6;
 }
 
+bool answers(const InetImage& other, const InetImage& socket) {
+  if (socket.type != SOCK_DGRAM || socket.state != InetState::connected) return true;
+  return other.type == SOCK_DGRAM && other.local.port == socket.remote.port &&
+         (other.local == socket.remote || other.local.is_any());
+}
+
 Error connection_outside(const InetImage& image, const std::string& subject) {
   return obstacle(subject, "a network connection to " + image.remote.text());
 }
@@ -284,11 +290,8 @@ Result<void> InetCollector::finish() {
   for (size_t i = 0; i < all.size(); i++) {
     InetImage& socket = all[i];
     if (socket.type == SOCK_DGRAM) {
-      const bool ours = std::any_of(all.begin(), all.end(), [&](const InetImage& other) {
-        return other.type == SOCK_DGRAM && other.local.port == socket.remote.port &&
-               (other.local == socket.remote || other.local.is_any());
-      });
-      if (socket.state == InetState::connected && !ours)
+      if (std::none_of(all.begin(), all.end(),
+                       [&](const InetImage& other) { return answers(other, socket); }))
         return connection_outside(socket, seen_[i].subject);
       continue;
     }

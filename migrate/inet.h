@@ -40,6 +40,10 @@ struct InetEnd {
 /// An Error with code kObstacle: it cannot be carried. `subject` is "fd 7". Changes nothing.
 Result<InetEnd> look_at_inet(const Fd& socket, const std::string& subject);
 
+/// Is `other` who a UDP socket sends to? Of all others: true, they send to nobody in that way.
+/// Pure.
+bool answers(const InetImage& other, const InetImage& socket);
+
 /// The words for one whose other end is not the job's.
 Error connection_outside(const InetImage& image, const std::string& subject);
 
@@ -94,7 +98,7 @@ class InetPlacement {
   Result<void> place();
   void leave_repair();
   void end_strangers();
-  void settle(size_t i);
+  Result<void> shut_down(size_t i);
 
   const Image& image_;
   bool later_ = false;

@@ -22,6 +22,11 @@ bool is_connection(const InetImage& s) {
   return s.type == SOCK_STREAM && (s.state == InetState::connected || s.state == InetState::ended);
 }
 
+// After the commit nothing can be refused any more.
+void report(const Result<void>& result) {
+  if (!result) log::error("{}; the guest goes on without", result.error().text);
+}
+
 std::string shown(const InetImage& s) {
   return (s.type == SOCK_STREAM ? "TCP " : "UDP ") + s.local.text();
 }
@@ -65,8 +70,10 @@ struct Side {
   const Fd& socket;
   uint8_t family;
   Endpoint local, remote;
-  uint32_t written = 0, read = 0;  ///< sequence numbers: of its first byte, of the other's first
+  uint32_t waits = 0;  ///< bytes in its queue
 };
+// The sequence number that both ends go on with.
+constexpr uint32_t kFirst = 1u << 30;
 
 // Long enough to carry whatever waits in a queue; and what Linux uses for buffers of 6 MiB.
 constexpr int kLargeBuffer = 1 << 29;
@@ -84,8 +91,8 @@ Result<void> begin(const Side& side, bool patient) {
   const InetAddress local = address_of(side.local, side.family);
   if (::bind(socket.get(), local.get(), local.size) < 0)
     return Error::sys("bind", "TCP " + side.local.text());
-  const std::pair<int, uint32_t> queues[] = {{TCP_SEND_QUEUE, side.written},
-                                             {TCP_RECV_QUEUE, side.read}};
+  const std::pair<int, uint32_t> queues[] = {{TCP_SEND_QUEUE, kFirst},
+                                             {TCP_RECV_QUEUE, kFirst - side.waits}};
   for (const auto& [queue, number] : queues) {
     TRY(set(socket, IPPROTO_TCP, TCP_REPAIR_QUEUE, queue));
     TRY(set(socket, IPPROTO_TCP, TCP_QUEUE_SEQ, static_cast<int>(number)));
@@ -102,6 +109,27 @@ Result<void> begin(const Side& side, bool patient) {
   if (::setsockopt(socket.get(), IPPROTO_TCP, TCP_REPAIR_OPTIONS, options, sizeof options) < 0)
     return Error::sys("set up", "a connection");
   return set(socket, IPPROTO_TCP, TCP_MAXSEG, 0);
+}
+
+/// How much may still be sent to one: something even where a full queue leaves no room, for the end
+/// of a connection must come through.
+uint32_t window_of(const InetImage* s) {
+  constexpr int64_t kLeast = 4096, kMost = int64_t{0xffff} << kWindowShift;
+  if (!s) return kMost;
+  const int64_t room = int64_t{s->receive_buffer} / 2 - static_cast<int64_t>(s->queue.size());
+  return static_cast<uint32_t>(std::clamp(room, kLeast, kMost));
+}
+
+/// When both queues are filled. `own` is what this end lets come, `other` what the other end does.
+Result<void> open_window(const Fd& socket, uint32_t own, uint32_t other) {
+  tcp_repair_window window{};
+  window.snd_wl1 = kFirst - 1;  // whatever the other end says next is newer
+  window.snd_wnd = window.max_window = other;
+  window.rcv_wnd = own;
+  window.rcv_wup = kFirst;
+  if (::setsockopt(socket.get(), IPPROTO_TCP, TCP_REPAIR_WINDOW, &window, sizeof window) < 0)
+    return Error::sys("set up", "a connection");
+  return {};
 }
 
 Result<void> fill(const Fd& socket, std::span<const std::byte> bytes) {
@@ -156,18 +184,15 @@ Result<void> InetPlacement::connect_pair(size_t first) {
   // Of one that has ended nobody remembers where it led.
   Endpoint there = s.remote;
   if (s.state == InetState::ended) (there = s.local).port = 1;
-  // Each begins to read where the other has begun to write, less what waits in the queue.
-  constexpr uint32_t kFirst = 1u << 30;
   const auto waits = [](const InetImage* image) {
     return image ? static_cast<uint32_t>(image->queue.size()) : 0;
   };
-  TRY(begin({sockets_[first], s.family, s.local, there, kFirst, kFirst - waits(&s)}, later_));
-  TRY(begin(
-      {second, other ? other->family : s.family, there, s.local, kFirst, kFirst - waits(other)},
-      later_));
+  TRY(begin({sockets_[first], s.family, s.local, there, waits(&s)}, later_));
+  TRY(begin({second, other ? other->family : s.family, there, s.local, waits(other)}, later_));
   TRY(fill(sockets_[first], s.queue));
   if (other) TRY(fill(second, other->queue));
-  return {};
+  TRY(open_window(sockets_[first], window_of(&s), window_of(other)));
+  return open_window(second, window_of(other), window_of(&s));
 }
 
 Result<void> InetPlacement::connect_all() {
@@ -203,63 +228,57 @@ Result<void> InetPlacement::prepare(const std::function<Tid(uint32_t)>& pid, boo
   return later ? Result<void>() : place();
 }
 
-// All of them before anything else: at the end of that mode each asks the other side how much it
-// may send.
+// All of them before anything else: what is said to the other side must find it as it will be.
 void InetPlacement::leave_repair() {
   std::vector<const Fd*> connected;
   for (size_t i = 0; i < sockets_.size(); i++)
     if (is_connection(image_.inet_sockets[i])) connected.push_back(&sockets_[i]);
   for (const Stranger& stranger : strangers_) connected.push_back(&stranger.end);
   for (const Fd* socket : connected)
-    if (auto off = set(*socket, IPPROTO_TCP, TCP_REPAIR, TCP_REPAIR_OFF); !off)
-      log::error("{}; the guest goes on without", off.error().text);
+    report(set(*socket, IPPROTO_TCP, TCP_REPAIR, TCP_REPAIR_OFF_NO_WP));
 }
 
 void InetPlacement::end_strangers() {
   for (Stranger& stranger : strangers_) {
     if (image_.inet_sockets[stranger.of].state == InetState::ended)
-      if (auto hard = forget_when_closed(stranger.end); !hard) log::error("{}", hard.error().text);
+      report(forget_when_closed(stranger.end));
     stranger.end.reset();
     constexpr int kLimit = 1000;  // ms; it arrives while we close, or a moment later
     pollfd arrives{sockets_[stranger.of].get(), POLLRDHUP, 0};
     if (::poll(&arrives, 1, kLimit) != 1)
-      log::error("end {}: nothing came; the guest goes on",
-                 image_.inet_sockets[stranger.of].local.text());
+      report(Error::sys("end", shown(image_.inet_sockets[stranger.of]), ETIMEDOUT));
   }
   strangers_.clear();
 }
 
-void InetPlacement::settle(size_t i) {
+Result<void> InetPlacement::shut_down(size_t i) {
   const InetImage& s = image_.inet_sockets[i];
-  const auto settled = [&]() -> Result<void> {
-    if (s.type == SOCK_STREAM && s.state == InetState::connected) {
-      // The end of one side is seen at the other: there it is no wish of its own.
-      const bool other_ended =
-          s.peer < 0 || image_.inet_sockets[static_cast<size_t>(s.peer)].shutdown & kNoMoreWritten;
-      if (s.shutdown & kNoMoreWritten && ::shutdown(sockets_[i].get(), SHUT_WR) < 0)
-        return Error::sys("shut down", shown(s));
-      if (s.shutdown & kNoMoreRead && !other_ended && ::shutdown(sockets_[i].get(), SHUT_RD) < 0)
-        return Error::sys("shut down", shown(s));
-    }
-    if (s.state == InetState::ended && !s.broken) {
-      int told = 0;
-      socklen_t size = sizeof told;
-      if (::getsockopt(sockets_[i].get(), SOL_SOCKET, SO_ERROR, &told, &size) < 0)
-        return Error::sys("end", shown(s));
-    }
-    return set_options(sockets_[i], s, true);
-  }();
-  if (!settled) log::error("{}; the guest goes on with less", settled.error().text);
+  if (!is_connection(s)) return {};
+  const int fd = sockets_[i].get();
+  if (s.state == InetState::ended) {
+    int told = 0;
+    socklen_t size = sizeof told;
+    if (!s.broken && ::getsockopt(fd, SOL_SOCKET, SO_ERROR, &told, &size) < 0)
+      return Error::sys("end", shown(s));
+    return {};
+  }
+  // The end of one side is seen at the other: there it is no wish of its own.
+  const bool other_ended =
+      s.peer < 0 || image_.inet_sockets[static_cast<size_t>(s.peer)].shutdown & kNoMoreWritten;
+  if ((s.shutdown & kNoMoreWritten && ::shutdown(fd, SHUT_WR) < 0) ||
+      (s.shutdown & kNoMoreRead && !other_ended && ::shutdown(fd, SHUT_RD) < 0))
+    return Error::sys("shut down", shown(s));
+  return {};
 }
 
 void InetPlacement::complete() {
-  if (later_) {
-    if (auto placed = place(); !placed)
-      log::error("{}; the guest goes on without", placed.error().text);
-  }
+  if (later_) report(place());
   leave_repair();
   end_strangers();
-  for (size_t i = 0; i < sockets_.size(); i++) settle(i);
+  // Room for the ends of connections, until they are through.
+  for (size_t i = 0; i < sockets_.size(); i++) report(shut_down(i));
+  for (size_t i = 0; i < sockets_.size(); i++)
+    report(set_options(sockets_[i], image_.inet_sockets[i], true));
   sockets_.clear();
 }
 

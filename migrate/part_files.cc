@@ -85,13 +85,6 @@ Result<void> check_peer(Tid process, int fd, ino_t inode, TreeSockets& tree) {
   return obstacle(subject, kPeerOutside);
 }
 
-Result<void> check_connection(const DescriptorTable& table, int fd, TreeSockets& tree) {
-  const std::string subject = "fd " + std::to_string(fd);
-  const InetEnd end = TRY(look_at_inet(TRY(table.take(fd)), subject));
-  if (end.peer == 0 || tree.has(end.peer)) return {};
-  return connection_outside(end.image, subject);
-}
-
 void check(Inspection& i) {
   TreeSockets sockets(i.guest);
   struct stat directory;
@@ -111,8 +104,6 @@ void check(Inspection& i) {
       good = check_fifo(i.pid, fd, described->description.path, members(i.guest), "fd " + number);
     else if (described->description.kind == DescriptionKind::socket)
       good = check_peer(i.pid, fd, described->inode, sockets);
-    else if (described->description.kind == DescriptionKind::inet)
-      good = check_connection(*table, fd, sockets);
     if (i.table) {
       const auto name = read_link(proc::path(i.pid, "fd/" + number));
       if (!name) continue;  // gone meanwhile

@@ -28,7 +28,9 @@ class Host {
   /// Starts a program as uid 65534; with `terminal` on a pty of its own.
   Result<void> start(const std::vector<std::string>& arguments, bool terminal = false);
   /// Opens a listener and begins to receive; the outcome is told by received().
-  Result<uint16_t> listen(bool terminal = false);
+  /// With `own_network` the guest comes into a network of its own, in which another program
+  /// listens on `taken`, if that is not 0.
+  Result<uint16_t> listen(bool terminal = false, bool own_network = false, uint16_t taken = 0);
   Result<void> received();
   /// Records a checkpoint into a file; the outcome is told by recorded().
   Result<uint16_t> record(const std::string& path);

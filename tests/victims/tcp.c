@@ -94,12 +94,13 @@ static int writes(int fd, const char* text) { return write(fd, text, strlen(text
 static int gone(int fd) { return send(fd, "x", 1, MSG_NOSIGNAL) == -1 && errno == EPIPE; }
 static int same(union name a, union name b) { return !memcmp(&a, &b, sizeof a); }
 
-int main(void) {
+int main(int argc, char** argv) {
   union name everywhere;
   memset(&everywhere, 0, sizeof everywhere);
   everywhere.v6.sin6_family = AF_INET6;
   int four = server(loopback(AF_INET, 0)), six = server(loopback(AF_INET6, 0)), both = server(everywhere);
   everywhere.any.sa_family = AF_INET;
+  everywhere.v4.sin_port = htons((in_port_t)(argc > 1 ? atoi(argv[1]) : 0)); /* our caller knows that it is free */
   int all = server(everywhere);
   in_port_t ports[] = {port_of(four), port_of(six), port_of(both), port_of(all)};
   int plain = socket(AF_INET, SOCK_STREAM, 0), only = socket(AF_INET6, SOCK_STREAM, 0);
