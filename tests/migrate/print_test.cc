@@ -2,6 +2,8 @@
 
 #include "image_sample.h"
 //
+#include <sched.h>
+
 #include <algorithm>
 #include <catch2/catch.hpp>
 
@@ -51,9 +53,13 @@ TEST_CASE("an image in full names every thread, mapping, descriptor and page") {
   image.processes[0].threads[1].registers.rip = 0x401000;
   image.processes[0].actions[0].handler = 1;
   image.descriptions[0].position = 77;
+  image.processes[0].threads[1].policy = SCHED_BATCH;
+  image.processes[0].memory_score = 700;
   const auto lines = print(image, Detail::all);
   CHECK(has(lines, "thread 4 (thread): nice 0, blocked none"));
   CHECK(has(lines, "rip 0000000000401000"));
+  CHECK(has(lines, "    asks for: scheduling class 0x3, disk priority 0x0"));
+  CHECK(has(lines, "  asks for: out-of-memory score 700"));
   CHECK(has(lines,
             "000000001000-000000003000 r-xp    8.0 KiB  rebound  private file mapping "
             "/bin/program from 0x0"));

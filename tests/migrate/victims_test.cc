@@ -65,6 +65,10 @@ VICTIM("notices")
 VICTIM("names")
 VICTIM("watches")
 VICTIM("tcp")
+VICTIM("stopped")
+VICTIM("persona")
+VICTIM("restartable")
+VICTIM("changed")
 
 TEST_CASE("a thousand threads move") {
   moves({victim("crowd"), "1000"});
