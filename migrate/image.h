@@ -13,6 +13,7 @@
 
 #include "base/result.h"
 #include "migrate/cpu_features.h"
+#include "migrate/inet_image.h"
 #include "migrate/kernel.h"
 #include "migrate/ranges.h"
 #include "migrate/strategy.h"
@@ -197,7 +198,8 @@ enum class DescriptionKind : uint8_t {
   pty_slave,
   pidfd,
   inotify,
-  last = inotify
+  inet,
+  last = inet
 };
 
 /// Numbers of inotify watches are made one by one.
@@ -222,7 +224,7 @@ struct Description {
   std::string path;        ///< regular, directory, device
   uint32_t pipe = 0;       ///< index into Image::pipes
   uint32_t object = 0;     ///< index into Image::objects
-  uint32_t socket = 0;     ///< index into Image::sockets
+  uint32_t socket = 0;     ///< index into Image::sockets, or of inet Image::inet_sockets
   uint32_t pty = 0;        ///< index into Image::ptys
   uint8_t external = 0;    ///< External::Kind
   uint64_t value = 0;      ///< eventfd: counter; signalfd: mask; timerfd: expirations not yet read
@@ -381,12 +383,13 @@ struct Image {
   std::vector<PipeImage> pipes;
   std::vector<ObjectImage> objects;
   std::vector<SocketImage> sockets;
+  std::vector<InetImage> inet_sockets;
   /// The first is that of the source's kernel; others have come along from earlier ones (vdso.h).
   std::vector<Bytes> vdsos;
   IpcImage ipc;
   std::vector<LockImage> locks;
   std::vector<PtyImage> ptys;  ///< by number, ascending
-  std::string network;         ///< network_of() the source's guest; only if sockets have names
+  std::string network;         ///< network_of() the source's guest; only if sockets have addresses
   std::string machine;  ///< this_machine() of the source; only where something in it asks for it
   TerminalImage terminal;
   Bytes input;  ///< bytes in the stdin pipe, not yet read by the guest

@@ -18,6 +18,13 @@ Error invalid(const char* what) {
   return Error{std::string("read the image: ") + what + "; it is damaged or hostile", EBADMSG};
 }
 
+const Description* find_description(const Image& image, uint32_t process, int32_t descriptor) {
+  if (process >= image.processes.size()) return nullptr;
+  for (const DescriptorImage& d : image.processes[process].descriptors)
+    if (d.number == descriptor) return &image.descriptions[d.description];
+  return nullptr;
+}
+
 namespace {
 
 bool within_user_space(const Range& r) {
@@ -156,13 +163,6 @@ Result<void> check_process(const Image& image, const ProcessImage& p, std::set<p
   for (const TimerImage& t : p.timers)
     if (t.id < 0 || t.signal < 0 || t.signal > 64) return invalid("a timer is malformed");
   return {};
-}
-
-const Description* find_description(const Image& image, uint32_t process, int32_t descriptor) {
-  if (process >= image.processes.size()) return nullptr;
-  for (const DescriptorImage& d : image.processes[process].descriptors)
-    if (d.number == descriptor) return &image.descriptions[d.description];
-  return nullptr;
 }
 
 Result<void> check_name(const Image& image, const SocketImage& s) {
@@ -329,6 +329,8 @@ Result<void> check_form(const Image& image) {
       return invalid("a descriptor has no object");
     if (d.kind == DescriptionKind::socket && d.socket >= image.sockets.size())
       return invalid("a descriptor has no socket");
+    if (d.kind == DescriptionKind::inet && d.socket >= image.inet_sockets.size())
+      return invalid("a descriptor has no socket");
     if ((d.kind == DescriptionKind::pty_master || d.kind == DescriptionKind::pty_slave) &&
         d.pty >= image.ptys.size())
       return invalid("a descriptor has no pty");
@@ -343,6 +345,7 @@ Result<void> check_form(const Image& image) {
   TRY(check_objects(image));
   TRY(check_ipc(image.ipc));
   TRY(check_sockets(image));
+  TRY(check_inet(image));
   TRY(check_locks(image));
   TRY(check_ptys(image));
   for (const PipeImage& p : image.pipes)

@@ -278,6 +278,16 @@ void fields(A& a, SocketImage& x) {
   a(x.queue);
 }
 template <class A>
+void fields(A& a, Endpoint& x) {
+  a(x.address), a(x.port);
+}
+template <class A>
+void fields(A& a, InetImage& x) {
+  a(x.state), a(x.family), a(x.type), a(x.local), a(x.remote), a(x.backlog), a(x.process);
+  a(x.descriptor), a(x.peer), a(x.shutdown), a(x.broken), a(x.send_buffer), a(x.receive_buffer);
+  a(x.buffer_locks), a(x.options), a(x.queue);
+}
+template <class A>
 void fields(A& a, LockImage& x) {
   a(x.kind), a(x.write), a(x.process), a(x.descriptor), a(x.start), a(x.end);
 }
@@ -319,6 +329,7 @@ void fields(A& a, Image& x) {
   a(x.tree), a(x.descriptions), a(x.pipes), a(x.objects), a(x.sockets), a(x.vdsos), a(x.ipc),
       a(x.terminal), a(x.input), a(x.hook_bytes);
   a(x.monotonic), a(x.processes), a(x.locks), a(x.ptys), a(x.network), a(x.machine);
+  a(x.inet_sockets);
 }
 
 struct Header {

@@ -66,6 +66,7 @@ Result<Landing> Landing::prepare(const Guest& guest, const Announcement& announc
   SharedMemory memory = TRY(SharedMemory::map(kMaxImage));
   memory.touch(kTouched);
   Landing landing(guest, std::move(memory), patience);
+  landing.copy_ = announcement.copy;
   landing.other_kernel_ = announcement.platform.vdso != platform->vdso;
   landing.platform_ = std::move(platform);
   TRY(landing.park(announcement.tree));
@@ -119,7 +120,7 @@ Result<void> Landing::finish() {
   TRY(restoration_->set_registers());
   stages::mark("registers");
   takeover_ = std::make_unique<Takeover>(*restoration_, *image_);
-  TRY(takeover_->prepare());
+  TRY(takeover_->prepare(!copy_));
   return wait_for_clock(stubs_->pid(0), image_->monotonic);
 }
 

@@ -51,6 +51,7 @@ class Landing {
   const Guest* guest_;
   Duration patience_;
   bool other_kernel_ = false;
+  bool copy_ = false;                   ///< no source: a checkpoint is restarted
   std::unique_ptr<Platform> platform_;  // Restoration refers to it
   std::unique_ptr<SharedMemory> memory_;
   size_t size_ = 0;

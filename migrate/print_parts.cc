@@ -184,6 +184,8 @@ std::string line_of(const Image& image, const Description& d) {
                                 printable(image.objects[d.object].path), d.position);
     case DescriptionKind::socket:
       return line + fmt::format(", socket {}", d.socket);
+    case DescriptionKind::inet:
+      return line + fmt::format(", network socket {}", d.socket);
     case DescriptionKind::pty_master:
     case DescriptionKind::pty_slave:
       return line + fmt::format(", pty {}", image.ptys[d.pty].number);
@@ -259,6 +261,25 @@ std::string line_of(const SocketImage& s) {
                      size_for_people(waiting),
                      s.queue.size() == 1 ? "1 message" : fmt::format("{} messages", s.queue.size()),
                      s.name.empty() ? "" : ", is " + name_of(s));
+}
+
+std::string line_of(const InetImage& s) {
+  std::string line = s.type == SOCK_STREAM ? "TCP" : "UDP";
+  if (s.local.port != 0) line += " at " + s.local.text();
+  switch (s.state) {
+    case InetState::fresh:
+      return line + ", not connected";
+    case InetState::listening:
+      return line + ", listens";
+    case InetState::ended:
+      line += ", has ended";
+      break;
+    case InetState::connected:
+      line += " to " + s.remote.text();
+      if (s.type == SOCK_STREAM)
+        line += s.peer < 0 ? ", its other end is closed" : fmt::format(", socket {}", s.peer);
+  }
+  return line + fmt::format(", {} waiting", size_for_people(s.queue.size()));
 }
 
 }  // namespace hob::migrate

@@ -11,6 +11,7 @@
 
 #include <cstring>
 
+#include "migrate/files.h"
 #include "migrate/names.h"
 #include "migrate/parts.h"
 #include "migrate/proc.h"
@@ -133,7 +134,6 @@ std::string family(int domain) {
 Result<SocketEnd> look_at_socket(Tid process, int number, ino_t inode, const std::string& subject) {
   const Fd socket = TRY(proc::borrow_descriptor(process, number));
   const int domain = TRY(option(socket, SO_DOMAIN));
-  if (domain == AF_INET || domain == AF_INET6) return obstacle(subject, "a network connection");
   if (domain != AF_UNIX) return obstacle(subject, family(domain));
   Facts facts = TRY(ask_kernel(inode));
   SocketEnd end;
@@ -286,27 +286,12 @@ Result<void> shut(const Fd& socket, uint8_t shutdown) {
   return {};
 }
 
-/// While it lives, others see this process's sockets as the user's.
-class EffectiveUser {
- public:
-  explicit EffectiveUser(const Credentials& user) {
-    changed_ = ::setegid(user.gid) == 0 && ::seteuid(user.uid) == 0;
-  }
-  ~EffectiveUser() { CHECK(::seteuid(0) == 0 && ::setegid(0) == 0); }
-  EffectiveUser(const EffectiveUser&) = delete;
-  EffectiveUser& operator=(const EffectiveUser&) = delete;
-  bool ok() const { return changed_; }
-
- private:
-  bool changed_ = false;
-};
-
 }  // namespace
 
 Result<Fd> make_socket(const SocketImage& image, const Credentials& user) {
   Fd socket;
   {
-    const EffectiveUser owner(user);
+    const AsEffectiveUser owner(user);
     if (owner.ok()) socket.reset(::socket(AF_UNIX, image.type | SOCK_CLOEXEC, 0));
     if (!socket) return Error::sys("make", "a socket");
   }
@@ -319,7 +304,7 @@ Result<std::pair<Fd, Fd>> make_sockets(const SocketImage& first, const SocketIma
                                        const Credentials& user) {
   int ends[2];
   {
-    const EffectiveUser owner(user);
+    const AsEffectiveUser owner(user);
     if (!owner.ok() || ::socketpair(AF_UNIX, first.type | SOCK_CLOEXEC, 0, ends) < 0)
       return Error::sys("make", "a pair of sockets");
   }

@@ -33,7 +33,7 @@ TEST_CASE("an image in short: how many of what, and how big") {
                      "KiB; 2 pages in the image",
                      "  program: /bin/program",
                      "  directory: /, umask 022",
-                     "  3 threads, 3 descriptors, 1 timer",
+                     "  3 threads, 5 descriptors, 1 timer",
                      "",
                      "process 7: child of 2, group 2, session 2, on the terminal: thread",
                      "  memory: 80.0 KiB in 3 mappings: kernel's page 8.0 KiB, memory 64.0 KiB, "
@@ -72,6 +72,8 @@ TEST_CASE("an image in full names every thread, mapping, descriptor and page") {
   CHECK(has(lines, "ignored HUP"));
   CHECK(has(lines, "pipe 0: 100 B in it"));
   CHECK(has(lines, "socket 0: stream, listens, 0 B in 0 messages waiting, is /tmp/socket"));
+  CHECK(
+      has(lines, "network socket 0: TCP at 127.0.0.1:80 to 127.0.0.1:5000, socket 1, 5 B waiting"));
   CHECK(has(lines, "/dev/pts/1: 24 rows, 80 columns, foreground group 7, 5 B typed, 7 B printed"));
   CHECK(has(lines, "lock: POSIX, exclusive, bytes 10 to 20, fd 5 of process 7"));
 }

@@ -38,7 +38,7 @@ Attention given_to(Host& host) {
 
 void move(std::unique_ptr<Host>& from, Collector& collector, bool foreign) {
   auto to = std::make_unique<Host>(collector.write_end());
-  const auto port = to->listen(false, foreign);
+  const auto port = to->listen({.foreign = foreign});
   REQUIRE(port.ok());
   const auto outcome = from->send(*port, *to);
   INFO(outcome.text);

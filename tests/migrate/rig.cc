@@ -3,6 +3,8 @@
 #include "migrate/checkpoint.h"
 
 #include <fcntl.h>
+#include <net/if.h>
+#include <netinet/in.h>
 #include <poll.h>
 #include <sched.h>
 #include <signal.h>
@@ -220,10 +222,12 @@ class Starter : public SourceHooks, public TargetHooks {
   }
 
   void listen(std::istringstream& in) {
-    bool terminal;
-    in >> terminal >> guest_.lowest_priority;
+    bool terminal, own_network;
+    uint16_t taken;
+    in >> terminal >> own_network >> taken >> guest_.lowest_priority;
     auto listener = Listener::open("127.0.0.1", kKey);
     if (!listener) return say("error " + listener.error().text);
+    if (own_network) leave_network(taken);
     say("port " + std::to_string(listener->port()));
     Stdio stdio;
     make_streams(stdio, terminal);
@@ -235,6 +239,23 @@ class Starter : public SourceHooks, public TargetHooks {
     arrival_.emplace(std::move(*arrival));
     finished_ = false;
     say("received");
+  }
+
+  /// What is open already stays in the old one: the listener for the source.
+  void leave_network(uint16_t taken) {
+    CHECK(::unshare(CLONE_NEWNET) == 0);
+    ifreq loopback{};
+    std::strcpy(loopback.ifr_name, "lo");
+    loopback.ifr_flags = IFF_UP;
+    const Fd any(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+    CHECK(::ioctl(any.get(), SIOCSIFFLAGS, &loopback) == 0);
+    if (taken == 0) return;
+    sockaddr_in address{};
+    address.sin_family = AF_INET;
+    address.sin_port = htons(taken);
+    neighbour_.reset(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    CHECK(::bind(neighbour_.get(), reinterpret_cast<sockaddr*>(&address), sizeof address) == 0);
+    CHECK(::listen(neighbour_.get(), 1) == 0);
   }
 
   /// Everything but the sandbox is as if the guest had just been started.
@@ -326,7 +347,7 @@ class Starter : public SourceHooks, public TargetHooks {
     say("exit " + std::to_string(status));
   }
 
-  Fd socket_;
+  Fd socket_, neighbour_;
   int collector_, input_ = -1, attempt_target_ = -1;
   std::string cgroup_;
   std::optional<Sandbox> sandbox_;
@@ -438,8 +459,9 @@ Result<void> Host::start(const std::vector<std::string>& arguments, bool termina
   return expect(hear(), "started");
 }
 
-Result<uint16_t> Host::listen(bool terminal, bool foreign) {
-  tell("listen " + std::to_string(terminal) + " " + std::to_string(foreign));
+Result<uint16_t> Host::listen(const Arrival& arrival) {
+  tell("listen " + std::to_string(arrival.terminal) + " " + std::to_string(arrival.own_network) +
+       " " + std::to_string(arrival.taken) + " " + std::to_string(arrival.foreign));
   const std::string line = hear();
   if (line.compare(0, 5, "port ") != 0) return Error{line};
   return static_cast<uint16_t>(std::stoi(line.substr(5)));
