@@ -4,7 +4,7 @@
 #include <sys/resource.h>
 #include <sys/wait.h>
 enum { SIZE = 64 << 10 };
-static int gate[2];
+static int gate[2], set_up[2];
 static long value(const void* address, const char* key, const char* flag) {
   FILE* smaps = fopen("/proc/self/smaps", "r");
   EXPECT(smaps != NULL);
@@ -46,16 +46,18 @@ static void run(int flags, int (*move)(void)) {
 }
 static int told(void) {
   char c;
-  return read(gate[0], &c, 1) == 1;
+  return write(set_up[1], "x", 1) == 1 && read(gate[0], &c, 1) == 1;
 }
 static int go(void) {
+  char c;
+  EXPECT(read(set_up[0], &c, 1) == 1 && read(set_up[0], &c, 1) == 1);
   ready();
   wait_for_go();
   return write(gate[1], "12", 2) == 2;
 }
 int main(void) {
   struct rlimit limit;
-  EXPECT(!pipe(gate) && !getrlimit(RLIMIT_MEMLOCK, &limit));
+  EXPECT(!pipe(gate) && !pipe(set_up) && !getrlimit(RLIMIT_MEMLOCK, &limit));
   const int may = limit.rlim_cur >= 4 << 20;
   static const int how[2] = {MCL_FUTURE | MCL_ONFAULT, 0};
   pid_t child[2];
