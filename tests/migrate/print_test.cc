@@ -86,7 +86,7 @@ TEST_CASE("an image cannot write to its reader's terminal") {
   image.processes[0].directory = evil;
   image.processes[0].files[0].path = evil;
   image.descriptions[0].path = evil;
-  image.objects.push_back({ObjectKind::file, evil, 0, 0, 0, 0, {}});
+  image.objects.push_back({ObjectKind::file, evil, 0, 0, 0, 0, 0, {}});
   for (const std::string& line : print(image, Detail::all))
     for (const char c : line) CHECK(static_cast<unsigned char>(c) >= 0x20);
 }
