@@ -110,6 +110,10 @@ void yield_to_others(const NewThreads& process, Wishes& wishes) {
     log::warning("lower the priority of process {}: {}", process.pid.value, ::strerror(errno));
   if (auto set = write_control(proc::path(process.pid, "oom_score_adj"), "1000"); !set)
     log::warning("{}", set.error().text);
+  // Its session's; there is none on kernels without autogroups.
+  if (auto set = write_control(proc::path(process.pid, "autogroup"), "19");
+      !set && set.error().code != ENOENT)
+    log::warning("{}", set.error().text);
   if (process.image.memory_score != kScoreAsGiven)
     wishes.memory_scores[process.pid.value] = process.image.memory_score;
 }

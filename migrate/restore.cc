@@ -23,12 +23,14 @@
 #include "migrate/pinned.h"
 #include "migrate/priorities.h"
 #include "migrate/stages.h"
+#include "migrate/urgency.h"
 #include "migrate/waits.h"
 
 namespace hob::migrate {
 namespace {
 
 constexpr int kEventClone = 3;  // PTRACE_EVENT_CLONE
+constexpr sched_param kNoPriority = {};
 
 /// One process in the making.
 struct Making {
@@ -117,6 +119,7 @@ Result<void> Restoration::adopt(const Image& image, size_t image_size) {
   // Waking a process on this processor and waiting for it costs 5 us, on one that sleeps 60 to 130
   // (ENGINE.md section 2). Several open their files side by side first.
   if (s.makings.size() == 1) s.pin();
+  for (const Making& m : s.makings) TRY(hasten(m.pid.value));
   s.stubs.go(image_size, addresses);
   // While the stubs open their files: what depends on nothing they find out. The rest waits.
   for (size_t i = 0; i < s.makings.size(); i++) {
@@ -237,6 +240,9 @@ Result<void> clone_threads(Making& m) {
   Rebuild& program = *m.program;
   if (program.clones.empty()) return {};
   program.clones.place(*m.workspace);
+  // What a real-time thread clones would be left without timer slack (urgency.h).
+  if (::sched_setscheduler(m.pid.value, SCHED_OTHER, &kNoPriority) < 0)
+    return Error::sys("lower the priority of", "process " + std::to_string(m.pid.value));
   m.threads.reserve(program.process.threads.size());  // the leader stays where it is while we wait
   TRY(program.clones.start(m.leader(), *m.workspace, m.base));
   TRY(program.clones.wait(m.leader(), [&](Stop stop) -> Result<void> {
@@ -250,6 +256,7 @@ Result<void> clone_threads(Making& m) {
                      ": some are missing",
                  EPROTO};
   for (size_t i = 1; i < m.threads.size(); i++) TRY(m.threads[i].wait());
+  for (const Tracee& thread : m.threads) TRY(hasten(thread.tid().value));
   return {};
 }
 
@@ -383,11 +390,28 @@ Result<void> Restoration::lend(size_t process,
   return m.leader().set_signal_mask(thread.signal_mask);
 }
 
+namespace {
+
+// Who has never been real-time before has the usual slack again by itself.
+void lower(const Making& m) {
+  for (size_t i = 0; i < m.threads.size(); i++) {
+    const pid_t tid = m.threads[i].tid().value;
+    const uint64_t slack = m.program->process.threads[i].timer_slack;
+    if (slack != 0 && slack != kUsualTimerSlack)
+      migrate::give_back(tid, {SCHED_OTHER, {}, slack});
+    else if (::sched_setscheduler(tid, SCHED_OTHER, &kNoPriority) < 0)
+      log::warning("lower the priority of thread {}: {}", tid, ::strerror(errno));
+  }
+}
+
+}  // namespace
+
 void Restoration::resume(Wishes& wishes) {
   const bool at_home = !state_->guest.lowest_priority;
   const auto threads_of = [](const Making& m) -> NewThreads {
     return {m.pid, m.threads, m.program->process};
   };
+  for (const Making& m : state_->makings) lower(m);
   if (!at_home)
     for (const Making& m : state_->makings) yield_to_others(threads_of(m), wishes);
   state_->resumed = true;

@@ -183,6 +183,7 @@ Result<Sent> send(Guest& guest, const std::string& address, uint16_t port, const
   const Push push = [&]() -> Result<void> {
     server.emplace(pages, link.demand);
     if (!plan.before_commit) return {};
+    captives.take_time();
     link.bulk.set_patience(kPagePatience);
     if (precopy) return precopy->finish(pages, captives.processes);
     Pusher pusher(pages, link.bulk);
@@ -194,6 +195,7 @@ Result<Sent> send(Guest& guest, const std::string& address, uint16_t port, const
   Yielding yielding(captives, image, platform);
   const Verdict verdict =
       await_verdict(link, image, options, push, yielding, sent.report, hooks, why);
+  captives.take_time();
   if (verdict == Verdict::target)
     for (TakenBytes& bytes : captured->taken) bytes.keep();
   sent.report.freeze = Clock::now() - captives.stopped_at;

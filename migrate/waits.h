@@ -13,8 +13,9 @@
 /// interface shows and which stays behind when the thread leaves.
 ///
 /// So, at the source, the thread goes on with its wait for a moment, and its timer is looked up in
-/// /proc/timer_list: marked by a timer slack of its own where the kernel applies one, else the one
-/// that is there while it waits and gone when it has been interrupted. At the target the same call
+/// /proc/timer_list: marked by a timer slack of its own where the kernel applies one (not to the
+/// sleeps and not to real-time threads), else the one that is there while it waits and gone when it
+/// has been interrupted. At the target the same call
 /// is made by the thread with the time that is left and interrupted at once, so that this kernel
 /// has a note of its own: the program's registers and memory stay as they were, and whether the
 /// wait ends, is interrupted by a handler or goes on is the kernel's affair as ever.
