@@ -70,7 +70,15 @@ struct ThreadImage {
                                             ///< list; 0: not the thread's to decide
   uint8_t keep_capabilities = 0, no_time_stamps = 0, no_cpuid = 0;  ///< 1: PR_SET_KEEPCAPS, ...
   int8_t nice = 0;
-  Bytes processors;  ///< a cpu_set_t, as a wish; empty: all
+  Bytes processors;               ///< a cpu_set_t, as a wish; empty: all
+  std::vector<uint32_t> filters;  ///< indices into Image::filters, the oldest first
+};
+
+/// A seccomp filter of the guest's own; see filters.h.
+struct FilterImage {
+  Bytes code;       ///< struct sock_filter, one after the other
+  uint8_t log = 0;  ///< SECCOMP_FILTER_FLAG_LOG
+  bool operator==(const FilterImage&) const = default;
 };
 
 struct FileImage {
@@ -364,6 +372,7 @@ struct Image {
   std::vector<ObjectImage> objects;
   std::vector<SocketImage> sockets;
   std::vector<InetImage> inet_sockets;
+  std::vector<FilterImage> filters;
   /// The first is that of the source's kernel; others have come along from earlier ones (vdso.h).
   std::vector<Bytes> vdsos;
   IpcImage ipc;

@@ -40,6 +40,8 @@ void print_thread(const ThreadImage& t, std::vector<std::string>& out) {
   const user_regs_struct& r = t.registers;
   out.push_back(fmt::format("  thread {} ({}): nice {}, blocked {}", t.tid, printable(t.name),
                             t.nice, signal_names(t.signal_mask)));
+  if (!t.filters.empty())
+    out.push_back(fmt::format("    seccomp filters {}", fmt::join(t.filters, ", ")));
   out.push_back(fmt::format("    rip {:016x}  rsp {:016x}  rbp {:016x}  flags {:x}", r.rip, r.rsp,
                             r.rbp, r.eflags));
   out.push_back(fmt::format("    rax {:016x}  rbx {:016x}  rcx {:016x}  rdx {:016x}", r.rax, r.rbx,

@@ -65,6 +65,7 @@ VICTIM("notices")
 VICTIM("names")
 VICTIM("watches")
 VICTIM("tcp")
+VICTIM("filters")
 
 TEST_CASE("a thousand threads move") {
   moves({victim("crowd"), "1000"});
