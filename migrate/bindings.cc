@@ -55,6 +55,8 @@ Rule rule_for(MappingKind kind, bool shared) {
   switch (kind) {
     case MappingKind::anonymous:
       return {"memory", Binding::moved, "its pages go along"};
+    case MappingKind::huge:
+      return {"memory of huge pages", Binding::moved, "in huge pages there"};
     case MappingKind::stack:
       return {"stack", Binding::moved, "its pages go along, and it grows there"};
     case MappingKind::file:

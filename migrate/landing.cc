@@ -6,6 +6,7 @@
 
 #include "migrate/capture.h"
 #include "migrate/fault.h"
+#include "migrate/huge_pages.h"
 #include "migrate/stages.h"
 
 namespace hob::migrate {
@@ -61,6 +62,7 @@ Result<Landing> Landing::prepare(const Guest& guest, const Announcement& announc
   auto platform = std::make_unique<Platform>(TRY(this_platform()));
   if (auto text = difference(announcement.platform, *platform); !text.empty())
     return Error{text, EOPNOTSUPP};
+  TRY(check_free_huge_pages(announcement.huge_pages));
   SharedMemory memory = TRY(SharedMemory::map(kMaxImage));
   memory.touch(kTouched);
   Landing landing(guest, std::move(memory), patience);
@@ -128,9 +130,9 @@ Result<void> Landing::take_over(Connection* source) {
   return takeover_->complete(source);
 }
 
-pid_t Landing::resume() {
+pid_t Landing::resume(Wishes& wishes) {
   const pid_t root = stubs_->pid(0).value;
-  restoration_->resume();
+  restoration_->resume(wishes);
   return root;
 }
 

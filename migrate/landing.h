@@ -39,8 +39,8 @@ class Landing {
   Result<void> finish();
   /// After the commit: locks and addresses are the guest's here (handover.h).
   Result<void> take_over(Connection* source);
-  /// The guest runs. Returns its root.
-  pid_t resume();
+  /// The guest runs. Returns its root; `wishes` as Guest::wishes.
+  pid_t resume(Wishes& wishes);
 
   void count(Report& report) const;
 

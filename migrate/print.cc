@@ -58,7 +58,7 @@ void print_process(const Image& image, const ProcessImage& p, const TreeNode& no
                    std::vector<std::string>& out) {
   out.push_back("");
   out.push_back(line_of(node) + ": " + printable(p.threads[0].name) +
-                (p.stopped ? ", stopped" : ""));
+                (p.stop_signal ? ", stopped" : ""));
   print_memory(image, p, out);
   out.push_back(fmt::format("  directory: {}, umask {:03o}", printable(p.directory), p.umask));
   out.push_back(fmt::format("  {}, {}, {}", count(p.threads.size(), "thread"),

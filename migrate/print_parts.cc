@@ -42,6 +42,9 @@ void print_thread(const ThreadImage& t, std::vector<std::string>& out) {
                             t.nice, signal_names(t.signal_mask)));
   if (!t.filters.empty())
     out.push_back(fmt::format("    seccomp filters {}", fmt::join(t.filters, ", ")));
+  if (t.policy != 0 || t.disk_priority != 0)
+    out.push_back(fmt::format("    asks for: scheduling class {:#x}, disk priority {:#x}", t.policy,
+                              t.disk_priority));
   out.push_back(fmt::format("    rip {:016x}  rsp {:016x}  rbp {:016x}  flags {:x}", r.rip, r.rsp,
                             r.rbp, r.eflags));
   out.push_back(fmt::format("    rax {:016x}  rbx {:016x}  rcx {:016x}  rdx {:016x}", r.rax, r.rbx,
@@ -124,6 +127,8 @@ void print_rights(const ProcessImage& p, std::vector<std::string>& out) {
   out.push_back(
       fmt::format("  personality {:#x}, dumpable {}, subreaper {}, parent-death signal {}",
                   p.personality, p.dumpable, p.subreaper, p.parent_death_signal));
+  if (p.memory_score != kScoreAsGiven)
+    out.push_back(fmt::format("  asks for: out-of-memory score {}", p.memory_score));
   const auto limit = [](uint64_t value) {
     return value == RLIM64_INFINITY ? "-" : std::to_string(value);
   };

@@ -1,5 +1,10 @@
 #include "image_sample.h"
 
+#include <sched.h>
+#include <sys/resource.h>
+
+#include <csignal>
+
 #include <cstring>
 #include <random>
 
@@ -102,10 +107,23 @@ TEST_CASE("an image whose parts do not fit together is an error") {
   CHECK(refused([](Image& i) { i.descriptions[1].pipe = 1; }));
   CHECK(refused([](Image& i) { i.descriptions[0].path = std::string("/a\0b", 4); }));
   CHECK(refused([](Image& i) { i.processes[0].limits.resize(17); }));
+  CHECK(refused([](Image& i) { i.processes[0].limits[RLIMIT_RTPRIO].hard = 1; }));
+  CHECK(refused([](Image& i) { i.processes[0].limits[RLIMIT_NICE].soft = 1; }));
+  CHECK(refused([](Image& i) { i.processes[0].threads[0].policy = SCHED_FIFO; }));
+  CHECK(refused([](Image& i) { i.processes[0].threads[0].disk_priority = 1 << 13; }));
+  CHECK(refused([](Image& i) { i.processes[0].memory_score = -1001; }));
+  CHECK(refused([](Image& i) { i.processes[0].stop_signal = SIGKILL; }));
+  CHECK(refused([](Image& i) { i.processes[0].untold = Untold::stopped; }));
   CHECK(refused([](Image& i) { i.processes[0].threads[0].wait_end = -1; }));
   CHECK(refused([](Image& i) { i.processes[0].threads[0].wait_end = 1; }));
   CHECK(refused([](Image& i) { i.processes[0].threads[0].speculation[1] = 32; }));
   CHECK(refused([](Image& i) { i.processes[0].no_huge_pages = 4; }));
+  CHECK(refused([](Image& i) { i.processes[0].mappings[1].kind = MappingKind::huge; }));
+  CHECK(refused([](Image& i) {
+    ObjectImage& object = i.objects.emplace_back();
+    object.size = 5;
+    object.huge = 1;
+  }));
   CHECK(refused([](Image& i) { i.tree[1].exit_signal = 65; }));
   CHECK(refused([](Image& i) { i.processes[0].mappings[1].kind = MappingKind::segment; }));
   CHECK(refused([](Image& i) { i.ipc.segments.push_back({1, 1, 01000, 100, 0, {}}); }));

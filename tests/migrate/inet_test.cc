@@ -37,7 +37,7 @@ struct Job {
                      uint16_t taken = 0) {
     migrate::SendOptions options;
     options.strategy = migrate::strategy_named(strategy).value();
-    auto to = target.listen(false, true, taken);
+    auto to = target.listen({.own_network = true, .taken = taken});
     REQUIRE(to.ok());
     Host::Outcome outcome = host.send(*to, target, options);
     received = target.received();
@@ -93,7 +93,7 @@ TEST_CASE("a move that fails at the last moment leaves connections as they were"
     Job job;
     Host target(job.collector.write_end());
     target.arm(migrate::Fault::restored, migrate::fault::Act::error);
-    auto to = target.listen(false, own_network);
+    auto to = target.listen({.own_network = own_network});
     REQUIRE(to.ok());
     const auto outcome = job.host.send(*to, target);
     CHECK_FALSE(outcome.moved);

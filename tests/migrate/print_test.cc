@@ -2,6 +2,8 @@
 
 #include "image_sample.h"
 //
+#include <sched.h>
+
 #include <algorithm>
 #include <catch2/catch.hpp>
 
@@ -51,9 +53,13 @@ TEST_CASE("an image in full names every thread, mapping, descriptor and page") {
   image.processes[0].threads[1].registers.rip = 0x401000;
   image.processes[0].actions[0].handler = 1;
   image.descriptions[0].position = 77;
+  image.processes[0].threads[1].policy = SCHED_BATCH;
+  image.processes[0].memory_score = 700;
   const auto lines = print(image, Detail::all);
   CHECK(has(lines, "thread 4 (thread): nice 0, blocked none"));
   CHECK(has(lines, "rip 0000000000401000"));
+  CHECK(has(lines, "    asks for: scheduling class 0x3, disk priority 0x0"));
+  CHECK(has(lines, "  asks for: out-of-memory score 700"));
   CHECK(has(lines,
             "000000001000-000000003000 r-xp    8.0 KiB  rebound  private file mapping "
             "/bin/program from 0x0"));
@@ -82,7 +88,7 @@ TEST_CASE("an image cannot write to its reader's terminal") {
   image.processes[0].directory = evil;
   image.processes[0].files[0].path = evil;
   image.descriptions[0].path = evil;
-  image.objects.push_back({ObjectKind::file, evil, 0, 0, 0, 0, {}});
+  image.objects.push_back({ObjectKind::file, evil, 0, 0, 0, 0, 0, {}});
   for (const std::string& line : print(image, Detail::all))
     for (const char c : line) CHECK(static_cast<unsigned char>(c) >= 0x20);
 }

@@ -209,14 +209,13 @@ class Starter : public SourceHooks, public TargetHooks {
     program.directory = "/tmp";
     program.user = nobody();
     program.terminal = terminal;
+    // A guest yields to everything; on a busy machine the tests would never end.
+    program.foreign = false;
     Stdio stdio;
     make_streams(stdio, terminal);
     auto pid = migrate::start(*sandbox_, program, std::move(stdio));
     if (!pid) return say("error " + pid.error().text);
     guest_.root = *pid;
-    // Guests yield to everything; on a busy machine the tests would never end.
-    const sched_param none = {};
-    ::sched_setscheduler(*pid, SCHED_OTHER, &none);
     guest_.sandbox = &*sandbox_;
     guest_.user = program.user;
     say("started");
@@ -225,7 +224,7 @@ class Starter : public SourceHooks, public TargetHooks {
   void listen(std::istringstream& in) {
     bool terminal, own_network;
     uint16_t taken;
-    in >> terminal >> own_network >> taken;
+    in >> terminal >> own_network >> taken >> guest_.lowest_priority;
     auto listener = Listener::open("127.0.0.1", kKey);
     if (!listener) return say("error " + listener.error().text);
     if (own_network) leave_network(taken);
@@ -460,9 +459,9 @@ Result<void> Host::start(const std::vector<std::string>& arguments, bool termina
   return expect(hear(), "started");
 }
 
-Result<uint16_t> Host::listen(bool terminal, bool own_network, uint16_t taken) {
-  tell("listen " + std::to_string(terminal) + " " + std::to_string(own_network) + " " +
-       std::to_string(taken));
+Result<uint16_t> Host::listen(const Arrival& arrival) {
+  tell("listen " + std::to_string(arrival.terminal) + " " + std::to_string(arrival.own_network) +
+       " " + std::to_string(arrival.taken) + " " + std::to_string(arrival.foreign));
   const std::string line = hear();
   if (line.compare(0, 5, "port ") != 0) return Error{line};
   return static_cast<uint16_t>(std::stoi(line.substr(5)));

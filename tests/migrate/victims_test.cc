@@ -66,6 +66,10 @@ VICTIM("names")
 VICTIM("watches")
 VICTIM("tcp")
 VICTIM("filters")
+VICTIM("stopped")
+VICTIM("persona")
+VICTIM("restartable")
+VICTIM("changed")
 
 TEST_CASE("a thousand threads move") {
   moves({victim("crowd"), "1000"});
