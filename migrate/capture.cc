@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "migrate/filters.h"
 #include "migrate/injector.h"
 #include "migrate/ipc.h"
 #include "migrate/parts.h"
@@ -98,6 +99,8 @@ Result<Captured> capture(const Guest& guest, Captives& captives, const Advices& 
   image.processes.resize(count);     // never again: the parts keep references
   image.vdsos.push_back(platform.vdso);
   TRY(capture_ipc(guest, image));
+  TRY(capture_filters(captives, image));
+  stages::mark("filters");
   for (size_t i = 0; i < count; i++)
     TRY(capture_process(guest, captives.processes[i], platform, image, objects, advices,
                         image.processes[i], arena, captured.borrowed));

@@ -72,7 +72,15 @@ struct ThreadImage {
   int8_t nice = 0;
   Bytes processors;     ///< a cpu_set_t, as a wish; empty: all
   uint32_t policy = 0;  ///< SCHED_OTHER, _BATCH or _IDLE, with SCHED_RESET_ON_FORK; as a wish
-  uint16_t disk_priority = 0;  ///< ioprio_set(2), as a wish; 0: none
+  uint16_t disk_priority = 0;     ///< ioprio_set(2), as a wish; 0: none
+  std::vector<uint32_t> filters;  ///< indices into Image::filters, the oldest first
+};
+
+/// A seccomp filter of the guest's own; see filters.h.
+struct FilterImage {
+  Bytes code;       ///< struct sock_filter, one after the other
+  uint8_t log = 0;  ///< SECCOMP_FILTER_FLAG_LOG
+  bool operator==(const FilterImage&) const = default;
 };
 
 /// ProcessImage::memory_score of a process that has not set its own.
@@ -384,6 +392,7 @@ struct Image {
   std::vector<ObjectImage> objects;
   std::vector<SocketImage> sockets;
   std::vector<InetImage> inet_sockets;
+  std::vector<FilterImage> filters;
   /// The first is that of the source's kernel; others have come along from earlier ones (vdso.h).
   std::vector<Bytes> vdsos;
   IpcImage ipc;

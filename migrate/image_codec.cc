@@ -195,7 +195,11 @@ void fields(A& a, ThreadImage& x) {
   a(x.stack_pointer), a(x.stack_size), a(x.stack_flags), a(x.pending);
   a(x.wait_call), a(x.wait_end), a(x.timer_slack), a(x.speculation), a(x.keep_capabilities);
   a(x.no_time_stamps), a(x.no_cpuid);
-  a(x.nice), a(x.processors), a(x.policy), a(x.disk_priority);
+  a(x.nice), a(x.processors), a(x.policy), a(x.disk_priority), a(x.filters);
+}
+template <class A>
+void fields(A& a, FilterImage& x) {
+  a(x.code), a(x.log);
 }
 template <class A>
 void fields(A& a, FileImage& x) {
@@ -329,7 +333,7 @@ void fields(A& a, Image& x) {
   a(x.tree), a(x.descriptions), a(x.pipes), a(x.objects), a(x.sockets), a(x.vdsos), a(x.ipc),
       a(x.terminal), a(x.input), a(x.hook_bytes);
   a(x.monotonic), a(x.processes), a(x.locks), a(x.ptys), a(x.network), a(x.machine);
-  a(x.inet_sockets);
+  a(x.inet_sockets), a(x.filters);
 }
 
 struct Header {

@@ -35,7 +35,7 @@ void capture_wait(const CaptiveThread& captive, ThreadImage& out) {
 }
 
 Result<void> capture(ProcessCapture& c) {
-  c.out.threads.resize(c.process.threads.size());
+  c.out.threads.resize(c.process.threads.size());  // with the filters in them already
   for (size_t i = 0; i < c.process.threads.size(); i++) {
     CaptiveThread& captive = c.process.threads[i];
     ThreadImage& out = c.out.threads[i];

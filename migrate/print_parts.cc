@@ -40,6 +40,8 @@ void print_thread(const ThreadImage& t, std::vector<std::string>& out) {
   const user_regs_struct& r = t.registers;
   out.push_back(fmt::format("  thread {} ({}): nice {}, blocked {}", t.tid, printable(t.name),
                             t.nice, signal_names(t.signal_mask)));
+  if (!t.filters.empty())
+    out.push_back(fmt::format("    seccomp filters {}", fmt::join(t.filters, ", ")));
   if (t.policy != 0 || t.disk_priority != 0)
     out.push_back(fmt::format("    asks for: scheduling class {:#x}, disk priority {:#x}", t.policy,
                               t.disk_priority));

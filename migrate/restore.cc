@@ -16,6 +16,7 @@
 #include "base/log.h"
 #include "migrate/address_plan.h"
 #include "migrate/capture.h"
+#include "migrate/filters.h"
 #include "migrate/injector.h"
 #include "migrate/ipc.h"
 #include "migrate/job_control.h"
@@ -30,6 +31,7 @@ namespace hob::migrate {
 namespace {
 
 constexpr int kEventClone = 3;  // PTRACE_EVENT_CLONE
+constexpr unsigned kOptions = Tracee::kills_on_exit | Tracee::follows_clones;
 constexpr sched_param kNoPriority = {};
 
 /// One process in the making.
@@ -46,11 +48,11 @@ struct Making {
 };
 
 // What the calls of a process need of the workspace: rows and their data, generously.
-size_t space_needed(const ProcessImage& p) {
+size_t space_needed(const Image& image, const ProcessImage& p) {
   size_t signals = p.pending.size();
   for (const ThreadImage& t : p.threads) signals += t.pending.size();
   return (64u << 10) + p.mappings.size() * 64 + p.threads.size() * 2048 + signals * 256 +
-         p.timers.size() * 512 + p.descriptors.size() * 64 + p.auxv.size();
+         p.timers.size() * 512 + p.descriptors.size() * 64 + p.auxv.size() + filter_space(image, p);
 }
 
 }  // namespace
@@ -95,7 +97,7 @@ Result<Restoration> Restoration::begin(const Guest& guest, Stubs& stubs, const P
     Making& m = r.state_->makings.emplace_back();
     m.pid = stubs.pid(i);
     m.maps = TRY(proc::maps(m.pid));
-    m.threads.push_back(TRY(Tracee::seize(m.pid, Tracee::kills_on_exit | Tracee::follows_clones)));
+    m.threads.push_back(TRY(Tracee::seize(m.pid, kOptions)));
   }
   return r;
 }
@@ -107,7 +109,7 @@ Result<void> Restoration::adopt(const Image& image, size_t image_size) {
   std::vector<RemoteAddress> addresses;
   std::vector<AddressPlan> plans;
   for (size_t i = 0; i < s.makings.size(); i++) {
-    if (space_needed(image.processes[i]) > Stubs::kWorkspace)
+    if (space_needed(image, image.processes[i]) > Stubs::kWorkspace)
       return Error{
           "restore process " + std::to_string(image.processes[i].pid) + ": too many mappings",
           E2BIG};
@@ -345,6 +347,10 @@ Result<void> Restoration::build_threads() {
     if (several) state_->pinned->bring(m.pid);
   }
   stages::mark("rights");
+  for (Making& m : state_->makings)
+    if (has_filters(m.program->process))
+      TRY(install_filters(*state_->image, m.program->process, m.threads, kOptions, *m.workspace,
+                          m.base));
   for (Making& m : state_->makings) {
     const size_t offset = find_syscall(state_->platform.vdso);
     CHECK(offset != std::string::npos);
