@@ -2,6 +2,8 @@
 
 #include <time.h>
 
+#include <algorithm>
+
 #include "migrate/injector.h"
 #include "migrate/ipc.h"
 #include "migrate/parts.h"
@@ -25,9 +27,17 @@ Result<void> ask(CaptiveProcess& process, Scratch& scratch, std::vector<Batch>& 
   return {};
 }
 
+const ProcessImage* find(const Image* draft, pid_t pid) {
+  if (!draft) return nullptr;
+  const auto at = std::find_if(draft->processes.begin(), draft->processes.end(),
+                               [&](const ProcessImage& p) { return p.pid == pid; });
+  return at == draft->processes.end() ? nullptr : &*at;
+}
+
 Result<void> capture_process(const Guest& guest, CaptiveProcess& process, const Platform& platform,
                              Image& image, Objects& objects, const Advices& advices,
-                             ProcessImage& out, Arena& arena, std::vector<Scratch>& borrowed) {
+                             ProcessImage& out, const Image* draft, Arena& arena,
+                             std::vector<Scratch>& borrowed) {
   out.pid = process.node.pid;
   const RemoteAddress instruction =
       TRY(syscall_instruction(process.pid, process.name(), platform.vdso));
@@ -41,8 +51,17 @@ Result<void> capture_process(const Guest& guest, CaptiveProcess& process, const 
       TRY(Scratch::borrow({leader.tracee, leader.registers, instruction, process.name()}, size)));
   stages::mark("scratch");
   std::vector<Batch> batches(process.threads.size());
-  ProcessCapture context{guest,      process, image, objects, advices, out, scratch.workspace(),
-                         batches[0], batches, arena};
+  ProcessCapture context{guest,
+                         process,
+                         image,
+                         objects,
+                         advices,
+                         out,
+                         scratch.workspace(),
+                         batches[0],
+                         batches,
+                         arena,
+                         find(draft, out.pid)};
   for (const Part* part : parts())
     if (part->capture) {
       TRY(part->capture(context));
@@ -77,7 +96,8 @@ Result<int64_t> guest_monotonic(Tid process) {
 }
 
 Result<Captured> capture(const Guest& guest, Captives& captives, const Advices& advices,
-                         const Platform& platform, bool other_kernel, Arena& arena) {
+                         const Platform& platform, bool other_kernel, const Image* draft,
+                         Arena& arena) {
   for (CaptiveProcess& process : captives.processes)
     TRY(step_out_of_vdso(process, platform, other_kernel));
   // Before anything is read: a wait may turn out to be over.
@@ -94,7 +114,7 @@ Result<Captured> capture(const Guest& guest, Captives& captives, const Advices& 
   TRY(capture_ipc(guest, image));
   for (size_t i = 0; i < count; i++)
     TRY(capture_process(guest, captives.processes[i], platform, image, objects, advices,
-                        image.processes[i], arena, captured.borrowed));
+                        image.processes[i], draft, arena, captured.borrowed));
   stages::mark("scratch");
   TRY(capture_descriptions(guest, captives.processes, objects, image, captured.taken));
   stages::mark("descriptors");

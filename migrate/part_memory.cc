@@ -10,6 +10,7 @@
 #include <map>
 #include <set>
 
+#include "migrate/draft.h"
 #include "migrate/files.h"
 #include "migrate/ipc.h"
 #include "migrate/pagemap.h"
@@ -217,15 +218,12 @@ Result<void> capture_mappings(ProcessCapture& c) {
   return capture_executable(c, known);
 }
 
+// What PR_SET_MM_MAP keeps.
 Result<void> capture_notes(ProcessCapture& c) {
   const proc::Stat& s = c.process.stat;
   c.out.memory_map = {
       s.start_code, s.end_code, s.start_data, s.end_data, s.start_brk, 0, s.start_stack,
       s.arg_start,  s.arg_end,  s.env_start,  s.env_end,  0,           0, 0};
-  c.leader.then(SYS_brk, {0}, [&c](int64_t result) -> Result<void> {
-    c.out.memory_map.brk = static_cast<uint64_t>(result);
-    return {};
-  });
   const std::string auxv = TRY(proc::read(c.process.pid, "auxv"));
   const auto* bytes = reinterpret_cast<const std::byte*>(auxv.data());
   c.out.auxv.assign(bytes, bytes + auxv.size());
@@ -285,6 +283,21 @@ Result<void> add_changed_file_pages(ProcessCapture& c, std::set<uint64_t>& pages
   return {};
 }
 
+// What the target has already need not travel again.
+void leave_out_drafted(ProcessCapture& c, std::span<std::byte> bytes) {
+  const DraftedPages drafted(*c.draft, c.out);
+  size_t kept = 0;
+  for (size_t i = 0; i < c.out.pages.size(); i++) {
+    std::byte* page = bytes.data() + i * kPage;
+    if (drafted.has(c.out.pages[i], page)) continue;
+    c.out.pages[kept] = c.out.pages[i];
+    if (kept != i) std::memcpy(bytes.data() + kept * kPage, page, kPage);
+    kept++;
+  }
+  c.out.pages.resize(kept);
+  c.out.page_bytes = bytes.first(kept * kPage);
+}
+
 Result<void> read_pages(ProcessCapture& c, const std::set<uint64_t>& pages) {
   c.out.pages.assign(pages.begin(), pages.end());
   const std::span<std::byte> bytes = c.arena.take(pages.size() * kPage);
@@ -301,15 +314,39 @@ Result<void> read_pages(ProcessCapture& c, const std::set<uint64_t>& pages) {
     done += static_cast<size_t>(got) / kPage;
   }
   c.out.page_bytes = bytes;
+  if (c.draft) leave_out_drafted(c, bytes);
   return {};
 }
 
 Result<void> capture(ProcessCapture& c) {
   TRY(capture_mappings(c));
   TRY(capture_notes(c));
+  c.leader.then(SYS_brk, {0}, [&c](int64_t result) -> Result<void> {
+    c.out.memory_map.brk = static_cast<uint64_t>(result);
+    return {};
+  });
   std::set<uint64_t> pages;
   TRY(add_changed_file_pages(c, pages));
+  // One that has gone back to what is in the file would stay as it was in the draft.
+  if (c.draft) {
+    const DraftedPages drafted(*c.draft, c.out);
+    pages.insert(drafted.all().begin(), drafted.all().end());
+  }
   add_hot_pages(c.out, pages);
+  return read_pages(c, pages);
+}
+
+Result<void> sketch(ProcessCapture& c) {
+  TRY(capture_mappings(c));
+  for (const MappingImage& m : c.out.mappings)
+    if (m.kind == MappingKind::object || m.kind == MappingKind::segment ||
+        (m.kind == MappingKind::file && m.shared && m.protection & PROT_WRITE &&
+         TRY(is_remote(proc::path(c.process.pid, "root") + c.out.files[m.file].path))))
+      return Error{"a mapping that must be made at the freeze", ENOTSUP};
+  TRY(capture_notes(c));
+  c.out.memory_map.brk = c.out.memory_map.start_brk;
+  std::set<uint64_t> pages;
+  TRY(add_changed_file_pages(c, pages));
   return read_pages(c, pages);
 }
 
@@ -377,37 +414,62 @@ void advise(Rebuild& r, const MappingImage& m) {
     r.space.may(SYS_mlock2, {m.range.start, m.range.size(), MLOCK_ONFAULT});
 }
 
-Result<void> rebuild(Rebuild& r) {
-  clear_address_space(r);
-  for (const MappingImage& m : r.process.mappings) {
-    if (m.kind >= MappingKind::vdso) continue;  // part_vdso.cc, part_segments.cc
-    uint64_t flags = MAP_FIXED_NOREPLACE | (m.shared ? MAP_SHARED : MAP_PRIVATE);
-    uint64_t fd = ~0ull;
-    if (m.kind == MappingKind::file)
-      fd = static_cast<uint64_t>(r.mapped_files) + m.file;
-    else if (m.kind == MappingKind::object)
-      fd = static_cast<uint64_t>(r.objects) + m.file;
-    else
-      flags |= MAP_ANONYMOUS | MAP_NORESERVE;
-    if (m.kind == MappingKind::stack ||
-        (m.kind == MappingKind::anonymous && m.advice & static_cast<uint8_t>(Advice::grows_down)))
-      flags |= MAP_GROWSDOWN;
-    r.space.must("map", SYS_mmap,
-                 {m.range.start, m.range.size(), m.protection, flags, fd, m.offset});
-    advise(r, m);
-  }
+// Files that a draft had were opened in the draft's order.
+uint64_t descriptor_of(const Rebuild& r, const MappingImage& m) {
+  if (m.kind == MappingKind::object) return static_cast<uint64_t>(r.objects) + m.file;
+  const int place =
+      r.drafted ? drafted_file(*r.drafted, r.process.files[m.file]) : static_cast<int>(m.file);
+  return static_cast<uint64_t>(r.mapped_files + place);
+}
+
+void map(Rebuild& r, const MappingImage& m) {
+  if (m.kind >= MappingKind::vdso) return;  // part_vdso.cc, part_segments.cc
+  uint64_t flags = MAP_FIXED_NOREPLACE | (m.shared ? MAP_SHARED : MAP_PRIVATE);
+  uint64_t fd = ~0ull;
+  if (m.kind == MappingKind::file || m.kind == MappingKind::object)
+    fd = descriptor_of(r, m);
+  else
+    flags |= MAP_ANONYMOUS | MAP_NORESERVE;
+  if (m.kind == MappingKind::stack ||
+      (m.kind == MappingKind::anonymous && m.advice & static_cast<uint8_t>(Advice::grows_down)))
+    flags |= MAP_GROWSDOWN;
+  r.space.must("map", SYS_mmap, {m.range.start, m.range.size(), m.protection, flags, fd, m.offset});
+  advise(r, m);
+}
+
+// `executable`: a descriptor, or none to leave it as it is.
+void set_notes(Rebuild& r, uint32_t executable) {
   kernel::MemoryMap map = r.process.memory_map;
   map.auxv = r.workspace.put_bytes(r.process.auxv).value;
   map.auxv_size = static_cast<uint32_t>(r.process.auxv.size());
-  map.exe_fd = static_cast<uint32_t>(r.process.executable_is_object ? r.objects : r.mapped_files) +
-               r.process.executable;
+  map.exe_fd = executable;
   r.space.must("set the memory map", SYS_prctl,
                {kernel::kPrSetMm, kernel::kPrSetMmMap, r.workspace.put(map).value, sizeof map, 0});
+}
+
+Result<void> build(Rebuild& r) {
+  clear_address_space(r);
+  for (const MappingImage& m : r.process.mappings) map(r, m);
+  const int first = r.process.executable_is_object ? r.objects : r.mapped_files;
+  set_notes(r, static_cast<uint32_t>(first) + r.process.executable);
+  return {};
+}
+
+Result<void> rebuild(Rebuild& r) {
+  if (!r.drafted) return build(r);
+  const KeptMappings kept = kept_mappings(*r.drafted, r.process);
+  for (size_t i = 0; i < kept.drafted.size(); i++) {
+    const Range range = r.drafted->mappings[i].range;
+    if (!kept.drafted[i]) r.space.must("unmap", SYS_munmap, {range.start, range.size()});
+  }
+  for (size_t i = 0; i < kept.now.size(); i++)
+    if (!kept.now[i]) map(r, r.process.mappings[i]);
+  set_notes(r, ~0u);
   return {};
 }
 
 }  // namespace
 
-const Part kMemory = {"memory", check, capture, adopt, rebuild};
+const Part kMemory = {"memory", check, capture, adopt, rebuild, sketch, build};
 
 }  // namespace hob::migrate

@@ -113,7 +113,7 @@ bool fits(const Rebuild& r, uint64_t place) {
 }
 
 // It stands aside already (part_memory.cc has moved it there).
-Result<void> rebuild(Rebuild& r) {
+Result<void> place(Rebuild& r) {
   const auto code = std::find_if(r.process.mappings.begin(), r.process.mappings.end(),
                                  [](const auto& m) { return m.kind == MappingKind::vdso; });
   CHECK(code != r.process.mappings.end());
@@ -137,8 +137,12 @@ Result<void> rebuild(Rebuild& r) {
   return {};
 }
 
+Result<void> rebuild(Rebuild& r) {
+  return r.drafted ? Result<void>() : place(r);
+}
+
 }  // namespace
 
-const Part kVdso = {"vdso", nullptr, capture, nullptr, rebuild};
+const Part kVdso = {"vdso", nullptr, capture, nullptr, rebuild, capture, place};
 
 }  // namespace hob::migrate

@@ -189,10 +189,19 @@ Result<Arrival> Arrival::receive(Listener listener, Guest& guest, TargetHooks& h
     // Copies of the tree are parked in the sandbox.
 
     if (plan.rounds) control.set_patience(kRoundsPatience);
-    const size_t size = TRY(control::receive_image(control, landing.image_memory()));
+    auto image = TRY(control::receive_image(control, landing.image_memory()));
+    if (image.is_draft) {
+      TRY(landing.draft(image.size));
+      TRY(fault::point(Fault::drafted));
+      TRY(control::say(control, control::Word::drafted));
+      image = TRY(control::receive_image(control, landing.image_memory()));
+      if (image.is_draft) return Error{"the link: a second draft", EPROTO};
+    }
+    // What could be built upon a draft stands.
+
     control.set_patience(patience);
     stages::mark("receive");
-    TRY(landing.decode(size, [&] {
+    TRY(landing.decode(image.size, [&] {
       crew.reset();
       return keeper ? keeper->filled() : Result<void>();
     }));

@@ -20,6 +20,7 @@
 #include "migrate/ipc.h"
 #include "migrate/page_stream.h"
 #include "migrate/pinned.h"
+#include "migrate/settlement.h"
 #include "migrate/stages.h"
 #include "migrate/waits.h"
 
@@ -32,6 +33,8 @@ constexpr int kEventClone = 3;  // PTRACE_EVENT_CLONE
 struct Making {
   Tid pid;
   std::vector<Tracee> threads;  // the leader first
+  std::vector<pid_t> tids;      // theirs, as they count
+  AddressPlan plan;
   std::optional<Workspace> workspace;
   std::optional<Rebuild> program;
   std::vector<proc::Mapping> maps;       // of the copy of the engine that it still is
@@ -58,12 +61,19 @@ struct Restoration::State {
   Stubs& stubs;
   const Platform& platform;
   const Image* image = nullptr;
+  const Image* draft = nullptr;  // that has been built upon
+  std::optional<Settlement> settlement;
   std::vector<Making> makings;
   std::unique_ptr<Pinned> pinned;
   void pin() {
     pinned = std::make_unique<Pinned>();
-    for (Making& m : makings) pinned->bring(m.pid);
+    for (Making& m : makings)
+      for (const Tracee& thread : m.threads) pinned->bring(thread.tid());
   }
+  /// Files and identity of `image`, natively; returns when all have set out.
+  Result<void> let_stubs_adopt(Range place);
+  /// An empty program for a process of `image`.
+  Rebuild& begin_program(size_t i);
   bool resumed = false;
 };
 
@@ -96,63 +106,170 @@ Result<Restoration> Restoration::begin(const Guest& guest, Stubs& stubs, const P
   return r;
 }
 
-Result<void> Restoration::adopt(const Image& image, size_t image_size) {
-  State& s = *state_;
-  s.image = &image;
-  CHECK(image.processes.size() == s.makings.size());
-  std::vector<RemoteAddress> addresses;
-  std::vector<AddressPlan> plans;
-  for (size_t i = 0; i < s.makings.size(); i++) {
-    if (space_needed(image.processes[i]) > Stubs::kWorkspace)
-      return Error{
-          "restore process " + std::to_string(image.processes[i].pid) + ": too many mappings",
-          E2BIG};
-    plans.push_back(TRY(plan_addresses(s.makings[i].maps, image.processes[i], Stubs::kWorkspace)));
-    addresses.push_back(plans.back().workspace);
+namespace {
+
+// Those that are not there yet; then all are put into the image's order.
+Result<void> clone_threads(Making& m) {
+  Rebuild& program = *m.program;
+  const auto& threads = program.process.threads;
+  if (!program.clones.empty()) {
+    program.clones.place(*m.workspace);
+    m.threads.reserve(threads.size());  // the leader stays where it is while we wait
+    TRY(program.clones.start(m.leader(), *m.workspace, m.base));
+    const size_t before = m.threads.size();
+    TRY(program.clones.wait(m.leader(), [&](Stop stop) -> Result<void> {
+      if (stop.event == kEventClone)
+        m.threads.push_back(Tracee::adopt({static_cast<pid_t>(TRY(m.leader().event_message()))}));
+      return {};
+    }));
+    TRY(program.clones.finish(*m.workspace));
+    for (size_t i = before; i < m.threads.size(); i++) TRY(m.threads[i].wait());
   }
-  TRY(make_ipc(s.guest, image.ipc));
+  for (const ThreadImage& t : threads)
+    if (std::find(m.tids.begin(), m.tids.end(), t.tid) == m.tids.end()) m.tids.push_back(t.tid);
+  if (m.threads.size() != threads.size() || m.tids.size() != threads.size())
+    return Error{"clone the threads of process " + std::to_string(program.process.pid) +
+                     ": some are missing",
+                 EPROTO};
+  for (size_t i = 0; i < threads.size(); i++) {
+    const auto at =
+        std::find(m.tids.begin() + static_cast<ptrdiff_t>(i), m.tids.end(), threads[i].tid);
+    std::swap(m.threads[static_cast<size_t>(at - m.tids.begin())], m.threads[i]);
+    std::iter_swap(m.tids.begin() + static_cast<ptrdiff_t>(i), at);
+  }
+  return {};
+}
+
+}  // namespace
+
+Result<void> Restoration::State::let_stubs_adopt(Range place) {
+  CHECK(image->processes.size() == makings.size());
+  std::vector<RemoteAddress> addresses;
+  for (size_t i = 0; i < makings.size(); i++) {
+    const ProcessImage& process = image->processes[i];
+    if (space_needed(process) > Stubs::kWorkspace)
+      return Error{"restore process " + std::to_string(process.pid) + ": too many mappings", E2BIG};
+    makings[i].plan = TRY(plan_addresses(makings[i].maps, process, Stubs::kWorkspace));
+    addresses.push_back(makings[i].plan.workspace);
+  }
   stages::mark("plan");
   // Waking a process on this processor and waiting for it costs 5 us, on one that sleeps 60 to 130
   // (ENGINE.md section 2). Several open their files side by side first.
-  if (s.makings.size() == 1) s.pin();
-  s.stubs.go(image_size, addresses);
-  // While the stubs open their files: what depends on nothing they find out. The rest waits.
-  for (size_t i = 0; i < s.makings.size(); i++) {
-    Making& m = s.makings[i];
-    m.workspace.emplace(s.stubs.workspace(i), Stubs::kWorkspace, addresses[i]);
-  }
+  if (makings.size() == 1) pin();
+  stubs.go(place, addresses);
+  return {};
+}
+
+Rebuild& Restoration::State::begin_program(size_t i) {
+  Making& m = makings[i];
+  m.workspace.emplace(stubs.workspace(i), Stubs::kWorkspace, m.plan.workspace);
+  const ProcessImage& process = image->processes[i];
+  m.program.emplace(Rebuild{*image,
+                            process,
+                            guest,
+                            *m.workspace,
+                            stubs.mapped_files(i),
+                            stubs.objects(i),
+                            m.plan.spare,
+                            m.plan.vdso,
+                            platform.vdso,
+                            {},
+                            {},
+                            {},
+                            {},
+                            {},
+                            {},
+                            {}});
+  m.program->threads.resize(process.threads.size());
+  return *m.program;
+}
+
+Result<void> Restoration::build_ahead(const Image& draft, Range place) {
+  State& s = *state_;
+  s.image = &draft;
+  TRY(s.let_stubs_adopt(place));
   for (size_t i = 0; i < s.makings.size(); i++) {
     Making& m = s.makings[i];
     TRY(wait_trap(m.leader()));
-    stages::mark("stubs adopt");
     TRY(s.stubs.adopted(i));
     m.base = TRY(m.leader().registers());
-    const ProcessImage& process = image.processes[i];
-    m.program.emplace(Rebuild{image,
-                              process,
-                              s.guest,
-                              *m.workspace,
-                              s.stubs.mapped_files(i),
-                              s.stubs.objects(i),
-                              plans[i].spare,
-                              plans[i].vdso,
-                              s.platform.vdso,
-                              {},
-                              {},
-                              {},
-                              {},
-                              {},
-                              {},
-                              {}});
-    m.program->threads.resize(process.threads.size());
+    Rebuild& program = s.begin_program(i);
     for (const Part* part : parts())
-      if (part->rebuild) TRY(part->rebuild(*m.program));
-    m.program->space.must("close the stub's descriptors", SYS_close_range,
-                          {static_cast<uint64_t>(s.stubs.first_free(i)), ~0u, 0});
+      if (part->rebuild_ahead) TRY(part->rebuild_ahead(program));
+  }
+  TRY(build_memory());
+  for (Making& m : s.makings) TRY(clone_threads(m));
+  s.settlement = TRY(Settlement::prepare(draft, s.makings[0].pid, s.stubs.opened()));
+  s.draft = &draft;
+  s.pinned.reset();
+  return {};
+}
+
+bool Restoration::in_the_way(const Image& image) const {
+  for (size_t i = 0; i < state_->makings.size(); i++) {
+    const AddressPlan& plan = state_->makings[i].plan;
+    const Range ours = {plan.workspace.value, plan.spare.end};
+    for (const MappingImage& m : image.processes[i].mappings)
+      if (m.range.overlaps(ours)) return true;
+    if (space_needed(image.processes[i]) > Stubs::kWorkspace) return true;
+  }
+  return false;
+}
+
+Result<void> Restoration::adopt(const Image& image, Range place) {
+  State& s = *state_;
+  s.image = &image;
+  TRY(make_ipc(s.guest, image.ipc));
+  TRY(s.settlement ? s.settlement->settle(image) : s.let_stubs_adopt(place));
+  stages::mark("settle");
+  for (size_t i = 0; i < s.makings.size(); i++) {
+    Making& m = s.makings[i];
+    const std::optional<Rebuild> ahead = std::move(m.program);
+    if (!s.draft) {
+      TRY(wait_trap(m.leader()));
+      stages::mark("stubs adopt");
+      TRY(s.stubs.adopted(i));
+      m.base = TRY(m.leader().registers());
+    }
+    Rebuild& program = s.begin_program(i);
+    if (s.draft) {
+      program.drafted = &s.draft->processes[i];
+      program.vdso_at = ahead->vdso_at;
+    }
+    for (const Part* part : parts())
+      if (part->rebuild) TRY(part->rebuild(program));
+    program.space.must("close the stub's descriptors", SYS_close_range,
+                       {static_cast<uint64_t>(s.stubs.first_free(i)), ~0u, 0});
     stages::mark("plan");
   }
   return {};
 }
+
+namespace {
+
+Result<void> write_pages(Making& m) {
+  const ProcessImage& process = m.program->process;
+  Fd memory = TRY(open_file(proc::path(m.pid, "mem"), O_RDWR));
+  const Bytes& copy = m.program->vdso_copy;
+  if (::pwrite(memory.get(), copy.data(), copy.size(),
+               static_cast<off_t>(m.program->copy_at.value)) != static_cast<ssize_t>(copy.size()))
+    return Error::sys("write the vdso of", "process " + std::to_string(process.pid));
+  // Written past the protection of the mappings: most are read-only by now.
+  for (size_t i = 0; i < process.pages.size();) {
+    size_t end = i + 1;
+    while (end < process.pages.size() && process.pages[end] == process.pages[end - 1] + kPage)
+      end++;
+    const ssize_t n = ::pwrite(memory.get(), process.page_bytes.data() + i * kPage,
+                               (end - i) * kPage, static_cast<off_t>(process.pages[i]));
+    if (n != static_cast<ssize_t>((end - i) * kPage))
+      return Error::sys("write the pages of", "process " + std::to_string(process.pid),
+                        n < 0 ? errno : EIO);
+    i = end;
+  }
+  return {};
+}
+
+}  // namespace
 
 Result<void> Restoration::build_memory() {
   for (Making& m : state_->makings) {
@@ -166,24 +283,7 @@ Result<void> Restoration::build_memory() {
   stages::mark("address space");
   if (!state_->pinned) state_->pin();
   for (Making& m : state_->makings) {
-    const ProcessImage& process = m.program->process;
-    Fd memory = TRY(open_file(proc::path(m.pid, "mem"), O_RDWR));
-    const Bytes& copy = m.program->vdso_copy;
-    if (::pwrite(memory.get(), copy.data(), copy.size(),
-                 static_cast<off_t>(m.program->copy_at.value)) != static_cast<ssize_t>(copy.size()))
-      return Error::sys("write the vdso of", "process " + std::to_string(process.pid));
-    // Written past the protection of the mappings: most are read-only by now.
-    for (size_t i = 0; i < process.pages.size();) {
-      size_t end = i + 1;
-      while (end < process.pages.size() && process.pages[end] == process.pages[end - 1] + kPage)
-        end++;
-      const ssize_t n = ::pwrite(memory.get(), process.page_bytes.data() + i * kPage,
-                                 (end - i) * kPage, static_cast<off_t>(process.pages[i]));
-      if (n != static_cast<ssize_t>((end - i) * kPage))
-        return Error::sys("write the pages of", "process " + std::to_string(process.pid),
-                          n < 0 ? errno : EIO);
-      i = end;
-    }
+    TRY(write_pages(m));
     stages::mark("write pages");
   }
   return {};
@@ -227,26 +327,6 @@ Result<std::vector<std::vector<HeldBack>>> Restoration::hold_back_pages(
 }
 
 namespace {
-
-Result<void> clone_threads(Making& m) {
-  Rebuild& program = *m.program;
-  if (program.clones.empty()) return {};
-  program.clones.place(*m.workspace);
-  m.threads.reserve(program.process.threads.size());  // the leader stays where it is while we wait
-  TRY(program.clones.start(m.leader(), *m.workspace, m.base));
-  TRY(program.clones.wait(m.leader(), [&](Stop stop) -> Result<void> {
-    if (stop.event == kEventClone)
-      m.threads.push_back(Tracee::adopt({static_cast<pid_t>(TRY(m.leader().event_message()))}));
-    return {};
-  }));
-  TRY(program.clones.finish(*m.workspace));
-  if (m.threads.size() != program.process.threads.size())
-    return Error{"clone the threads of process " + std::to_string(program.process.pid) +
-                     ": some are missing",
-                 EPROTO};
-  for (size_t i = 1; i < m.threads.size(); i++) TRY(m.threads[i].wait());
-  return {};
-}
 
 // From outside and while the process is still root's: afterwards nothing needs room any more.
 Result<void> set_limits(Tid pid, const ProcessImage& process) {

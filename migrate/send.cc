@@ -3,6 +3,7 @@
 #include <functional>
 #include <optional>
 
+#include "base/log.h"
 #include "migrate/captive.h"
 #include "migrate/capture.h"
 #include "migrate/control.h"
@@ -12,6 +13,7 @@
 #include "migrate/page_source.h"
 #include "migrate/parts.h"
 #include "migrate/precopy.h"
+#include "migrate/sketch.h"
 #include "migrate/stages.h"
 
 namespace hob::migrate {
@@ -28,6 +30,20 @@ Result<bool> announce(const Guest& guest, const Platform& platform, const SendOp
   TRY(control::send_announcement(link.control,
                                  {platform, std::move(view.tree), options.strategy, options.copy}));
   return control::expect_ready(link.control);
+}
+
+/// Nothing: the guest has something that drafts do not have.
+Result<std::optional<Image>> send_draft(const Guest& guest, const Platform& platform, Link& link,
+                                        Arena& arena) {
+  auto draft = sketch(guest, guest.advices, platform, arena);
+  if (!draft) {
+    log::debug("{}", draft.error().text);
+    return std::optional<Image>();
+  }
+  TRY(fault::point(Fault::drafting));
+  TRY(control::send_image(link.control, *draft, control::Word::draft));
+  TRY(control::expect(link.control, control::Word::drafted));
+  return std::optional<Image>(std::move(*draft));
 }
 
 /// Who is the live copy now?
@@ -156,7 +172,12 @@ Result<Sent> send(Guest& guest, const std::string& address, uint16_t port, const
   // Most of the memory is there, if that is how it travels. The guest runs.
 
   constexpr size_t kUsualPages = 4u << 20;  // an interpreter's changed file pages and many stacks
-  Arena arena(kUsualPages);
+  Arena arena(2 * kUsualPages);
+  std::optional<Image> draft;
+  if (!options.copy && !TRY(guest.sandbox->cgroup().freezing()))
+    draft = TRY(send_draft(guest, platform, link, arena));
+  // What can be is built at the target. The guest runs.
+
   Patience patience(kCaptureLimit);
   Captives captives = TRY(Captives::take(guest, kFreezeLimit));
   TRY(fault::point(Fault::seized));
@@ -164,7 +185,8 @@ Result<Sent> send(Guest& guest, const std::string& address, uint16_t port, const
   stages::mark("drain");
   // Nothing of the guest runs. Leaving this function gives all back.
 
-  auto captured = capture(guest, captives, guest.advices, platform, *ready, arena);
+  auto captured =
+      capture(guest, captives, guest.advices, platform, *ready, draft ? &*draft : nullptr, arena);
   if (!captured && captured.error().code == kObstacle)
     return not_moved(std::move(captured).error());
   TRY(captured.ok() ? Result<void>() : Result<void>(captured.error()));
