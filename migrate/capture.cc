@@ -27,20 +27,14 @@ Result<void> ask(CaptiveProcess& process, Scratch& scratch, std::vector<Batch>& 
   return {};
 }
 
-const ProcessImage* find(const Image* draft, pid_t pid) {
-  if (!draft) return nullptr;
-  const auto at = std::find_if(draft->processes.begin(), draft->processes.end(),
-                               [&](const ProcessImage& p) { return p.pid == pid; });
-  return at == draft->processes.end() ? nullptr : &*at;
-}
-
 Result<void> capture_process(const Guest& guest, CaptiveProcess& process, const Platform& platform,
                              Image& image, Objects& objects, const Advices& advices,
-                             ProcessImage& out, const Image* draft, Arena& arena,
+                             ProcessImage& out, const Sketch* sketch, Arena& arena,
                              std::vector<Scratch>& borrowed) {
   out.pid = process.node.pid;
   const RemoteAddress instruction =
-      TRY(syscall_instruction(process.pid, process.name(), platform.vdso));
+      TRY(syscall_instruction(process.pid, process.name(), TRY(vdso_of(process)), platform.vdso));
+  const std::string maps = TRY(proc::read(process.pid, "maps"));
   // Rows and answers: some 80 of the process, 11 per thread, one per POSIX timer (RLIMIT_SIGPENDING
   // bounds those; 512 fit).
   const size_t size = (((96u << 10) + process.threads.size() * 1280) | (kPage - 1)) + 1;
@@ -51,17 +45,17 @@ Result<void> capture_process(const Guest& guest, CaptiveProcess& process, const 
       TRY(Scratch::borrow({leader.tracee, leader.registers, instruction, process.name()}, size)));
   stages::mark("scratch");
   std::vector<Batch> batches(process.threads.size());
-  ProcessCapture context{guest,
-                         process,
-                         image,
-                         objects,
-                         advices,
-                         out,
-                         scratch.workspace(),
-                         batches[0],
-                         batches,
-                         arena,
-                         find(draft, out.pid)};
+  ProcessCapture context{guest,      process, image, objects, advices, out, scratch.workspace(),
+                         batches[0], batches, arena, maps};
+  if (sketch) {
+    const auto& drafted = sketch->draft.processes;
+    const auto at = std::find_if(drafted.begin(), drafted.end(),
+                                 [&](const ProcessImage& p) { return p.pid == out.pid; });
+    if (at != drafted.end()) {
+      context.draft = &*at;
+      context.drafted_maps = &sketch->maps[static_cast<size_t>(at - drafted.begin())];
+    }
+  }
   for (const Part* part : parts())
     if (part->capture) {
       TRY(part->capture(context));
@@ -96,7 +90,7 @@ Result<int64_t> guest_monotonic(Tid process) {
 }
 
 Result<Captured> capture(const Guest& guest, Captives& captives, const Advices& advices,
-                         const Platform& platform, bool other_kernel, const Image* draft,
+                         const Platform& platform, bool other_kernel, const Sketch* sketch,
                          Arena& arena) {
   for (CaptiveProcess& process : captives.processes)
     TRY(step_out_of_vdso(process, platform, other_kernel));
@@ -114,9 +108,11 @@ Result<Captured> capture(const Guest& guest, Captives& captives, const Advices& 
   TRY(capture_ipc(guest, image));
   for (size_t i = 0; i < count; i++)
     TRY(capture_process(guest, captives.processes[i], platform, image, objects, advices,
-                        image.processes[i], draft, arena, captured.borrowed));
+                        image.processes[i], sketch, arena, captured.borrowed));
   stages::mark("scratch");
-  TRY(capture_descriptions(guest, captives.processes, objects, image, captured.taken));
+  const KnownFiles none;
+  TRY(capture_descriptions(guest, captives.processes, sketch ? sketch->files : none, objects, image,
+                           captured.taken));
   stages::mark("descriptors");
   TRY(objects.finish(image));
   captured.objects = objects.take_files();

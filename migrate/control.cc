@@ -84,9 +84,21 @@ Result<uint64_t> send_image(Connection& link, const Image& image, Word word) {
   uint64_t size = 0;
   for (auto piece : pieces) size += piece.size();
   TRY(link.send({bytes_of(word), bytes_of(size)}));
+  // As few records as possible: each costs a wake-up at the other end.
+  std::vector<std::span<const std::byte>> record;
+  size_t room = kMaxRecord;
   for (auto piece : pieces)
-    for (; !piece.empty(); piece = piece.subspan(std::min(piece.size(), kMaxRecord)))
-      TRY(link.send({piece.first(std::min(piece.size(), kMaxRecord))}));
+    while (!piece.empty()) {
+      const size_t n = std::min(piece.size(), room);
+      record.push_back(piece.first(n));
+      piece = piece.subspan(n);
+      room -= n;
+      if (room > 0) continue;
+      TRY(link.send(record));
+      record.clear();
+      room = kMaxRecord;
+    }
+  if (!record.empty()) TRY(link.send(record));
   return size;
 }
 

@@ -24,10 +24,11 @@ std::optional<std::string> difference(const Image& draft, const ProcessImage& d,
                                       const ProcessImage& p) {
   const std::string subject = "process " + std::to_string(p.pid);
   if (d.pid != p.pid || d.threads.front().tid != p.threads.front().tid) return "another process";
-  for (const ThreadImage& t : d.threads)
-    if (std::none_of(p.threads.begin(), p.threads.end(),
-                     [&](const ThreadImage& now) { return now.tid == t.tid; }))
-      return subject + ": a thread has ended";
+  // Under the filter no thread can be made (seccomp_compile.cc).
+  const auto by_tid = [](const ThreadImage& t) { return t.tid; };
+  if (!std::ranges::is_permutation(d.threads, p.threads, {}, by_tid, by_tid))
+    return subject + ": a thread has come or gone";
+  if (d.personality != p.personality) return subject + ": another personality";
   if (d.directory != p.directory || d.umask != p.umask) return subject + ": another directory";
   if (d.descriptors != p.descriptors) return subject + ": other descriptors";
   if (draft.vdsos[d.vdso] != image.vdsos[p.vdso]) return subject + ": another vdso";

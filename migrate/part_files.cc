@@ -225,7 +225,8 @@ Result<void> look_at_fifo(Tid process, int fd, const Description& d, const std::
 }  // namespace
 
 Result<void> capture_descriptions(const Guest& guest, std::vector<CaptiveProcess>& processes,
-                                  Objects& objects, Image& image, std::vector<TakenBytes>& taken) {
+                                  const KnownFiles& known, Objects& objects, Image& image,
+                                  std::vector<TakenBytes>& taken) {
   SeenDescriptions seen;
   std::map<std::pair<dev_t, ino_t>, uint32_t> pipes;
   std::set<uint32_t> filled;
@@ -242,7 +243,9 @@ Result<void> capture_descriptions(const Guest& guest, std::vector<CaptiveProcess
     std::set<uint32_t> here;  // descriptions
     const DescriptorTable table = TRY(DescriptorTable::of(pid));
     for (int fd : TRY(proc::descriptors(pid))) {
-      auto described = describe(guest, table, fd);
+      auto unchanged = known.still(pid, fd);
+      auto described =
+          unchanged ? Result<Described>(std::move(*unchanged)) : describe(guest, table, fd);
       if (!described) return std::move(described).error().in(processes[p].name());
       Description& d = described->description;
       auto number = seen.find(*described, pid, fd);
@@ -270,7 +273,7 @@ Result<void> capture_descriptions(const Guest& guest, std::vector<CaptiveProcess
           image.input = std::move(TRY(peek_pipe(pid, fd)).content);
           input_read = true;
         }
-        if (d.kind == DescriptionKind::regular && (d.flags & O_ACCMODE) != O_RDONLY)
+        if (described->file && (d.flags & O_ACCMODE) != O_RDONLY)
           TRY(flush_if_remote(described->file.get(), d.path));
         if (d.kind == DescriptionKind::object) {
           d.object =

@@ -13,6 +13,7 @@
 #include "migrate/draft.h"
 #include "migrate/files.h"
 #include "migrate/ipc.h"
+#include "migrate/memory_rebuild.h"
 #include "migrate/pagemap.h"
 #include "migrate/parts.h"
 #include "migrate/waits.h"
@@ -27,8 +28,8 @@ bool starts(const std::string& text, std::string_view with) {
 }
 
 // By the name that they have now.
-Result<std::vector<proc::Mapping>> mappings_of(Tid process) {
-  auto maps = TRY(proc::maps(process));
+Result<std::vector<proc::Mapping>> mappings_of(Tid process, const std::string& text) {
+  auto maps = TRY(proc::parse_maps(text));
   for (proc::Mapping& m : maps)
     if (starts(m.name, "/dev/shm/") && m.name.ends_with(" (deleted)"))
       if (auto path = path_in_shm(process, m.inode)) m.name = *path;
@@ -86,8 +87,10 @@ bool invisible(const proc::Mapping& m) {
 }
 
 void check(Inspection& i) {
-  auto maps = mappings_of(i.pid);
-  if (!maps || maps->empty()) return;  // has just ended
+  const auto text = proc::read(i.pid, "maps");
+  if (!text || text->empty()) return;  // has just ended
+  auto maps = mappings_of(i.pid, *text);
+  if (!maps) return;
   bool vdso = false;
   Classifier classify(i.pid);
   for (const proc::Mapping& m : *maps) {
@@ -131,24 +134,6 @@ Result<void> flush_shared(ProcessCapture& c, const proc::Mapping& m) {
   return flush_if_remote(file.get(), m.name);
 }
 
-// The engine's own scratch memory is in the process while this looks; the kernel may have joined it
-// with a neighbour.
-std::vector<proc::Mapping> without(const std::vector<proc::Mapping>& maps, Range hole) {
-  std::vector<proc::Mapping> rest;
-  for (const proc::Mapping& m : maps) {
-    if (!m.range.overlaps(hole)) {
-      rest.push_back(m);
-      continue;
-    }
-    proc::Mapping part = m;
-    part.range = {m.range.start, hole.start};
-    if (!part.range.empty()) rest.push_back(part);
-    part.range = {hole.end, m.range.end};
-    if (!part.range.empty()) rest.push_back(part);
-  }
-  return rest;
-}
-
 Result<uint32_t> object_index(ProcessCapture& c, const proc::Mapping& m) {
   char range[40];
   std::snprintf(range, sizeof range, "%lx-%lx", m.range.start, m.range.end);
@@ -186,12 +171,22 @@ Result<void> capture_executable(ProcessCapture& c, std::map<ino_t, uint32_t>& kn
   return {};
 }
 
+// The files were looked at for the draft, and the target has opened them since. None is to be
+// flushed: sketch() has seen to it. A vdso that has come along is cut out anew (part_vdso.cc).
+bool same_as_drafted(const ProcessCapture& c) {
+  return c.draft && c.draft->vdso == 0 && *c.drafted_maps == c.maps;
+}
+
 Result<void> capture_mappings(ProcessCapture& c) {
+  if (same_as_drafted(c)) {
+    c.out.mappings = c.draft->mappings;
+    c.out.files = c.draft->files;
+    c.out.executable = c.draft->executable;
+    return {};
+  }
   std::map<ino_t, uint32_t> known;
   Classifier classify(c.process.pid);
-  const uint64_t scratch = c.workspace.remote().value;
-  const auto maps =
-      without(TRY(mappings_of(c.process.pid)), {scratch, scratch + c.workspace.size()});
+  const auto maps = TRY(mappings_of(c.process.pid, c.maps));
   for (const proc::Mapping& m : maps) {
     if (invisible(m)) continue;
     auto kind = classify(m);
@@ -224,7 +219,8 @@ Result<void> capture_notes(ProcessCapture& c) {
   c.out.memory_map = {
       s.start_code, s.end_code, s.start_data, s.end_data, s.start_brk, 0, s.start_stack,
       s.arg_start,  s.arg_end,  s.env_start,  s.env_end,  0,           0, 0};
-  const std::string auxv = TRY(proc::read(c.process.pid, "auxv"));
+  TRY(vdso_of(c.process));
+  const std::string& auxv = c.process.auxv;
   const auto* bytes = reinterpret_cast<const std::byte*>(auxv.data());
   c.out.auxv.assign(bytes, bytes + auxv.size());
   return {};
@@ -350,126 +346,8 @@ Result<void> sketch(ProcessCapture& c) {
   return read_pages(c, pages);
 }
 
-bool written_through(const ProcessImage& p, size_t file) {
-  return std::any_of(p.mappings.begin(), p.mappings.end(), [&](const MappingImage& m) {
-    return m.kind == MappingKind::file && m.file == file && m.shared;
-  });
-}
-
-Result<void> adopt(Adoption& a) {
-  AsUser rights(a.guest.user);
-  for (size_t i = 0; i < a.process.files.size(); i++) {
-    const FileImage& file = a.process.files[i];
-    const bool shared = written_through(a.process, i);
-    auto opened = open_file(file.path, (shared ? O_RDWR : O_RDONLY) | O_NONBLOCK | O_NOCTTY);
-    if (!opened && shared) opened = open_file(file.path, O_RDONLY | O_NONBLOCK | O_NOCTTY);
-    Fd fd = TRY(std::move(opened));
-    struct stat st;
-    if (::fstat(fd.get(), &st) < 0 || !S_ISREG(st.st_mode))
-      return Error{"map " + file.path + ": it is not a regular file here", ENODEV};
-    const int64_t modified = st.st_mtim.tv_sec * 1'000'000'000 + st.st_mtim.tv_nsec;
-    if (!shared && (static_cast<uint64_t>(st.st_size) != file.size || modified != file.modified))
-      return Error{
-          "map " + file.path + ": it is another file here; hosts of a cell need the same one",
-          ESTALE};
-    if (::dup3(fd.get(), a.mapped_files + static_cast<int>(i), O_CLOEXEC) < 0)
-      return Error::sys("place", file.path);
-  }
-  return {};
-}
-
-void clear_address_space(Rebuild& r) {
-  // The kernel's own pages step aside first, keeping their distances, which the code relies on.
-  const Rebuild::Vdso& v = r.vdso;
-  const uint64_t low = v.low();
-  const uint64_t high = v.code.end;
-  for (const Range& own : {v.vvar, v.vvar_clock, v.code})
-    if (!own.empty())
-      r.space.must("move the vdso aside", SYS_mremap,
-                   {own.start, own.size(), own.size(), MREMAP_MAYMOVE | MREMAP_FIXED,
-                    r.spare.start + (own.start - low)});
-  const Range kept[] = {
-      {r.workspace.remote().value, r.workspace.remote().value + r.workspace.size()},
-      {r.spare.start, r.spare.start + (high - low)}};
-  uint64_t at = 65536;  // vm.mmap_min_addr
-  auto clear = [&](uint64_t end) {
-    if (at < end) r.space.must("clear the address space", SYS_munmap, {at, end - at});
-  };
-  for (const Range& keep : kept) {
-    clear(keep.start);
-    at = keep.end;
-  }
-  clear(kUserEnd);
-}
-
-void advise(Rebuild& r, const MappingImage& m) {
-  for (uint8_t flag = 1; flag <= static_cast<uint8_t>(Advice::mergeable);
-       flag = static_cast<uint8_t>(flag << 1))
-    // Whether a kernel knows huge pages is its own affair.
-    if (m.advice & flag)
-      r.space.may(SYS_madvise,
-                  {m.range.start, m.range.size(), static_cast<uint64_t>(madvise_of(Advice{flag}))});
-  // Pages are locked as they come: at once, it would wait for all of them.
-  if (m.advice & static_cast<uint8_t>(Advice::locked))
-    r.space.may(SYS_mlock2, {m.range.start, m.range.size(), MLOCK_ONFAULT});
-}
-
-// Files that a draft had were opened in the draft's order.
-uint64_t descriptor_of(const Rebuild& r, const MappingImage& m) {
-  if (m.kind == MappingKind::object) return static_cast<uint64_t>(r.objects) + m.file;
-  const int place =
-      r.drafted ? drafted_file(*r.drafted, r.process.files[m.file]) : static_cast<int>(m.file);
-  return static_cast<uint64_t>(r.mapped_files + place);
-}
-
-void map(Rebuild& r, const MappingImage& m) {
-  if (m.kind >= MappingKind::vdso) return;  // part_vdso.cc, part_segments.cc
-  uint64_t flags = MAP_FIXED_NOREPLACE | (m.shared ? MAP_SHARED : MAP_PRIVATE);
-  uint64_t fd = ~0ull;
-  if (m.kind == MappingKind::file || m.kind == MappingKind::object)
-    fd = descriptor_of(r, m);
-  else
-    flags |= MAP_ANONYMOUS | MAP_NORESERVE;
-  if (m.kind == MappingKind::stack ||
-      (m.kind == MappingKind::anonymous && m.advice & static_cast<uint8_t>(Advice::grows_down)))
-    flags |= MAP_GROWSDOWN;
-  r.space.must("map", SYS_mmap, {m.range.start, m.range.size(), m.protection, flags, fd, m.offset});
-  advise(r, m);
-}
-
-// `executable`: a descriptor, or none to leave it as it is.
-void set_notes(Rebuild& r, uint32_t executable) {
-  kernel::MemoryMap map = r.process.memory_map;
-  map.auxv = r.workspace.put_bytes(r.process.auxv).value;
-  map.auxv_size = static_cast<uint32_t>(r.process.auxv.size());
-  map.exe_fd = executable;
-  r.space.must("set the memory map", SYS_prctl,
-               {kernel::kPrSetMm, kernel::kPrSetMmMap, r.workspace.put(map).value, sizeof map, 0});
-}
-
-Result<void> build(Rebuild& r) {
-  clear_address_space(r);
-  for (const MappingImage& m : r.process.mappings) map(r, m);
-  const int first = r.process.executable_is_object ? r.objects : r.mapped_files;
-  set_notes(r, static_cast<uint32_t>(first) + r.process.executable);
-  return {};
-}
-
-Result<void> rebuild(Rebuild& r) {
-  if (!r.drafted) return build(r);
-  const KeptMappings kept = kept_mappings(*r.drafted, r.process);
-  for (size_t i = 0; i < kept.drafted.size(); i++) {
-    const Range range = r.drafted->mappings[i].range;
-    if (!kept.drafted[i]) r.space.must("unmap", SYS_munmap, {range.start, range.size()});
-  }
-  for (size_t i = 0; i < kept.now.size(); i++)
-    if (!kept.now[i]) map(r, r.process.mappings[i]);
-  set_notes(r, ~0u);
-  return {};
-}
-
 }  // namespace
 
-const Part kMemory = {"memory", check, capture, adopt, rebuild, sketch, build};
+const Part kMemory = {"memory", check, capture, adopt_memory, rebuild_memory, sketch, build_memory};
 
 }  // namespace hob::migrate

@@ -159,11 +159,6 @@ void clone(Rebuild& r, pid_t tid) {
   r.clones.must("clone a thread", SYS_clone3, {r.workspace.put(clone).value, sizeof clone});
 }
 
-bool drafted(const Rebuild& r, pid_t tid) {
-  return r.drafted && std::any_of(r.drafted->threads.begin(), r.drafted->threads.end(),
-                                  [&](const ThreadImage& t) { return t.tid == tid; });
-}
-
 Result<void> sketch(ProcessCapture& c) {
   for (const Tid tid : TRY(proc::threads(c.process.pid))) {
     const auto status = TRY(proc::parse_status(
@@ -182,8 +177,7 @@ Result<void> rebuild_ahead(Rebuild& r) {
 
 Result<void> rebuild(Rebuild& r) {
   for (size_t i = 0; i < r.process.threads.size(); i++) {
-    const pid_t tid = r.process.threads[i].tid;
-    if (i > 0 && !drafted(r, tid)) clone(r, tid);
+    if (i > 0 && !r.drafted) clone(r, r.process.threads[i].tid);
     rebuild_thread(r, i);
   }
   if (r.process.permitted_state != 0) TRY(allow_tiles(r));

@@ -14,6 +14,7 @@
 #include "migrate/check.h"
 #include "migrate/image.h"
 #include "migrate/injector.h"
+#include "migrate/known_files.h"
 #include "migrate/migrate.h"
 #include "migrate/objects.h"
 #include "migrate/proc.h"
@@ -67,7 +68,9 @@ struct ProcessCapture {
       threads;  ///< one per thread; the leader's is unused: its calls go to `leader`
   Batch& of(size_t thread) { return thread == 0 ? leader : threads[thread]; }
   Arena& arena;                         ///< holds what out.page_bytes will show
+  const std::string& maps;              ///< /proc/PID/maps, before anything was borrowed of it
   const ProcessImage* draft = nullptr;  ///< what the target has of it already (draft.h)
+  const std::string* drafted_maps = nullptr;  ///< from which that was made
 };
 
 /// What a new process has at hand while it is still a copy of the engine.
@@ -131,12 +134,15 @@ std::span<const Part* const> parts();
 
 /// State that belongs to the tree as a whole (files.cc, terminal.cc).
 Result<void> capture_descriptions(const Guest& guest, std::vector<CaptiveProcess>& processes,
-                                  Objects& objects, Image& image, std::vector<TakenBytes>& taken);
+                                  const KnownFiles& known, Objects& objects, Image& image,
+                                  std::vector<TakenBytes>& taken);
 Result<void> capture_terminal(const Guest& guest, const std::vector<CaptiveProcess>& processes,
                               Image& image);
 
 /// Where the auxiliary vector says that its vdso is (part_vdso.cc).
 Result<RemoteAddress> vdso_of(Tid process, const std::string& name);
+/// The same of a stopped one, whose vector is read once.
+Result<RemoteAddress> vdso_of(CaptiveProcess& process);
 /// Lets the threads that are inside the vdso run until they are not, if they have to leave it: it
 /// is a copy of another kernel's, or `leaves` says so.
 Result<void> step_out_of_vdso(CaptiveProcess& process, const Platform& platform, bool leaves);

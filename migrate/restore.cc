@@ -18,6 +18,7 @@
 #include "migrate/capture.h"
 #include "migrate/injector.h"
 #include "migrate/ipc.h"
+#include "migrate/making.h"
 #include "migrate/page_stream.h"
 #include "migrate/pinned.h"
 #include "migrate/settlement.h"
@@ -26,23 +27,6 @@
 
 namespace hob::migrate {
 namespace {
-
-constexpr int kEventClone = 3;  // PTRACE_EVENT_CLONE
-
-/// One process in the making.
-struct Making {
-  Tid pid;
-  std::vector<Tracee> threads;  // the leader first
-  std::vector<pid_t> tids;      // theirs, as they count
-  AddressPlan plan;
-  std::optional<Workspace> workspace;
-  std::optional<Rebuild> program;
-  std::vector<proc::Mapping> maps;       // of the copy of the engine that it still is
-  user_regs_struct base = {};            // the leader's, to start batches from
-  std::vector<user_regs_struct> onward;  // the threads': with which they go on
-
-  Tracee& leader() { return threads.front(); }
-};
 
 // What the calls of a process need of the workspace: rows and their data, generously.
 size_t space_needed(const ProcessImage& p) {
@@ -106,42 +90,6 @@ Result<Restoration> Restoration::begin(const Guest& guest, Stubs& stubs, const P
   return r;
 }
 
-namespace {
-
-// Those that are not there yet; then all are put into the image's order.
-Result<void> clone_threads(Making& m) {
-  Rebuild& program = *m.program;
-  const auto& threads = program.process.threads;
-  if (!program.clones.empty()) {
-    program.clones.place(*m.workspace);
-    m.threads.reserve(threads.size());  // the leader stays where it is while we wait
-    TRY(program.clones.start(m.leader(), *m.workspace, m.base));
-    const size_t before = m.threads.size();
-    TRY(program.clones.wait(m.leader(), [&](Stop stop) -> Result<void> {
-      if (stop.event == kEventClone)
-        m.threads.push_back(Tracee::adopt({static_cast<pid_t>(TRY(m.leader().event_message()))}));
-      return {};
-    }));
-    TRY(program.clones.finish(*m.workspace));
-    for (size_t i = before; i < m.threads.size(); i++) TRY(m.threads[i].wait());
-  }
-  for (const ThreadImage& t : threads)
-    if (std::find(m.tids.begin(), m.tids.end(), t.tid) == m.tids.end()) m.tids.push_back(t.tid);
-  if (m.threads.size() != threads.size() || m.tids.size() != threads.size())
-    return Error{"clone the threads of process " + std::to_string(program.process.pid) +
-                     ": some are missing",
-                 EPROTO};
-  for (size_t i = 0; i < threads.size(); i++) {
-    const auto at =
-        std::find(m.tids.begin() + static_cast<ptrdiff_t>(i), m.tids.end(), threads[i].tid);
-    std::swap(m.threads[static_cast<size_t>(at - m.tids.begin())], m.threads[i]);
-    std::iter_swap(m.tids.begin() + static_cast<ptrdiff_t>(i), at);
-  }
-  return {};
-}
-
-}  // namespace
-
 Result<void> Restoration::State::let_stubs_adopt(Range place) {
   CHECK(image->processes.size() == makings.size());
   std::vector<RemoteAddress> addresses;
@@ -198,7 +146,13 @@ Result<void> Restoration::build_ahead(const Image& draft, Range place) {
       if (part->rebuild_ahead) TRY(part->rebuild_ahead(program));
   }
   TRY(build_memory());
-  for (Making& m : s.makings) TRY(clone_threads(m));
+  for (Making& m : s.makings) {
+    TRY(clone_threads(m));
+    m.program->rights.place(*m.workspace);
+    TRY(m.program->rights.start(m.leader(), *m.workspace, m.base));
+    TRY(m.program->rights.wait(m.leader()));
+    TRY(m.program->rights.finish(*m.workspace));
+  }
   s.settlement = TRY(Settlement::prepare(draft, s.makings[0].pid, s.stubs.opened()));
   s.draft = &draft;
   s.pinned.reset();
@@ -244,32 +198,6 @@ Result<void> Restoration::adopt(const Image& image, Range place) {
   }
   return {};
 }
-
-namespace {
-
-Result<void> write_pages(Making& m) {
-  const ProcessImage& process = m.program->process;
-  Fd memory = TRY(open_file(proc::path(m.pid, "mem"), O_RDWR));
-  const Bytes& copy = m.program->vdso_copy;
-  if (::pwrite(memory.get(), copy.data(), copy.size(),
-               static_cast<off_t>(m.program->copy_at.value)) != static_cast<ssize_t>(copy.size()))
-    return Error::sys("write the vdso of", "process " + std::to_string(process.pid));
-  // Written past the protection of the mappings: most are read-only by now.
-  for (size_t i = 0; i < process.pages.size();) {
-    size_t end = i + 1;
-    while (end < process.pages.size() && process.pages[end] == process.pages[end - 1] + kPage)
-      end++;
-    const ssize_t n = ::pwrite(memory.get(), process.page_bytes.data() + i * kPage,
-                               (end - i) * kPage, static_cast<off_t>(process.pages[i]));
-    if (n != static_cast<ssize_t>((end - i) * kPage))
-      return Error::sys("write the pages of", "process " + std::to_string(process.pid),
-                        n < 0 ? errno : EIO);
-    i = end;
-  }
-  return {};
-}
-
-}  // namespace
 
 Result<void> Restoration::build_memory() {
   for (Making& m : state_->makings) {
@@ -325,73 +253,6 @@ Result<std::vector<std::vector<HeldBack>>> Restoration::hold_back_pages(
   }
   return covered;
 }
-
-namespace {
-
-// From outside and while the process is still root's: afterwards nothing needs room any more.
-Result<void> set_limits(Tid pid, const ProcessImage& process) {
-  for (size_t resource = 0; resource < process.limits.size(); resource++) {
-    rlimit64 limit = {process.limits[resource].soft, process.limits[resource].hard}, now = {};
-    if (::syscall(SYS_prlimit64, pid.value, resource, nullptr, &now) == 0 &&
-        now.rlim_cur == limit.rlim_cur && now.rlim_max == limit.rlim_max)
-      continue;
-    if (::syscall(SYS_prlimit64, pid.value, resource, &limit, nullptr) < 0)
-      return Error::sys("set limit " + std::to_string(resource) + " of",
-                        "process " + std::to_string(process.pid), errno,
-                        "it is above what hostd may give here");
-  }
-  return {};
-}
-
-Result<void> run_thread_programs(Making& m) {
-  auto& batches = m.program->threads;
-  for (size_t i = 0; i < batches.size(); i++) {
-    TRY(m.threads[i].set_signal_mask(kInjectionMask));
-    batches[i].place(*m.workspace);
-    TRY(batches[i].start(m.threads[i], *m.workspace, m.base));
-  }
-  for (size_t i = 0; i < batches.size(); i++) {
-    TRY(batches[i].wait(m.threads[i]));
-    TRY(batches[i].finish(*m.workspace));
-  }
-  return {};
-}
-
-// The kernel gives a thread room for tiles at its first use of one, and only then takes them from
-// us.
-Result<void> touch_tiles(Making& m) {
-  for (size_t i = 0; i < m.threads.size(); i++) {
-    const Bytes& state = m.program->process.threads[i].extended_state;
-    uint64_t components = 0;
-    constexpr size_t kComponents = 512;
-    constexpr int kTileData = 18;
-    if (state.size() < kComponents + 8) continue;
-    std::memcpy(&components, state.data() + kComponents, sizeof components);
-    if (!(components >> kTileData & 1)) continue;
-    user_regs_struct registers = m.base;
-    registers.rip = m.workspace->touch_tiles().value;
-    registers.rbx = m.workspace->tile_config().value;
-    registers.orig_rax = ~0ull;
-    TRY(m.threads[i].set_registers(registers));
-    TRY(m.threads[i].resume());
-    TRY(wait_trap(m.threads[i]));
-  }
-  return {};
-}
-
-// The last that the threads do by injected calls: another wait would take the note's place.
-Result<void> take_up_waits(Making& m, RemoteAddress instruction) {
-  for (size_t i = 0; i < m.threads.size(); i++) {
-    const ThreadImage& image = m.program->process.threads[i];
-    m.onward.push_back(image.wait_end == 0
-                           ? image.registers
-                           : TRY(resume_wait(m.threads[i], *m.workspace, instruction, m.base, image,
-                                             TRY(guest_monotonic(m.pid)))));
-  }
-  return {};
-}
-
-}  // namespace
 
 Result<void> Restoration::build_threads() {
   // The kernel compiles the filter of system calls for each process, 80 us: side by side.
@@ -450,8 +311,10 @@ Result<void> Restoration::lend(size_t process,
   Making& m = state_->makings[process];
   const std::string name = "process " + std::to_string(m.program->process.pid);
   const ThreadImage& thread = m.program->process.threads.front();
-  const Foothold foothold{m.leader(), m.base,
-                          TRY(syscall_instruction(m.pid, name, state_->platform.vdso)), name};
+  const Foothold foothold{
+      m.leader(), m.base,
+      TRY(syscall_instruction(m.pid, name, TRY(vdso_of(m.pid, name)), state_->platform.vdso)),
+      name};
   TRY(m.leader().set_signal_mask(kInjectionMask));
   TRY(call(foothold));
   TRY(m.leader().set_registers(thread.registers));

@@ -9,6 +9,7 @@
 #include "migrate/control.h"
 #include "migrate/fault.h"
 #include "migrate/handover.h"
+#include "migrate/ipc.h"
 #include "migrate/migrate.h"
 #include "migrate/page_source.h"
 #include "migrate/parts.h"
@@ -32,18 +33,28 @@ Result<bool> announce(const Guest& guest, const Platform& platform, const SendOp
   return control::expect_ready(link.control);
 }
 
+/// What the capture reads of every process.
+void keep_open(const Guest& guest, proc::KeptOpen& files) {
+  auto view = view_tree(guest);
+  if (!view) return;
+  for (const Tid pid : view->pids) {
+    files.add(pid, {"status", "stat", "personality", "timers", "timens_offsets"});
+    files.add(pid, {("task/" + std::to_string(pid.value) + "/children").c_str()});
+  }
+}
+
 /// Nothing: the guest has something that drafts do not have.
-Result<std::optional<Image>> send_draft(const Guest& guest, const Platform& platform, Link& link,
-                                        Arena& arena) {
-  auto draft = sketch(guest, guest.advices, platform, arena);
-  if (!draft) {
-    log::debug("{}", draft.error().text);
-    return std::optional<Image>();
+Result<std::optional<Sketch>> send_draft(const Guest& guest, const Platform& platform, Link& link,
+                                         Arena& arena) {
+  auto sketched = sketch(guest, guest.advices, platform, arena);
+  if (!sketched) {
+    log::debug("{}", sketched.error().text);
+    return std::optional<Sketch>();
   }
   TRY(fault::point(Fault::drafting));
-  TRY(control::send_image(link.control, *draft, control::Word::draft));
+  TRY(control::send_image(link.control, sketched->draft, control::Word::draft));
   TRY(control::expect(link.control, control::Word::drafted));
-  return std::optional<Image>(std::move(*draft));
+  return std::optional<Sketch>(std::move(*sketched));
 }
 
 /// Who is the live copy now?
@@ -173,11 +184,14 @@ Result<Sent> send(Guest& guest, const std::string& address, uint16_t port, const
 
   constexpr size_t kUsualPages = 4u << 20;  // an interpreter's changed file pages and many stacks
   Arena arena(2 * kUsualPages);
-  std::optional<Image> draft;
+  std::optional<Sketch> sketched;
   if (!options.copy && !TRY(guest.sandbox->cgroup().freezing()))
-    draft = TRY(send_draft(guest, platform, link, arena));
+    sketched = TRY(send_draft(guest, platform, link, arena));
   // What can be is built at the target. The guest runs.
 
+  proc::KeptOpen kept;
+  keep_open(guest, kept);
+  std::optional<IpcVisit> visit(TRY(IpcVisit::to(guest)));
   Patience patience(kCaptureLimit);
   Captives captives = TRY(Captives::take(guest, kFreezeLimit));
   TRY(fault::point(Fault::seized));
@@ -185,8 +199,8 @@ Result<Sent> send(Guest& guest, const std::string& address, uint16_t port, const
   stages::mark("drain");
   // Nothing of the guest runs. Leaving this function gives all back.
 
-  auto captured =
-      capture(guest, captives, guest.advices, platform, *ready, draft ? &*draft : nullptr, arena);
+  auto captured = capture(guest, captives, guest.advices, platform, *ready,
+                          sketched ? &*sketched : nullptr, arena);
   if (!captured && captured.error().code == kObstacle)
     return not_moved(std::move(captured).error());
   TRY(captured.ok() ? Result<void>() : Result<void>(captured.error()));
@@ -200,6 +214,9 @@ Result<Sent> send(Guest& guest, const std::string& address, uint16_t port, const
   const LivePages pages(captives.processes, image, captured->objects);
   std::optional<DemandServer> server;
   const Push push = [&]() -> Result<void> {
+    // Before the target may ask for what only one copy can have open.
+    if (sketched) sketched->files.clear();
+    visit.reset();
     server.emplace(pages, link.demand);
     if (!plan.before_commit) return {};
     link.bulk.set_patience(kPagePatience);

@@ -32,18 +32,21 @@ Result<std::vector<CaptiveProcess>> living(const Guest& guest, Tree& tree) {
 }
 
 Result<void> sketch_processes(const Guest& guest, std::vector<CaptiveProcess>& processes,
-                              const Advices& advices, Image& image, Arena& arena) {
+                              const Advices& advices, Sketch& sketch, Arena& arena) {
+  Image& image = sketch.draft;
   Objects objects;
   std::vector<std::byte> none(2 * kPage);
   image.processes.resize(processes.size());
+  sketch.maps.resize(processes.size());
   for (size_t i = 0; i < processes.size(); i++) {
     // Nothing is asked of the process itself, so no batch runs.
     Workspace workspace(none.data(), none.size(), {});
     std::vector<Batch> batches(1);
     ProcessImage& out = image.processes[i];
     out.pid = processes[i].node.pid;
-    ProcessCapture context{guest, processes[i], image,      objects, advices,
-                           out,   workspace,    batches[0], batches, arena};
+    sketch.maps[i] = TRY(proc::read(processes[i].pid, "maps"));
+    ProcessCapture context{guest,     processes[i], image,   objects, advices,       out,
+                           workspace, batches[0],   batches, arena,   sketch.maps[i]};
     for (const Part* part : parts())
       if (part->sketch) TRY(part->sketch(context));
   }
@@ -65,7 +68,7 @@ Result<void> sketch_pipe(Tid process, int fd, ino_t inode, std::map<ino_t, uint3
 
 // In the order in which capture_descriptions() finds them.
 Result<void> sketch_descriptions(const Guest& guest, const std::vector<CaptiveProcess>& processes,
-                                 Image& image) {
+                                 Image& image, KnownFiles& known) {
   SeenDescriptions seen;
   std::map<ino_t, uint32_t> pipes;
   for (size_t p = 0; p < processes.size(); p++) {
@@ -82,6 +85,7 @@ Result<void> sketch_descriptions(const Guest& guest, const std::vector<CaptivePr
         if (is_pipe(d.kind)) TRY(sketch_pipe(pid, fd, described.inode, pipes, image, d));
         d.owner = processes[p].node.pid;
       }
+      known.learn(pid, fd, described);
       image.processes[p].descriptors.push_back({fd, *number, described.close_on_exec});
     }
   }
@@ -90,15 +94,16 @@ Result<void> sketch_descriptions(const Guest& guest, const std::vector<CaptivePr
 
 }  // namespace
 
-Result<Image> sketch(const Guest& guest, const Advices& advices, const Platform& platform,
-                     Arena& arena) {
-  Image image;
+Result<Sketch> sketch(const Guest& guest, const Advices& advices, const Platform& platform,
+                      Arena& arena) {
+  Sketch sketch;
+  Image& image = sketch.draft;
   std::vector<CaptiveProcess> processes = TRY(living(guest, image.tree));
   image.vdsos.push_back(platform.vdso);
-  TRY(sketch_processes(guest, processes, advices, image, arena));
-  TRY(sketch_descriptions(guest, processes, image));
+  TRY(sketch_processes(guest, processes, advices, sketch, arena));
+  TRY(sketch_descriptions(guest, processes, image, sketch.files));
   TRY(capture_terminal(guest, processes, image));
-  return image;
+  return sketch;
 }
 
 }  // namespace hob::migrate
