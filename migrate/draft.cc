@@ -10,9 +10,8 @@ bool same(const ProcessImage& draft, const MappingImage& a, const ProcessImage& 
           const MappingImage& b) {
   if (a.range.start != b.range.start || a.range.end != b.range.end || a.kind != b.kind ||
       a.protection != b.protection || a.shared != b.shared || a.advice != b.advice ||
-      a.offset != b.offset)
+      a.offset != b.offset || !can_be_drafted(a.kind))
     return false;
-  if (a.kind == MappingKind::object || a.kind == MappingKind::segment) return false;
   return a.kind != MappingKind::file || draft.files[a.file] == now.files[b.file];
 }
 
@@ -28,6 +27,8 @@ std::optional<std::string> difference(const Image& draft, const ProcessImage& d,
   const auto by_tid = [](const ThreadImage& t) { return t.tid; };
   if (!std::ranges::is_permutation(d.threads, p.threads, {}, by_tid, by_tid))
     return subject + ": a thread has come or gone";
+  // Stopped again by calls of its own, while it still is alone (job_control.h).
+  if (p.stop_signal != 0 || p.untold != Untold::nothing) return subject + ": job control";
   if (d.personality != p.personality) return subject + ": another personality";
   if (d.directory != p.directory || d.umask != p.umask) return subject + ": another directory";
   if (d.descriptors != p.descriptors) return subject + ": other descriptors";
@@ -41,7 +42,8 @@ std::optional<std::string> difference(const Image& draft, const ProcessImage& d,
   for (size_t i = 0; i < p.mappings.size(); i++) {
     if (kept.now[i]) continue;
     const MappingImage& m = p.mappings[i];
-    if (m.kind > MappingKind::file) return subject + ": a mapping of a new kind";
+    if (!can_be_drafted(m.kind) || is_own_code(m.kind))
+      return subject + ": a mapping of a new kind";
     if (m.kind == MappingKind::file && drafted_file(d, p.files[m.file]) < 0)
       return subject + ": another file is mapped";
   }
@@ -61,6 +63,10 @@ KeptMappings kept_mappings(const ProcessImage& draft, const ProcessImage& now) {
     kept.drafted[d] = kept.now[i] = same(draft, draft.mappings[d], now, m);
   }
   return kept;
+}
+
+bool can_be_drafted(MappingKind kind) {
+  return kind <= MappingKind::file || is_own_code(kind);
 }
 
 bool can_be_drafted(DescriptionKind kind) {
@@ -94,8 +100,9 @@ std::optional<std::string> difference(const Image& draft, const Image& now) {
     return "another tree";
   if (draft.terminal != now.terminal) return "another terminal";
   const IpcImage& ipc = now.ipc;
-  if (!now.objects.empty() || !now.sockets.empty() || !now.ptys.empty() || !ipc.segments.empty() ||
-      !ipc.semaphores.empty() || !ipc.queues.empty() || !ipc.files.empty())
+  if (!now.objects.empty() || !now.sockets.empty() || !now.inet_sockets.empty() ||
+      !now.ptys.empty() || !ipc.segments.empty() || !ipc.semaphores.empty() ||
+      !ipc.queues.empty() || !ipc.files.empty())
     return "something shared that a draft cannot have";
   if (draft.descriptions.size() != now.descriptions.size() ||
       draft.pipes.size() != now.pipes.size())

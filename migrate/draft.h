@@ -23,7 +23,8 @@ struct KeptMappings {
 };
 KeptMappings kept_mappings(const ProcessImage& draft, const ProcessImage& now);
 
-/// Whether a draft can have descriptions of this kind.
+/// Whether a draft can have mappings, or descriptions, of this kind.
+bool can_be_drafted(MappingKind kind);
 bool can_be_drafted(DescriptionKind kind);
 /// Without the position of a file and the counter of an eventfd: they are set when all is built.
 Description as_drafted(Description description);

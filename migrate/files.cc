@@ -12,6 +12,7 @@
 #include <cstdio>
 #include <cstdlib>
 
+#include "migrate/inet.h"
 #include "migrate/notices.h"
 #include "migrate/parts.h"
 #include "migrate/proc.h"
@@ -204,6 +205,13 @@ AsUser::~AsUser() {
   CHECK(::setfsuid(static_cast<uid_t>(-1)) == 0);
 }
 
+AsEffectiveUser::AsEffectiveUser(const Credentials& user) {
+  changed_ = ::setegid(user.gid) == 0 && ::seteuid(user.uid) == 0;
+}
+AsEffectiveUser::~AsEffectiveUser() {
+  CHECK(::seteuid(0) == 0 && ::setegid(0) == 0);
+}
+
 static bool is_remote(const struct statfs& fs) {
   switch (static_cast<unsigned long>(fs.f_type)) {
     case NFS_SUPER_MAGIC:
@@ -267,8 +275,11 @@ static Result<Described> describe(const Guest& guest, const DescriptorTable& tab
     return described;
   }
   if (link.compare(0, 7, "socket:") == 0) {
-    TRY(look_at_socket(process, fd, st.st_ino, subject));
-    d.kind = DescriptionKind::socket;
+    d.kind = TRY(is_inet(file)) ? DescriptionKind::inet : DescriptionKind::socket;
+    if (d.kind == DescriptionKind::inet)
+      TRY(look_at_inet(file, subject));
+    else
+      TRY(look_at_socket(process, fd, st.st_ino, subject));
     return described;
   }
   if (link.empty() || link[0] != '/')

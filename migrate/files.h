@@ -25,6 +25,20 @@ class AsUser {
   AsUser& operator=(const AsUser&) = delete;
 };
 
+/// While it lives, others see what this process makes (sockets) as the user's. Of the whole
+/// process.
+class AsEffectiveUser {
+ public:
+  explicit AsEffectiveUser(const Credentials& user);
+  ~AsEffectiveUser();
+  AsEffectiveUser(const AsEffectiveUser&) = delete;
+  AsEffectiveUser& operator=(const AsEffectiveUser&) = delete;
+  bool ok() const { return changed_; }
+
+ private:
+  bool changed_ = false;
+};
+
 /// Whether other hosts may have the file too, with caches of their own.
 Result<bool> is_remote(int fd, const std::string& path);
 Result<bool> is_remote(const std::string& path);

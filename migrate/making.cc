@@ -1,6 +1,7 @@
 #include "migrate/making.h"
 
 #include <fcntl.h>
+#include <sched.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -43,6 +44,10 @@ Result<void> clone_threads(Making& m) {
   const auto& threads = program.process.threads;
   if (!program.clones.empty()) {
     program.clones.place(*m.workspace);
+    // What a real-time thread clones would be left without timer slack (urgency.h).
+    const sched_param none = {};
+    if (::sched_setscheduler(m.pid.value, SCHED_OTHER, &none) < 0)
+      return Error::sys("lower the priority of", "process " + std::to_string(m.pid.value));
     m.threads.reserve(threads.size());  // the leader stays where it is while we wait
     TRY(program.clones.start(m.leader(), *m.workspace, m.base));
     const size_t before = m.threads.size();

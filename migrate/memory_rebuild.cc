@@ -11,6 +11,7 @@
 
 #include "migrate/draft.h"
 #include "migrate/files.h"
+#include "migrate/huge_pages.h"
 
 namespace hob::migrate {
 namespace {
@@ -71,6 +72,9 @@ void clear_address_space(Rebuild& r) {
   clear(kUserEnd);
 }
 
+constexpr uint64_t kMapHuge = MAP_HUGETLB | 21u << MAP_HUGE_SHIFT;
+static_assert(kHugePage == 1u << 21);
+
 void advise(Rebuild& r, const MappingImage& m) {
   for (uint8_t flag = 1; flag <= static_cast<uint8_t>(Advice::mergeable);
        flag = static_cast<uint8_t>(flag << 1))
@@ -98,11 +102,17 @@ void map(Rebuild& r, const MappingImage& m) {
   if (m.kind == MappingKind::file || m.kind == MappingKind::object)
     fd = descriptor_of(r, m);
   else
-    flags |= MAP_ANONYMOUS | MAP_NORESERVE;
+    flags |= MAP_ANONYMOUS | (m.kind == MappingKind::huge ? kMapHuge : MAP_NORESERVE);
   if (m.kind == MappingKind::stack ||
       (m.kind == MappingKind::anonymous && m.advice & static_cast<uint8_t>(Advice::grows_down)))
     flags |= MAP_GROWSDOWN;
-  r.space.must("map", SYS_mmap, {m.range.start, m.range.size(), m.protection, flags, fd, m.offset});
+  // Past the protection of huge pages nobody can write: they are protected when they are there.
+  const bool later = m.kind == MappingKind::huge ||
+                     (m.kind == MappingKind::object && !m.shared && r.image.objects[m.file].huge);
+  const uint64_t protection = later ? PROT_READ | PROT_WRITE : m.protection;
+  r.space.must("map", SYS_mmap, {m.range.start, m.range.size(), protection, flags, fd, m.offset});
+  if (later && m.protection != protection)
+    r.threads[0].must("protect", SYS_mprotect, {m.range.start, m.range.size(), m.protection});
   advise(r, m);
 }
 

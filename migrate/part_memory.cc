@@ -12,6 +12,7 @@
 
 #include "migrate/draft.h"
 #include "migrate/files.h"
+#include "migrate/huge_pages.h"
 #include "migrate/ipc.h"
 #include "migrate/memory_rebuild.h"
 #include "migrate/pagemap.h"
@@ -77,7 +78,10 @@ Result<MappingKind> Classifier::operator()(const proc::Mapping& m) {
   // The ring that io_setup(2) maps: the calls in it go on in the kernel here.
   if (starts(m.name, "/[aio]")) return obstacle(where, "kernel asynchronous I/O (io_setup)");
   if (starts(m.name, "/SYSV")) return MappingKind::segment;
-  if (starts(m.name, "/anon_hugepage")) return obstacle(where, "huge pages (hugetlb)");
+  if (starts(m.name, "/anon_hugepage") && !m.shared) {
+    TRY(check_huge_size(process_, m, where));
+    return MappingKind::huge;
+  }
   return file_or_object(m, where);
 }
 
@@ -266,7 +270,7 @@ Result<void> add_changed_file_pages(ProcessCapture& c, std::set<uint64_t>& pages
   std::vector<Range> changed;
   Range span;  // neighbours are scanned by one call
   for (const MappingImage& m : c.out.mappings) {
-    if ((m.kind != MappingKind::file && m.kind != MappingKind::object) || m.shared) continue;
+    if (m.kind < MappingKind::file || m.kind > MappingKind::huge || m.shared) continue;
     if (m.range.start != span.end) {
       TRY(map.scan(span, changed));
       span.start = m.range.start;
@@ -335,7 +339,7 @@ Result<void> capture(ProcessCapture& c) {
 Result<void> sketch(ProcessCapture& c) {
   TRY(capture_mappings(c));
   for (const MappingImage& m : c.out.mappings)
-    if (m.kind == MappingKind::object || m.kind == MappingKind::segment ||
+    if (!can_be_drafted(m.kind) ||
         (m.kind == MappingKind::file && m.shared && m.protection & PROT_WRITE &&
          TRY(is_remote(proc::path(c.process.pid, "root") + c.out.files[m.file].path))))
       return Error{"a mapping that must be made at the freeze", ENOTSUP};

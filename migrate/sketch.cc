@@ -25,6 +25,7 @@ Result<std::vector<CaptiveProcess>> living(const Guest& guest, Tree& tree) {
     process.pid = view.pids[i];
     process.node = view.tree[i];
     process.stat = std::move(view.stats[i]);
+    if (process.stat.state == 'T') return undraftable("a stopped process");
     process.status = std::move(view.statuses[i]);
   }
   tree = std::move(view.tree);
