@@ -77,7 +77,9 @@ Result<uint64_t> record_checkpoint(Listener listener, Fd file, Duration patience
     TRY(control::say(link.control, control::Word::ready, control::kOtherKernel));
     link.control.set_patience(kRoundsPatience);
     SharedMemory memory = TRY(SharedMemory::map(kMaxImage));
-    const size_t size = TRY(control::receive_image(link.control, {memory.data(), memory.size()}));
+    const auto [is_draft, size] =
+        TRY(control::receive_image(link.control, {memory.data(), memory.size()}));
+    if (is_draft) return Error{"make a checkpoint: the source sends a draft", EPROTO};
     Bytes image(memory.data(), memory.data() + size);
     TRY(decode_image(image));
     TRY(fault::point(Fault::image_received));

@@ -20,6 +20,7 @@ enum class Fault : uint8_t {
   push,           ///< all pages pushed, the end not yet told
   round,          ///< a round of pre-copy has been sent
   let_go,         ///< the target is the live copy and has asked for locks and addresses
+  drafting,       ///< the draft is made, nothing of it sent; the guest runs
   // target
   connected = 20,  ///< the source is there
   prepared,        ///< the stubs are parked
@@ -33,6 +34,7 @@ enum class Fault : uint8_t {
   pull,            ///< the first pages have arrived
   kept,            ///< all pages are kept at the target, nothing runs
   taken_over,      ///< committed; locks and addresses are the target's
+  drafted,         ///< what can be is built upon the draft
   // no step
   other_kernel = 60,  ///< this kernel's vdso counts as another than it is; stays armed
   last = other_kernel

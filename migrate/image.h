@@ -90,6 +90,7 @@ struct FileImage {
   std::string path;
   uint64_t size = 0;
   int64_t modified = 0;  ///< mtime in ns; the target refuses to map another file of the same name
+  bool operator==(const FileImage&) const = default;
 };
 
 enum class MappingKind : uint8_t {
@@ -120,6 +121,7 @@ struct DescriptorImage {
   int32_t number = 0;
   uint32_t description = 0;  ///< index into Image::descriptions
   uint8_t close_on_exec = 0;
+  bool operator==(const DescriptorImage&) const = default;
 };
 
 struct TimerImage {
@@ -210,18 +212,25 @@ enum class DescriptionKind : uint8_t {
   last = inet
 };
 
+inline bool is_pipe(DescriptionKind kind) {
+  return kind == DescriptionKind::pipe_read || kind == DescriptionKind::pipe_write ||
+         kind == DescriptionKind::pipe_both;
+}
+
 /// Numbers of inotify watches are made one by one.
 inline constexpr int32_t kMostWatch = 1 << 16;
 struct WatchImage {
   int32_t number = 0;
   uint32_t mask = 0;  ///< IN_*
   std::string path;
+  bool operator==(const WatchImage&) const = default;
 };
 
 struct EpollEntry {
   int32_t number = 0;
   uint32_t events = 0;
   uint64_t data = 0;
+  bool operator==(const EpollEntry&) const = default;
 };
 
 /// An open file description: shared by all descriptors that came of one open(2).
@@ -246,6 +255,7 @@ struct Description {
   uint8_t owner_type = 0;  ///< of signals on input: 0 nobody, else F_OWNER_* of fcntl(2), plus 1
   pid_t owner_number = 0;
   uint32_t owner_signal = 0;  ///< F_SETSIG
+  bool operator==(const Description&) const = default;
 };
 
 enum class ObjectKind : uint8_t { memory = 0, file, last = file };
@@ -366,6 +376,7 @@ struct TerminalImage {
   pid_t session = 0, foreground = 0;
   Bytes settings;  ///< struct termios as TCGETS2 gives it
   uint16_t rows = 0, columns = 0;
+  bool operator==(const TerminalImage&) const = default;
 };
 
 /// What must agree between the two hosts; sent before the freeze as well.

@@ -217,6 +217,10 @@ uint64_t Connection::sent_bytes() const {
 }
 
 Result<void> Connection::send(std::initializer_list<std::span<const std::byte>> pieces) {
+  return send(std::span(pieces.begin(), pieces.size()));
+}
+
+Result<void> Connection::send(std::span<const std::span<const std::byte>> pieces) {
   size_t size = 0;
   for (auto piece : pieces) size += piece.size();
   CHECK(size <= kMaxRecord);

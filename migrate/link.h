@@ -50,6 +50,7 @@ class Connection {
 
   /// Sends the pieces as one record. One thread at a time; another may receive meanwhile.
   Result<void> send(std::initializer_list<std::span<const std::byte>> pieces);
+  Result<void> send(std::span<const std::span<const std::byte>> pieces);
   /// The next record; valid until the next call. An Error with code EPIPE: the peer has closed.
   Result<std::span<const std::byte>> receive();
   /// The next record, decrypted to where it shall be; its size must be at most `to`'s.

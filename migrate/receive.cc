@@ -191,10 +191,21 @@ Result<Arrival> Arrival::receive(Listener listener, Guest& guest, TargetHooks& h
 
     if (plan.rounds) control.set_patience(kRoundsPatience);
     std::optional<FirstOfAll> urgent(std::in_place);
-    const size_t size = TRY(control::receive_image(control, landing.image_memory()));
+    auto image = TRY(control::receive_image(control, landing.image_memory()));
+    if (image.is_draft) {
+      urgent.reset();  // the guest runs
+      TRY(landing.draft(image.size));
+      TRY(fault::point(Fault::drafted));
+      TRY(control::say(control, control::Word::drafted));
+      urgent.emplace();
+      image = TRY(control::receive_image(control, landing.image_memory()));
+      if (image.is_draft) return Error{"the link: a second draft", EPROTO};
+    }
+    // What could be built upon a draft stands.
+
     control.set_patience(patience);
     stages::mark("receive");
-    TRY(landing.decode(size, [&] {
+    TRY(landing.decode(image.size, [&] {
       crew.reset();
       urgent.reset();
       return keeper ? keeper->filled() : Result<void>();

@@ -15,8 +15,7 @@
 namespace hob::migrate {
 
 Result<RemoteAddress> syscall_instruction(Tid process, const std::string& name,
-                                          std::span<const std::byte> vdso) {
-  const RemoteAddress address = TRY(vdso_of(process, name));
+                                          RemoteAddress address, std::span<const std::byte> vdso) {
   const size_t usual = find_syscall(vdso);
   constexpr uint16_t kSyscall = 0x050f;
   if (usual != std::string::npos) {

@@ -3,16 +3,19 @@
 #include <functional>
 #include <optional>
 
+#include "base/log.h"
 #include "migrate/captive.h"
 #include "migrate/capture.h"
 #include "migrate/control.h"
 #include "migrate/fault.h"
 #include "migrate/handover.h"
 #include "migrate/huge_pages.h"
+#include "migrate/ipc.h"
 #include "migrate/migrate.h"
 #include "migrate/page_source.h"
 #include "migrate/parts.h"
 #include "migrate/precopy.h"
+#include "migrate/sketch.h"
 #include "migrate/stages.h"
 
 namespace hob::migrate {
@@ -30,6 +33,30 @@ Result<bool> announce(const Guest& guest, const Platform& platform, const SendOp
   TRY(control::send_announcement(
       link.control, {platform, std::move(view.tree), options.strategy, options.copy, huge_pages}));
   return control::expect_ready(link.control);
+}
+
+/// What the capture reads of every process.
+void keep_open(const Guest& guest, proc::KeptOpen& files) {
+  auto view = view_tree(guest);
+  if (!view) return;
+  for (const Tid pid : view->pids) {
+    files.add(pid, {"status", "stat", "personality", "timers", "timens_offsets"});
+    files.add(pid, {("task/" + std::to_string(pid.value) + "/children").c_str()});
+  }
+}
+
+/// Nothing: the guest has something that drafts do not have.
+Result<std::optional<Sketch>> send_draft(const Guest& guest, const Platform& platform, Link& link,
+                                         Arena& arena) {
+  auto sketched = sketch(guest, guest.advices, platform, arena);
+  if (!sketched) {
+    log::debug("{}", sketched.error().text);
+    return std::optional<Sketch>();
+  }
+  TRY(fault::point(Fault::drafting));
+  TRY(control::send_image(link.control, sketched->draft, control::Word::draft));
+  TRY(control::expect(link.control, control::Word::drafted));
+  return std::optional<Sketch>(std::move(*sketched));
 }
 
 /// Who is the live copy now?
@@ -159,7 +186,15 @@ Result<Sent> send(Guest& guest, const std::string& address, uint16_t port, const
   // Most of the memory is there, if that is how it travels. The guest runs.
 
   constexpr size_t kUsualPages = 4u << 20;  // an interpreter's changed file pages and many stacks
-  Arena arena(kUsualPages);
+  Arena arena(2 * kUsualPages);
+  std::optional<Sketch> sketched;
+  if (!options.copy && !TRY(guest.sandbox->cgroup().freezing()))
+    sketched = TRY(send_draft(guest, platform, link, arena));
+  // What can be is built at the target. The guest runs.
+
+  proc::KeptOpen kept;
+  keep_open(guest, kept);
+  std::optional<IpcVisit> visit(TRY(IpcVisit::to(guest)));
   Patience patience(kCaptureLimit);
   Captives captives = TRY(Captives::take(guest, kFreezeLimit));
   TRY(fault::point(Fault::seized));
@@ -167,7 +202,8 @@ Result<Sent> send(Guest& guest, const std::string& address, uint16_t port, const
   stages::mark("drain");
   // Nothing of the guest runs. Leaving this function gives all back.
 
-  auto captured = capture(guest, captives, guest.advices, platform, *ready, arena);
+  auto captured = capture(guest, captives, guest.advices, platform, *ready,
+                          sketched ? &*sketched : nullptr, arena);
   if (!captured && captured.error().code == kObstacle)
     return not_moved(std::move(captured).error());
   TRY(captured.ok() ? Result<void>() : Result<void>(captured.error()));
@@ -181,6 +217,9 @@ Result<Sent> send(Guest& guest, const std::string& address, uint16_t port, const
   const LivePages pages(captives.processes, image, captured->objects);
   std::optional<DemandServer> server;
   const Push push = [&]() -> Result<void> {
+    // Before the target may ask for what only one copy can have open.
+    if (sketched) sketched->files.clear();
+    visit.reset();
     server.emplace(pages, link.demand);
     if (!plan.before_commit) return {};
     captives.take_time();
