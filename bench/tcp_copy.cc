@@ -3,9 +3,7 @@
 #include <arpa/inet.h>
 #include <netinet/in.h>
 #include <sys/mman.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -15,17 +13,13 @@
 #include "base/fd.h"
 #include "base/time.h"
 #include "migrate/proc.h"
+#include "migrate/thread_priority.h"
 
 namespace hob::bench {
 namespace {
 
 constexpr size_t kChunk = 256u << 10;  // the fastest (ENGINE.md section 3)
 constexpr int kBuffer = 4 << 20;       // as the engine's
-
-// As the engine's threads that push: below the program.
-void step_back() {
-  ::setpriority(PRIO_PROCESS, static_cast<id_t>(::syscall(SYS_gettid)), 5);
-}
 
 Result<std::pair<Fd, Fd>> connection() {
   Fd listener(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
@@ -78,11 +72,11 @@ Result<double> bare_tcp_copy(migrate::Tid process) {
   Result<void> received, sent;
   const Time start = Clock::now();
   std::thread receiver([&, to = to.get()] {
-    step_back();
+    const migrate::BulkPriority priority;  // as the engine's threads that push
     received = receive(to, static_cast<std::byte*>(memory), size);
   });
   std::thread sender([&, from = from.get()] {
-    step_back();
+    const migrate::BulkPriority priority;  // as the engine's threads that push
     sent = send(process, largest, from);
     ::shutdown(from, SHUT_WR);
   });

@@ -65,6 +65,16 @@ struct CloneArguments {
 
 inline constexpr int kNtX86Xstate = 0x202;
 
+/// struct sched_attr up to Linux 5.3 (linux/sched/types.h). SCHED_OTHER's slice, in ns, is `runtime`
+/// since 6.12; nobody looked at it before.
+struct SchedulingAttributes {
+  uint32_t size, policy;
+  uint64_t flags;
+  int32_t nice;
+  uint32_t priority;
+  uint64_t runtime, deadline, period;
+};
+
 /// ioprio_set(2): of one thread, the class that waits for everybody. Debian's linux/ioprio.h is no
 /// C++ any more since 6.1.192 (a parameter is called `class`).
 inline constexpr int kIoprioWhoProcess = 1, kIoprioClassShift = 13,

@@ -17,6 +17,8 @@
 #include <cstring>
 #include <optional>
 
+#include "migrate/low_water.h"
+
 namespace hob::migrate {
 namespace {
 
@@ -45,6 +47,7 @@ Result<void> wait_for(int fd, short events, Time end) {
 }
 
 Result<void> read_all(int fd, void* to, size_t size, Time end) {
+  LowWater low_water(fd);
   auto* p = static_cast<uint8_t*>(to);
   while (size > 0) {
     ssize_t n = ::recv(fd, p, size, MSG_DONTWAIT);
@@ -54,6 +57,7 @@ Result<void> read_all(int fd, void* to, size_t size, Time end) {
     } else if (n == 0) {
       return Error{"the link: closed by the peer", EPIPE};
     } else if (errno == EAGAIN) {
+      low_water.expect(size);
       TRY(wait_for(fd, POLLIN, end));
     } else if (errno != EINTR) {
       return Error::sys("read from", "the link");

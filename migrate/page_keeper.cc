@@ -58,9 +58,10 @@ void PageKeeper::push() {
 }
 
 void PageKeeper::push_all() {
-  const BulkPriority priority;
+  BulkPriority priority;
   bulk_.set_patience(kPagePatience);
   Pusher pusher(store_, bulk_);
+  pusher.pause_with(priority);
   auto pushed = [&]() -> Result<void> {
     TRY(pusher.push_all());
     return pusher.end();

@@ -6,8 +6,6 @@
 #include <sched.h>
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
-#include <sys/resource.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -15,6 +13,7 @@
 
 #include "migrate/fault.h"
 #include "migrate/page_stream.h"
+#include "migrate/thread_priority.h"
 
 namespace hob::migrate {
 namespace {
@@ -111,8 +110,7 @@ Result<void> PageSink::outcome() const {
 // ---- faults and events of the address spaces
 
 void PageSink::serve_faults() {
-  sched_param first = {1};
-  ::sched_setscheduler(0, SCHED_FIFO, &first);  // a program waits (ENGINE.md P14)
+  go_first();  // a program waits (ENGINE.md P14)
   while (!stopping_) {
     std::vector<pollfd> polled = {{wake_.get(), POLLIN, 0}};
     std::vector<size_t> which;
@@ -314,8 +312,7 @@ void PageSink::resolve_waiting(uint32_t process, uint64_t source, bool zero) {
 // ---- the two connections
 
 void PageSink::receive_demanded() {
-  sched_param first = {1};
-  ::sched_setscheduler(0, SCHED_FIFO, &first);
+  go_first();
   demand_.set_patience(hours(24));  // answers come when there are questions
   for (;;) {
     auto record = demand_.receive();
@@ -365,13 +362,14 @@ Result<bool> PageSink::receive_record(std::span<std::byte> scratch) {
 }
 
 void PageSink::receive_pushed() {
-  ::setpriority(PRIO_PROCESS, static_cast<id_t>(::syscall(SYS_gettid)), 5);
+  BulkPriority priority;
   std::vector<std::byte> scratch(stream::kBatchBytes);
   {
     std::unique_lock guard(lock_);
     opened_.wait(guard, [this] { return open_; });
   }
   for (;;) {
+    priority.pause();
     auto last = receive_record(scratch);
     if (!last) return finish(std::move(last).error());
     if (*last) return finish({});

@@ -12,6 +12,7 @@
 #include "base/fd.h"
 #include "base/result.h"
 #include "migrate/crew.h"
+#include "migrate/inheriting_mutex.h"
 #include "migrate/link.h"
 #include "migrate/page_stream.h"
 #include "migrate/territory.h"
@@ -95,7 +96,7 @@ class PageSink {
   Connection demand_, bulk_;
   Events events_;
   Fd done_, wake_;
-  std::mutex lock_;  // spaces_, waiting_, zeros_, populated_, mapped_
+  InheritingMutex lock_;  // spaces_, waiting_, zeros_, populated_, mapped_
   std::vector<std::unique_ptr<Space>> spaces_;
   std::multimap<std::pair<uint32_t, uint64_t>, Waiting> waiting_;  // by process and source address
   std::vector<Waiting> zeros_;                                     // to be tried again
@@ -103,7 +104,7 @@ class PageSink {
   std::set<uint32_t> mapped_;                                      // whose map is complete
   std::atomic<int> urgent_{0};                                     // faults that want the lock
   std::atomic<bool> stopping_{false};
-  std::condition_variable opened_;
+  std::condition_variable_any opened_;
   bool open_ = false;  // under lock_
   std::atomic<uint64_t> pages_{0}, demanded_{0};
   Time finished_at_{};

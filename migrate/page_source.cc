@@ -1,10 +1,5 @@
 #include "migrate/page_source.h"
 
-#include <sched.h>
-#include <sys/resource.h>
-#include <sys/syscall.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <cstring>
 
@@ -35,10 +30,6 @@ bool holds(const Ranges& ranges, uint64_t address) {
   return after != ranges.end() && after->contains(address);
 }
 
-void set_nice(int value) {
-  ::setpriority(PRIO_PROCESS, static_cast<id_t>(::syscall(SYS_gettid)), value);
-}
-
 }  // namespace
 
 // ---- demands
@@ -53,8 +44,7 @@ void DemandServer::stop() {
 
 void DemandServer::run() {
   // A program waits for each of these; the pushing thread waits for none (ENGINE.md P14).
-  sched_param first = {1};
-  ::sched_setscheduler(0, SCHED_FIFO, &first);
+  go_first();
   while (serve_one()) served_++;
 }
 
@@ -77,13 +67,6 @@ bool DemandServer::serve_one() {
 }
 
 // ---- the stream
-
-BulkPriority::BulkPriority() {
-  set_nice(5);
-}
-BulkPriority::~BulkPriority() {
-  set_nice(0);
-}
 
 Pusher::Pusher(const PageOrigin& origin, Connection& link)
     : origin_(origin), link_(link), buffer_(stream::kBatchBytes), packed_(stream::kBatchBytes) {}
@@ -132,6 +115,7 @@ Result<void> Pusher::push_range(uint32_t process, Range range, const Ranges& sen
   Ranges cleared;
   for (; !range.empty(); range.start += std::min(range.size(), stream::kBatchBytes)) {
     const size_t size = std::min(range.size(), stream::kBatchBytes);
+    if (priority_) priority_->pause();
     TRY(origin_.read(process, range.start, std::span(buffer_).first(size)));
     // Runs of pages that are wanted and not zero.
     size_t run = 0;

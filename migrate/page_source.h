@@ -10,6 +10,7 @@
 #include "migrate/packing.h"
 #include "migrate/page_origin.h"
 #include "migrate/page_stream.h"
+#include "migrate/thread_priority.h"
 
 /// The sending end of the page stream: serves what the target's programs wait for, and pushes the
 /// rest.
@@ -50,6 +51,9 @@ class Pusher {
   Result<void> tell(stream::Kind kind, uint32_t process, const Ranges& ranges);
   Result<void> tell_mapped(uint32_t process);
 
+  /// The work is to let others go first.
+  void pause_with(BulkPriority& priority) { priority_ = &priority; }
+
   /// Called with each page before it is sent; false: it need not be.
   using Wanted = std::function<bool(uint32_t process, uint64_t address, const std::byte* page)>;
   void only(Wanted wanted) { wanted_ = std::move(wanted); }
@@ -62,18 +66,12 @@ class Pusher {
 
   const PageOrigin& origin_;
   Connection& link_;
+  BulkPriority* priority_ = nullptr;
   Wanted wanted_;
   Bytes buffer_, packed_;
   Packing packing_;
   std::vector<std::pair<uint32_t, Ranges>> maps_;  // as told
   uint64_t pages_ = 0;
-};
-
-/// Bulk threads run below demand servers and below what the owner does; while it lives.
-class BulkPriority {
- public:
-  BulkPriority();
-  ~BulkPriority();
 };
 
 }  // namespace hob::migrate

@@ -120,8 +120,9 @@ Result<uint64_t> deliver(const LivePages& pages, Link& link, const Guest& guest,
   TRY(fault::point(Fault::told_running));
   link.bulk.set_patience(kPagePatience);
   link.control.set_patience(kPagePatience);
-  const BulkPriority priority;
+  BulkPriority priority;
   Pusher pusher(pages, link.bulk);
+  pusher.pause_with(priority);
   TRY(pusher.tell_populated());
   // Strategy::demand. The target's side decides, or the owner of this host.
   while (!at_once) {

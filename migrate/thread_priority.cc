@@ -1,0 +1,56 @@
+#include "migrate/thread_priority.h"
+
+#include <sched.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <cstdint>
+
+#include "migrate/kernel.h"
+
+namespace hob::migrate {
+namespace {
+
+constexpr int kBulkNice = 5;
+constexpr uint64_t kBulkSlice = 20'000'000;  // ns
+constexpr Duration kBetweenPauses = microseconds(500);
+constexpr unsigned long kUsualSlack = 0;  // what the process has
+
+// Slice 0: the kernel's own. Kernels before 6.12 take no notice of it.
+void be_ordinary(int nice, uint64_t slice) {
+  kernel::SchedulingAttributes attributes = {};
+  attributes.size = sizeof attributes;
+  attributes.policy = SCHED_OTHER;
+  attributes.nice = nice;
+  attributes.runtime = slice;
+  ::syscall(SYS_sched_setattr, 0, &attributes, 0u);
+}
+
+}  // namespace
+
+void go_first() {
+  const sched_param first = {1};
+  ::sched_setscheduler(0, SCHED_FIFO, &first);
+}
+
+BulkPriority::BulkPriority() {
+  be_ordinary(kBulkNice, kBulkSlice);
+  ::prctl(PR_SET_TIMERSLACK, 1ul);  // pauses shall be as short as they can be
+  paused_ = Clock::now();
+}
+BulkPriority::~BulkPriority() {
+  be_ordinary(0, 0);
+  ::prctl(PR_SET_TIMERSLACK, kUsualSlack);
+}
+
+void BulkPriority::pause() {
+  if (Clock::now() - paused_ < kBetweenPauses) return;
+  // To sleep, however short: sched_yield(2) asks none but the thread's own group.
+  const timespec moment = {0, 1};
+  ::nanosleep(&moment, nullptr);
+  paused_ = Clock::now();
+}
+
+}  // namespace hob::migrate
