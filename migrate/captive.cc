@@ -91,9 +91,22 @@ Result<void> CaptiveThread::bring(const Pinned& here) {
 Result<void> CaptiveThread::borrow() {
   registers = TRY(tracee.registers());
   make_restartable(registers, false);
+  rseq = TRY(tracee.rseq());
+  TRY(leave_restartable_sequence());
   signal_mask = TRY(tracee.signal_mask());
   borrowed_ = true;
   return tracee.set_signal_mask(kInjectionMask);
+}
+
+Result<void> CaptiveThread::leave_restartable_sequence() {
+  if (!rseq.pointer) return {};
+  constexpr uint64_t kSectionField = 8;  // struct rseq: cpu_id_start, cpu_id, rseq_cs
+  const auto section =
+      TRY(proc::read_memory<uint64_t>(tracee.tid(), {rseq.pointer + kSectionField}));
+  if (!section) return {};
+  const auto what = TRY(proc::read_memory<kernel::RseqSection>(tracee.tid(), {section}));
+  if (registers.rip - what.start < what.length) registers.rip = what.abort;
+  return {};
 }
 
 CaptiveThread::~CaptiveThread() {
@@ -264,7 +277,7 @@ Result<bool> Captives::all_stopped(Duration limit) {
         if (!stop) return std::move(stop).error();
         if (stop->event == kEventStop) {
           thread.stopped = true;
-          thread.stopped_by_job_control = stop->signal != SIGTRAP;
+          thread.stop_signal = stop->signal != SIGTRAP ? stop->signal : 0;
         } else {
           // A signal that was just being delivered is delivered: the thread then stops at the first
           // instruction of the handler.
@@ -287,7 +300,7 @@ void Captives::await_stragglers(const std::vector<Tid>& stragglers) {
         auto stop = thread.tracee.wait();
         if (!stop) break;  // not yet, or it has ended: the next round sees to it
         thread.stopped = stop->event == kEventStop;
-        thread.stopped_by_job_control = thread.stopped && stop->signal != SIGTRAP;
+        thread.stop_signal = thread.stopped && stop->signal != SIGTRAP ? stop->signal : 0;
         if (!thread.stopped && !thread.tracee.resume(stop->event ? 0 : stop->signal)) break;
       }
     }
@@ -311,7 +324,7 @@ Result<void> Captives::let_run_a_while() {
         stragglers.push_back(thread.tracee.tid());
         continue;
       }
-      if (thread.stopped_by_job_control) continue;  // to be continued by the job alone
+      if (thread.stop_signal != 0) continue;  // to be continued by the job alone
       thread.stopped = false;
       auto resumed = thread.tracee.resume();
       if (!resumed && resumed.error().code != ESRCH) return resumed;

@@ -33,12 +33,18 @@ class CaptiveThread {
   /// Of a stopped one: reads what will be given back, and blocks its signals.
   Result<void> borrow();
 
+  /// As they were before bring().
   const cpu_set_t& processors() const { return affinity_; }
+  int policy() const { return scheduling.policy; }
 
   Tracee tracee;
   pid_t inside;  ///< 0 until it has been asked, by the capture, where it is not the leader
-  /// As found, except that an interrupted system call is in a form in which the kernel restarts it.
+  /// As found, except that an interrupted system call is in a form in which the kernel restarts it,
+  /// and that a restartable sequence (rseq(2)) has been left by its abort handler: the kernel does
+  /// that for a thread that it has preempted, but not once it has seen it outside, in injected
+  /// code.
   user_regs_struct registers = {};
+  kernel::RseqConfiguration rseq = {};
   uint64_t signal_mask = 0;
   Scheduling scheduling = {SCHED_OTHER, {}, kUsualTimerSlack};  ///< before it was raised, if it was
   /// When the system call that it waits in would end, as far as waits.h has found out.
@@ -47,9 +53,10 @@ class CaptiveThread {
     int64_t end = 0;    ///< the guest's CLOCK_MONOTONIC in ns; 0: not known
   } wait;
   bool stopped = false;  ///< has told so; the others are on their way
-  bool stopped_by_job_control = false;
+  int stop_signal = 0;   ///< which one stopped it, if it is stopped by job control; else 0
 
  private:
+  Result<void> leave_restartable_sequence();
   bool brought_ = false, borrowed_ = false;
   cpu_set_t affinity_ = {};
 };

@@ -188,7 +188,7 @@ static Result<void> land(Landing& landing, Arrival::State& state, TargetHooks& h
 
 static void resume(Landing& landing, Arrival::State& state, Guest& guest) {
   stages::mark("commit");
-  guest.root = landing.resume();
+  guest.root = landing.resume(guest.wishes);
   state.resumed_at = Clock::now();
   stages::mark("resume");
   landing.count(state.report);

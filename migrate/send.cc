@@ -9,6 +9,7 @@
 #include "migrate/control.h"
 #include "migrate/fault.h"
 #include "migrate/handover.h"
+#include "migrate/huge_pages.h"
 #include "migrate/migrate.h"
 #include "migrate/page_source.h"
 #include "migrate/parts.h"
@@ -27,8 +28,9 @@ constexpr Duration kCaptureLimit = seconds(60);
 Result<bool> announce(const Guest& guest, const Platform& platform, const SendOptions& options,
                       Link& link) {
   TreeView view = TRY(view_tree(guest));
-  TRY(control::send_announcement(link.control,
-                                 {platform, std::move(view.tree), options.strategy, options.copy}));
+  const uint32_t huge_pages = TRY(count_huge_pages(view.pids));
+  TRY(control::send_announcement(
+      link.control, {platform, std::move(view.tree), options.strategy, options.copy, huge_pages}));
   return control::expect_ready(link.control);
 }
 
@@ -151,7 +153,8 @@ Result<Sent> send(Guest& guest, const std::string& address, uint16_t port, const
   link.control.set_patience(options.patience);
   const auto ready = announce(guest, platform, options, link);
   if (!ready) {
-    if (ready.error().code == control::kRefused) return not_moved(ready.error());
+    if (ready.error().code == control::kRefused || ready.error().code == kObstacle)
+      return not_moved(ready.error());
     return ready.error();
   }
   // The target is prepared: its copies of the tree are parked, its memory is touched.

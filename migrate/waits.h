@@ -31,7 +31,12 @@
 /// Other calls with a relative time need none of this: select, pselect and ppoll write what is left
 /// to the program's memory. For epoll_wait, sigtimedwait, semtimedop and sockets with SO_RCVTIMEO
 /// or SO_SNDTIMEO the kernel notes nothing: any stop, the plain freezing of a cgroup too, ends them
-/// with EINTR (signal(7)). Here they start again in full (make_restartable).
+/// with EINTR (signal(7)), and their timers are gone before the engine can look: an owner's key
+/// freezes the guest first. Here they start again in full (make_restartable). Rejected:
+/// - EINTR, as after SIGSTOP: loops of events reckon anew then, but simple programs end;
+/// - a look at /proc/timer_list beforehand, again and again while the guest runs: an entry names no
+///   thread, and a timer that is taken for another's would end a wait too early;
+/// - the time at which the thread last slept (/proc/PID/sched): the freeze itself has woken it.
 namespace hob::migrate {
 
 inline constexpr int64_t kShort = 10'000'000;  // ns
