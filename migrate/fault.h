@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cerrno>
 #include <cstdint>
 
 #include "base/result.h"
@@ -21,6 +22,7 @@ enum class Fault : uint8_t {
   round,          ///< a round of pre-copy has been sent
   let_go,         ///< the target is the live copy and has asked for locks and addresses
   drafting,       ///< the draft is made, nothing of it sent; the guest runs
+  cut,            ///< either end, in the midst of the pages: `error` here is a link that breaks
   // target
   connected = 20,  ///< the source is there
   prepared,        ///< the stubs are parked
@@ -55,6 +57,12 @@ inline Result<void> point(Fault where) {
   if (where != armed) [[likely]]
     return {};
   return reached(where);
+}
+
+/// The same of a link: the Error is one of those after which a new link may be better (relink.h).
+inline Result<void> link_point(Fault where) {
+  if (point(where)) return {};
+  return Error{"the link: made to break", ECONNRESET};
 }
 
 }  // namespace fault

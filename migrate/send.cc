@@ -15,6 +15,7 @@
 #include "migrate/page_source.h"
 #include "migrate/parts.h"
 #include "migrate/precopy.h"
+#include "migrate/relink.h"
 #include "migrate/sketch.h"
 #include "migrate/stages.h"
 
@@ -113,32 +114,42 @@ Verdict await_verdict(Link& link, const Image& image, const SendOptions& options
   return hooks.settle() ? Verdict::target : Verdict::source;
 }
 
-/// After the move, where pages did not travel before it: serves and pushes them until the target
-/// has them all, or wants no more.
-Result<uint64_t> deliver(const LivePages& pages, Link& link, const Guest& guest, bool at_once,
-                         SourceHooks& hooks) {
-  TRY(fault::point(Fault::told_running));
+/// Whether pages are pushed, and what came of it.
+struct Delivery {
+  bool at_once;
+  uint64_t pages = 0;
+};
+
+/// Over one link: serves and pushes what the target has not `received`, until it has all, or wants
+/// no more.
+Result<void> deliver(const LivePages& pages, Link& link, const Guest& guest,
+                     const PagesByProcess& received, Delivery& delivery, SourceHooks& hooks) {
   link.bulk.set_patience(kPagePatience);
   link.control.set_patience(kPagePatience);
   BulkPriority priority;
   Pusher pusher(pages, link.bulk);
   pusher.pause_with(priority);
+  struct Count {
+    ~Count() { delivery.pages += pusher.pages(); }
+    const Pusher& pusher;
+    Delivery& delivery;
+  } count{pusher, delivery};
   TRY(pusher.tell_populated());
   // Strategy::demand. The target's side decides, or the owner of this host.
-  while (!at_once) {
+  while (!delivery.at_once) {
     pollfd p{link.control.fd(), POLLIN, 0};
     if (::poll(&p, 1, 1000) > 0) {
       const control::Word word = TRY(control::hear(link.control));
-      if (word == control::Word::complete) return pusher.pages();
-      at_once = word == control::Word::hurry;
+      if (word == control::Word::complete) return {};
+      delivery.at_once = word == control::Word::hurry;
     }
-    at_once = at_once || hooks.hurry() || TRY(guest.sandbox->cgroup().freezing());
+    delivery.at_once = delivery.at_once || hooks.hurry() || TRY(guest.sandbox->cgroup().freezing());
   }
-  TRY(pusher.push_all());
+  TRY(pusher.push_all(received));
   TRY(pusher.end());
   while (TRY(control::hear(link.control)) != control::Word::complete) {
   }
-  return pusher.pages();
+  return {};
 }
 
 Sent not_moved(Error why) {
@@ -255,16 +266,35 @@ Result<Sent> send(Guest& guest, const std::string& address, uint16_t port, const
   // The target is the live copy. This one can never run again: it stays stopped until it is killed.
 
   if (!plan.before_commit) {
-    auto delivered = deliver(pages, link, guest, plan.pushes || captives.was_frozen(), hooks);
-    if (delivered.ok())
-      sent.report.pages_moved += *delivered;
-    else
-      sent.lost = std::move(delivered).error().text;
+    Delivery delivery{plan.pushes || captives.was_frozen()};
+    Result<void> delivered = fault::point(Fault::told_running);
+    if (delivered) delivered = deliver(pages, link, guest, {}, delivery, hooks);
+    // The pages are here and nowhere else.
+    for (uint32_t number = 1; !delivered && may_relink(delivered.error()); number++) {
+      log::warning("{}; the link to {} is made again", delivered.error().text, address);
+      server->stop();
+      sent.report.pages_demanded += server->served();
+      server.reset();
+      for (Connection* c : {&link.control, &link.demand, &link.bulk}) {
+        sent.report.wire_bytes += c->sent_bytes();
+        c->break_off();
+      }
+      auto again = relink(address, port, key, number, kRelinkLimit);
+      if (!again) {
+        delivered = std::move(again).error().in(delivered.error().text + "; make the link again");
+        break;
+      }
+      link = std::move(again->link);
+      server.emplace(pages, link.demand);
+      delivered = deliver(pages, link, guest, again->received, delivery, hooks);
+    }
+    sent.report.pages_moved += delivery.pages;
+    if (!delivered) sent.lost = std::move(delivered).error().text;
   }
   // None where the link broke before it was needed, and home says that the target lives.
   if (server) {
     server->stop();
-    sent.report.pages_demanded = server->served();
+    sent.report.pages_demanded += server->served();
   }
   captives.destroy();
   for (const Connection* c : {&link.control, &link.demand, &link.bulk})
