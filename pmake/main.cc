@@ -1,6 +1,7 @@
 // pmake: make over the idle hosts of the cell. Also what `remote make`, `remote ninja` and
 // `remote bmake` start.
 #include <fmt/core.h>
+#include <limits.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -47,7 +48,8 @@ std::string directory_of(const Options& options) {
     else if (word.starts_with("--directory="))
       directory = word.substr(12);
   }
-  return directory;
+  char path[PATH_MAX];
+  return ::realpath(directory.c_str(), path) == nullptr ? directory : path;
 }
 
 void write_file(const std::string& path, const std::string& text) {

@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <fmt/core.h>
+#include <limits.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -76,6 +77,12 @@ bool has_jobserver() {
   return false;
 }
 
+/// Empty where it cannot be told.
+std::string current_directory() {
+  char path[PATH_MAX];
+  return ::getcwd(path, sizeof path) == nullptr ? "" : path;
+}
+
 void forget_pmake() {
   for (const char* name : {kSocketVariable, kTargetVariable, kRulesVariable}) ::unsetenv(name);
 }
@@ -108,8 +115,8 @@ class RecipeShell {
       : command_(std::move(command)), text_(text), target_(variable(kTargetVariable)) {}
 
   int run(const std::string& socket) {
-    const Verdict verdict =
-        place_of({text_, target_, has_jobserver()}, unpack(variable(kRulesVariable)), size_of);
+    const Verdict verdict = place_of({text_, target_, current_directory(), has_jobserver()},
+                                     unpack(variable(kRulesVariable)), size_of);
     if (verdict.place == Place::recursive) return here();  // and its make finds pmake
     connect(socket);
     pb::Recipe& recipe = question();
@@ -145,10 +152,9 @@ class RecipeShell {
   }
 
  private:
-  static uint64_t size_of(std::string_view path) {
+  static uint64_t size_of(const std::string& path) {
     struct stat status {};
-    return ::stat(std::string(path).c_str(), &status) == 0 ? static_cast<uint64_t>(status.st_size)
-                                                           : 0;
+    return ::stat(path.c_str(), &status) == 0 ? static_cast<uint64_t>(status.st_size) : 0;
   }
 
   void connect(const std::string& socket) {
