@@ -17,16 +17,19 @@ namespace hob::pmake {
 /// arguments ("doxygen"); with one it is the whole command, its words one blank apart and without
 /// their quotes ("doxygen %.conf").
 struct Rules {
-  std::vector<std::string> home_targets;   ///< recipes of these targets stay (Sprite's .NOEXPORT)
-  std::vector<std::string> home_commands;  ///< recipes with such a command stay
-  std::vector<std::string> out_commands;   ///< such commands go, also where hob would keep them
+  /// Recipes of these targets stay (Sprite's .NOEXPORT).
+  std::vector<std::string> home_targets = {};
+  /// Recipes with such a command stay.
+  std::vector<std::string> home_commands = {};
+  /// Such commands go, also where hob would keep them.
+  std::vector<std::string> out_commands = {};
   bool operator==(const Rules&) const = default;
 };
 
 /// One recipe line as make gives it to its shell.
 struct RecipeLine {
-  std::string_view command;  ///< the text after -c
-  std::string_view target;   ///< $@; empty: not known
+  std::string_view command;      ///< the text after -c
+  std::string_view target = {};  ///< $@; empty: not known
   /// Where it runs. What is below the same folder of /tmp is the tree that is built, and no reason
   /// to stay; empty: not known.
   std::string_view directory = {};

@@ -301,9 +301,9 @@ void ShellReader::dollar() {
 }
 
 void ShellReader::backquote() {
-  ++pos_;
   if (backquote_ == 0) {
-    --pos_, end_known_text(), ++pos_;
+    end_known_text();
+    ++pos_;
     return open(Frame::backquote);
   }
   while (open_.size() - 1 > backquote_) {
@@ -311,6 +311,7 @@ void ShellReader::backquote() {
     close();
   }
   close();
+  ++pos_;
 }
 
 void ShellReader::parenthesis() {
