@@ -72,21 +72,26 @@ std::string join(std::span<const Word> words) {
 /// is also `nice /usr/bin/gcc -c x.c`.
 bool matches_one(const std::vector<std::string>& patterns, const Step& step) {
   const std::span<const Word> written = step.command->words, run = step.program.words;
-  if (patterns.empty() || written.empty()) return false;
-  std::string whole, inner, plain;
+  if (written.empty()) return false;
+  // The forms of the command that differ, by the name alone and whole; link lines are long.
+  std::vector<std::string_view> names = {written[0].text};
+  std::vector<std::string> wholes;
+  const bool wrapped = run.data() != written.data();
+  if (wrapped && !run.empty()) names.push_back(run[0].text);
+  if (step.program.name != names.back()) names.push_back(step.program.name);
   for (const std::string& pattern : patterns) {
+    const auto fits = [&](std::string_view form) { return matches(pattern, form); };
     if (pattern.find(' ') == std::string::npos) {
-      if (matches(pattern, step.program.name) || matches(pattern, written[0].text)) return true;
-      if (!run.empty() && matches(pattern, run[0].text)) return true;
+      if (std::any_of(names.begin(), names.end(), fits)) return true;
       continue;
     }
-    if (whole.empty()) {
-      whole = join(written);
-      inner = join(run);
-      plain = std::string(step.program.name);
-      if (run.size() > 1) plain += ' ' + join(run.subspan(1));
+    if (wholes.empty()) {
+      wholes.push_back(join(written));
+      if (wrapped) wholes.push_back(join(run));
+      if (!run.empty() && step.program.name != run[0].text)
+        wholes.push_back(std::string(step.program.name) + wholes.back().substr(run[0].text.size()));
     }
-    if (matches(pattern, whole) || matches(pattern, inner) || matches(pattern, plain)) return true;
+    if (std::any_of(wholes.begin(), wholes.end(), fits)) return true;
   }
   return false;
 }

@@ -81,6 +81,7 @@ TEST_CASE("properties of the place") {
     const int depth = *rc::gen::inRange(0, 6);
     for (int i = 0; i < depth; ++i) {
       const std::string other = command();
+      // "$( (": without the blank it is arithmetic.
       switch (*rc::gen::inRange(0, 10)) {
         case 0:
           text = other + "; " + text;
@@ -104,7 +105,7 @@ TEST_CASE("properties of the place") {
           text = "case $x in a) " + other + ";; *) " + text + ";; esac";
           break;
         case 7:
-          text = "x=\"$(" + text + ")\"";
+          text = "x=\"$( " + text + ")\"";
           break;
         case 8:
           text = text + " | " + other;
