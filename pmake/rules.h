@@ -13,14 +13,15 @@ namespace hob::pmake {
 ///
 ///     [make]
 ///     home_targets  = ["check", "doc/%"]   # these recipes stay at home
-///     home_commands = ["doxygen %"]        # and those with such a command
-///     out_commands  = ["mkdir %"]          # these go, also where hob would keep them
+///     home_commands = ["doxygen"]          # and those with such a command
+///     out_commands  = ["sed %"]            # these go, also where hob would keep them
+///
+/// `directory` is absolute. The file is at most kMostBytes long, so that its rules, packed
+/// (packed_rules.h), fit into one environment variable (128 KiB, MAX_ARG_STRLEN in execve(2)).
 Result<Rules> load_rules(const std::string& directory);
+/// `name` only names the text in errors.
 Result<Rules> parse_rules(std::string_view text, const std::string& name);
 
-/// The rules as one environment variable, and back: each recipe's shell reads them there. What does
-/// not come from pack() gives no rules.
-std::string pack(const Rules& rules);
-Rules unpack(std::string_view packed);
+constexpr size_t kMostBytes = 64 << 10;
 
 }  // namespace hob::pmake
