@@ -21,6 +21,7 @@
 #include "bench/samples.h"
 #include "bench/tcp_copy.h"
 #include "bench/tick_file.h"
+#include "bench/warm_memory.h"
 
 /// `scripts/bench migrate`: for how long a program stands still while it moves, by its own clock,
 /// beside CRIU in the same run. Usage: bench_migrate [--criu PATH] [--rounds N] [--stages]
@@ -90,17 +91,6 @@ Result<Measured> measure(const Case& c, Mover& mover, int rounds,
   }
   if (after) TRY(after(m));
   return m;
-}
-
-/// Pages that the hypervisor has never backed come at a tenth of the speed of others.
-void touch_memory(const Options& options) {
-  // Program, image and copy of the largest case.
-  const size_t most = options.wants("4GiB") ? 14ull << 30 : 4ull << 30;
-  const size_t size =
-      std::min(most, static_cast<size_t>(::sysconf(_SC_AVPHYS_PAGES)) * 4096 / 10 * 8);
-  void* at = ::mmap(nullptr, size, PROT_READ | PROT_WRITE,
-                    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_POPULATE, -1, 0);
-  if (at != MAP_FAILED) ::munmap(at, size);
 }
 
 /// Held open while CRIU is measured: its parasite sets hardware breakpoints, and with no perf event
@@ -248,7 +238,8 @@ int main(int argc, char** argv) {
   }
   if (auto furnished = furnish(); !furnished)
     return std::fprintf(stderr, "%s\n", furnished.error().text.c_str()), 1;
-  touch_memory(options);
+  // Program, image and copy of the largest case.
+  const WarmMemory warm(options.wants("4GiB") ? 14ull << 30 : 4ull << 30);
   const Fd held = hold_perf_event();
   Benchmark(options).run();
   return 0;

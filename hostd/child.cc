@@ -2,11 +2,14 @@
 
 #include <fcntl.h>
 #include <linux/sched.h>
+#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <csignal>
+
+#include "migrate/urgency.h"
 
 namespace hob::hostd {
 namespace {
@@ -23,6 +26,7 @@ constexpr int kChannel = 3;
   ::sigemptyset(&none);
   const bool ready =
       ::setsid() >= 0 && ::sigprocmask(SIG_SETMASK, &none, nullptr) == 0 &&
+      ::prctl(PR_SET_TIMERSLACK, migrate::kUsualTimerSlack) == 0 &&  // hostd may have none
       (channel == kChannel ? ::fcntl(channel, F_SETFD, 0) : ::dup2(channel, kChannel)) >= 0;
   if (ready) ::execve(arguments[0], arguments, no_environment);
   const int code = errno;

@@ -15,7 +15,7 @@
 #include "hostd/load.h"
 #include "hostd/owner.h"
 #include "hostd/post.h"
-#include "hostd/priority.h"
+#include "migrate/urgency.h"
 #include "wire/stream.h"
 
 namespace hob::hostd {
@@ -95,7 +95,7 @@ class Hostd {
   std::vector<std::unique_ptr<InputSource>> sources_;
   unsigned slots_ = 1;
   bool guests_allowed_ = false;
-  std::optional<FirstOfAll> first_of_all_;  // while guests run
+  std::optional<migrate::FirstOfAll> first_of_all_;  // while guests run
   std::string last_report_;
   bool reported_accepting_ = false;
 

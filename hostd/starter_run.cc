@@ -84,6 +84,7 @@ void Starter::on_start(const pb::Envelope& request) {
     }
     TRY(make_relay(start.program()));
     program.foreign = foreign();
+    guest_.lowest_priority = foreign();
     return migrate::start(*sandbox_, program, relay_->take_guest_ends());
   };
   Result<pid_t> root = launch();

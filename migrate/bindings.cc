@@ -33,6 +33,8 @@ Rule rule_for(DescriptionKind kind) {
       return {"unnamed file", Binding::copied, "no path leads to it: its content goes along"};
     case DescriptionKind::socket:
       return {"socket", Binding::moved, "both ends are the job's; with the messages in it"};
+    case DescriptionKind::inet:
+      return {"network socket", Binding::moved, "the job's alone; at the same port there"};
     case DescriptionKind::eventfd:
       return {"eventfd", Binding::moved, "with its counter"};
     case DescriptionKind::timerfd:
@@ -53,6 +55,8 @@ Rule rule_for(MappingKind kind, bool shared) {
   switch (kind) {
     case MappingKind::anonymous:
       return {"memory", Binding::moved, "its pages go along"};
+    case MappingKind::huge:
+      return {"memory of huge pages", Binding::moved, "in huge pages there"};
     case MappingKind::stack:
       return {"stack", Binding::moved, "its pages go along, and it grows there"};
     case MappingKind::file:

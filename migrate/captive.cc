@@ -16,6 +16,9 @@ namespace hob::migrate {
 namespace {
 
 constexpr int kEventStop = 128;  // PTRACE_EVENT_STOP
+/// In which all threads stop that find a processor free (ENGINE.md section 5). Others are raised,
+/// which costs 15 us for each and so is not done where nobody is in their way.
+constexpr Duration kUsualStop = milliseconds(1);
 /// What a program needs from vfork(2) to exec(2) is far less.
 constexpr Duration kRunAWhile = milliseconds(20);
 /// How long the guest may run on, traced, when it is to be given back and a thread does not stop.
@@ -78,14 +81,9 @@ CaptiveThread::CaptiveThread(Tracee t, pid_t number) : tracee(std::move(t)), ins
 
 Result<void> CaptiveThread::bring(const Pinned& here) {
   const pid_t tid = tracee.tid().value;
-  policy_ = ::sched_getscheduler(tid);
-  if (policy_ < 0 || ::sched_getparam(tid, &parameter_) < 0 ||
-      ::sched_getaffinity(tid, sizeof affinity_, &affinity_) < 0)
-    return Error::sys("read the scheduling of", "thread " + std::to_string(tid));
+  if (::sched_getaffinity(tid, sizeof affinity_, &affinity_) < 0)
+    return Error::sys("read the processors of", "thread " + std::to_string(tid));
   brought_ = true;
-  // A guest is SCHED_IDLE: beside a busy owner it would get no processor for what is injected.
-  sched_param none = {};
-  ::sched_setscheduler(tid, SCHED_OTHER, &none);
   here.bring(tracee.tid());
   return {};
 }
@@ -93,9 +91,22 @@ Result<void> CaptiveThread::bring(const Pinned& here) {
 Result<void> CaptiveThread::borrow() {
   registers = TRY(tracee.registers());
   make_restartable(registers, false);
+  rseq = TRY(tracee.rseq());
+  TRY(leave_restartable_sequence());
   signal_mask = TRY(tracee.signal_mask());
   borrowed_ = true;
   return tracee.set_signal_mask(kInjectionMask);
+}
+
+Result<void> CaptiveThread::leave_restartable_sequence() {
+  if (!rseq.pointer) return {};
+  constexpr uint64_t kSectionField = 8;  // struct rseq: cpu_id_start, cpu_id, rseq_cs
+  const auto section =
+      TRY(proc::read_memory<uint64_t>(tracee.tid(), {rseq.pointer + kSectionField}));
+  if (!section) return {};
+  const auto what = TRY(proc::read_memory<kernel::RseqSection>(tracee.tid(), {section}));
+  if (registers.rip - what.start < what.length) registers.rip = what.abort;
+  return {};
 }
 
 CaptiveThread::~CaptiveThread() {
@@ -105,9 +116,7 @@ CaptiveThread::~CaptiveThread() {
     if (given) given = tracee.set_signal_mask(signal_mask);
     if (!given && given.error().code != ESRCH) log::error("{}", given.error().text);
   }
-  if (!brought_) return;
-  ::sched_setaffinity(tracee.tid().value, sizeof affinity_, &affinity_);
-  ::sched_setscheduler(tracee.tid().value, policy_, &parameter_);
+  if (brought_) ::sched_setaffinity(tracee.tid().value, sizeof affinity_, &affinity_);
 }
 
 std::string CaptiveProcess::name() const {
@@ -170,6 +179,30 @@ Result<TreeView> view_tree(const Guest& guest) {
   return view;
 }
 
+// To reach its stop, and to answer what is asked of it there, a thread needs a processor
+// (urgency.h).
+Result<void> Captives::hasten_all() {
+  TRY(remember_scheduling());
+  for (const pid_t thread : TRY(cgroup_->threads()))
+    if (auto raised = hasten(thread); !raised && raised.error().code != ESRCH) return raised;
+  return {};
+}
+
+Result<void> Captives::remember_scheduling() {
+  if (!scheduling_.empty()) return {};
+  for (const pid_t thread : TRY(cgroup_->threads()))
+    if (auto now = scheduling_of(thread)) scheduling_.emplace(thread, *now);
+  return {};
+}
+
+// Who has begun since the first look has inherited what we had made of its parent.
+const Scheduling& Captives::found(pid_t thread) const {
+  static const Scheduling usual = {SCHED_OTHER, {}, kUsualTimerSlack};
+  auto known = scheduling_.find(thread);
+  if (known == scheduling_.end()) known = scheduling_.find(guest_->root);
+  return known == scheduling_.end() ? usual : known->second;
+}
+
 // Seizes every thread of the guest that has not been seized yet, and asks it to stop.
 // False: somebody is just ending.
 Result<bool> Captives::seize_all(const Guest& guest) {
@@ -222,7 +255,10 @@ static bool awaits_child(Tid tid) {
 
 // False: some thread has not stopped in a time in which every ordinary thread does.
 Result<bool> Captives::all_stopped() {
-  auto stopped = all_stopped(milliseconds(5));
+  auto stopped = all_stopped(kUsualStop);
+  if (!stopped || *stopped) return stopped;
+  TRY(hasten_all());
+  stopped = all_stopped(milliseconds(5));
   if (!stopped || *stopped) return stopped;
   for (const CaptiveProcess& process : processes)
     for (const CaptiveThread& thread : process.threads)
@@ -241,7 +277,7 @@ Result<bool> Captives::all_stopped(Duration limit) {
         if (!stop) return std::move(stop).error();
         if (stop->event == kEventStop) {
           thread.stopped = true;
-          thread.stopped_by_job_control = stop->signal != SIGTRAP;
+          thread.stop_signal = stop->signal != SIGTRAP ? stop->signal : 0;
         } else {
           // A signal that was just being delivered is delivered: the thread then stops at the first
           // instruction of the handler.
@@ -264,7 +300,7 @@ void Captives::await_stragglers(const std::vector<Tid>& stragglers) {
         auto stop = thread.tracee.wait();
         if (!stop) break;  // not yet, or it has ended: the next round sees to it
         thread.stopped = stop->event == kEventStop;
-        thread.stopped_by_job_control = thread.stopped && stop->signal != SIGTRAP;
+        thread.stop_signal = thread.stopped && stop->signal != SIGTRAP ? stop->signal : 0;
         if (!thread.stopped && !thread.tracee.resume(stop->event ? 0 : stop->signal)) break;
       }
     }
@@ -272,29 +308,29 @@ void Captives::await_stragglers(const std::vector<Tid>& stragglers) {
 
 // Between vfork(2) and exec(2) a parent cannot be stopped, and its child must run to end that; a
 // thread in an uninterruptible wait looks the same. So all go on for a moment, still traced, and at
-// ordinary priority: beside a busy owner a guest (SCHED_IDLE) would not get as far in that time.
+// ordinary priority: beside a busy owner a guest (SCHED_IDLE) would not get as far in that time,
+// and ahead of everything it may be only while it does not run its own code.
 Result<void> Captives::let_run_a_while() {
   std::vector<Tid> stragglers;
-  std::vector<pid_t> raised;
   const sched_param none = {};
+  urgent_.reset();
+  TRY(remember_scheduling());
+  for (const pid_t thread : TRY(cgroup_->threads()))
+    ::sched_setscheduler(thread, SCHED_OTHER, &none);
   TRY(cgroup_->thaw());
   for (CaptiveProcess& process : processes)
     for (CaptiveThread& thread : process.threads) {
-      const pid_t tid = thread.tracee.tid().value;
-      if (::sched_getscheduler(tid) == SCHED_IDLE &&
-          ::sched_setscheduler(tid, SCHED_OTHER, &none) == 0)
-        raised.push_back(tid);
       if (!thread.stopped) {
         stragglers.push_back(thread.tracee.tid());
         continue;
       }
-      if (thread.stopped_by_job_control) continue;  // to be continued by the job alone
+      if (thread.stop_signal != 0) continue;  // to be continued by the job alone
       thread.stopped = false;
       auto resumed = thread.tracee.resume();
       if (!resumed && resumed.error().code != ESRCH) return resumed;
     }
   await_stragglers(stragglers);
-  for (pid_t tid : raised) ::sched_setscheduler(tid, SCHED_IDLE, &none);
+  TRY(hasten_all());
   for (CaptiveProcess& process : processes) {
     auto& threads = process.threads;
     // exec(2) and exit(2) have ended some.
@@ -321,8 +357,12 @@ Result<Captives> Captives::take(Guest& guest, Duration limit) {
   captives.stopped_at = Clock::now();
   captives.pinned_ = std::make_unique<Pinned>();
   for (;;) {
+    if (!captives.urgent_) captives.urgent_ = std::make_unique<FirstOfAll>();
     TRY(cgroup.freeze());
-    TRY(cgroup.wait_frozen(limit));
+    if (!cgroup.wait_frozen(kUsualStop)) {
+      TRY(captives.hasten_all());
+      TRY(cgroup.wait_frozen(limit));
+    }
     stages::mark("freeze");
     const bool seized = TRY(captives.seize_all(guest));
     stages::mark("seize");
@@ -337,7 +377,10 @@ Result<Captives> Captives::take(Guest& guest, Duration limit) {
   TRY(cgroup.thaw());
   stages::mark("stop");
   for (CaptiveProcess& process : captives.processes)
-    for (CaptiveThread& thread : process.threads) TRY(thread.borrow());
+    for (CaptiveThread& thread : process.threads) {
+      thread.scheduling = captives.found(thread.tracee.tid().value);
+      TRY(thread.borrow());
+    }
   stages::mark("borrow");
   return captives;
 }
@@ -347,6 +390,8 @@ Captives::Captives(Captives&& other) noexcept
       processes(std::move(other.processes)),
       stopped_at(other.stopped_at),
       pinned_(std::move(other.pinned_)),
+      urgent_(std::move(other.urgent_)),
+      scheduling_(std::move(other.scheduling_)),
       guest_(other.guest_),
       cgroup_(std::exchange(other.cgroup_, nullptr)),
       was_frozen_(other.was_frozen_) {}
@@ -366,6 +411,9 @@ void Captives::give_back() {
       if (auto run = let_run_a_while(); !run)
         log::error("give back the guest: {}", run.error().text);
   }
+  // A new thread's timer slack is its parent's, who had none at that moment.
+  if (auto threads = cgroup_->threads(); threads.ok() && !scheduling_.empty())
+    for (const pid_t thread : *threads) migrate::give_back(thread, found(thread));
   // Freezing comes before: a thread that is detached would run at once.
   auto done = was_frozen_ ? cgroup_->freeze() : cgroup_->thaw();
   for (CaptiveProcess& process : processes)

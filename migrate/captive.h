@@ -2,6 +2,7 @@
 
 #include <sched.h>
 
+#include <map>
 #include <memory>
 #include <vector>
 
@@ -12,6 +13,7 @@
 #include "migrate/pinned.h"
 #include "migrate/proc.h"
 #include "migrate/ptrace.h"
+#include "migrate/urgency.h"
 
 /// A process tree held still.
 namespace hob::migrate {
@@ -25,31 +27,37 @@ class CaptiveThread {
   CaptiveThread& operator=(CaptiveThread&&) noexcept = default;
   ~CaptiveThread();
 
-  /// Gives it a fair share of the processor on which the engine is, before it is asked to stop: on
-  /// another one that sleeps it would be 60 us about it.
+  /// Moves it to the processor on which the engine is, before it is asked to stop: on another one
+  /// that sleeps it would be 60 us about it.
   Result<void> bring(const Pinned& here);
   /// Of a stopped one: reads what will be given back, and blocks its signals.
   Result<void> borrow();
 
+  /// As they were before bring().
   const cpu_set_t& processors() const { return affinity_; }
+  int policy() const { return scheduling.policy; }
 
   Tracee tracee;
   pid_t inside;  ///< 0 until it has been asked, by the capture, where it is not the leader
-  /// As found, except that an interrupted system call is in a form in which the kernel restarts it.
+  /// As found, except that an interrupted system call is in a form in which the kernel restarts it,
+  /// and that a restartable sequence (rseq(2)) has been left by its abort handler: the kernel does
+  /// that for a thread that it has preempted, but not once it has seen it outside, in injected
+  /// code.
   user_regs_struct registers = {};
+  kernel::RseqConfiguration rseq = {};
   uint64_t signal_mask = 0;
+  Scheduling scheduling = {SCHED_OTHER, {}, kUsualTimerSlack};  ///< before it was raised, if it was
   /// When the system call that it waits in would end, as far as waits.h has found out.
   struct Wait {
     uint32_t call = 0;  ///< which call it is; 0: not known, or none
     int64_t end = 0;    ///< the guest's CLOCK_MONOTONIC in ns; 0: not known
   } wait;
   bool stopped = false;  ///< has told so; the others are on their way
-  bool stopped_by_job_control = false;
+  int stop_signal = 0;   ///< which one stopped it, if it is stopped by job control; else 0
 
  private:
+  Result<void> leave_restartable_sequence();
   bool brought_ = false, borrowed_ = false;
-  int policy_ = SCHED_OTHER;
-  sched_param parameter_ = {};
   cpu_set_t affinity_ = {};
 };
 
@@ -106,12 +114,17 @@ class Captives {
   bool was_frozen() const { return was_frozen_; }
   /// Everything has been captured: the engine may use all processors again.
   void captured() { pinned_.reset(); }
+  /// What follows may take long: the engine takes its turn as others do (urgency.h).
+  void take_time() { urgent_.reset(); }
   /// The guest lives elsewhere now: kill and reap what is left here. Nothing is given back.
   void destroy();
 
  private:
   Captives(Guest& guest, bool was_frozen)
       : guest_(&guest), cgroup_(&guest.sandbox->cgroup()), was_frozen_(was_frozen) {}
+  Result<void> remember_scheduling();
+  Result<void> hasten_all();
+  const Scheduling& found(pid_t thread) const;
   Result<bool> seize_all(const Guest& guest);
   Result<bool> all_stopped();
   Result<bool> all_stopped(Duration limit);
@@ -119,6 +132,8 @@ class Captives {
   void await_stragglers(const std::vector<Tid>& stragglers);
   void give_back();
   std::unique_ptr<Pinned> pinned_;
+  std::unique_ptr<FirstOfAll> urgent_;
+  std::map<pid_t, Scheduling> scheduling_;  // of threads, before it was changed
   Guest* guest_;
   Cgroup* cgroup_;
   bool was_frozen_;

@@ -2,6 +2,8 @@
 
 #include <time.h>
 
+#include <algorithm>
+
 #include "migrate/injector.h"
 #include "migrate/ipc.h"
 #include "migrate/parts.h"
@@ -31,9 +33,13 @@ Result<void> capture_process(const Guest& guest, CaptiveProcess& process, const 
   out.pid = process.node.pid;
   const RemoteAddress instruction =
       TRY(syscall_instruction(process.pid, process.name(), platform.vdso));
-  // Rows and answers: some 80 of the process, 11 per thread, one per POSIX timer (RLIMIT_SIGPENDING
-  // bounds those; 512 fit).
-  const size_t size = (((96u << 10) + process.threads.size() * 1280) | (kPage - 1)) + 1;
+  // Rows and answers: some 80 of the process, 11 per thread, one per child, one per POSIX timer
+  // (RLIMIT_SIGPENDING bounds those; 512 fit).
+  const auto children = static_cast<size_t>(
+      std::count_if(image.tree.begin(), image.tree.end(),
+                    [&](const TreeNode& node) { return node.parent == process.node.pid; }));
+  const size_t needed = (96u << 10) + process.threads.size() * 1280 + children * 256;
+  const size_t size = (needed | (kPage - 1)) + 1;
   CaptiveThread& leader = process.leader();
   // Kept until it is known who goes on: a process that has moved need not give it back, and while
   // it stands still that would take 50 us.

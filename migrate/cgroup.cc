@@ -136,6 +136,7 @@ Result<void> Cgroup::wait_frozen(Duration limit) {
   Fd events(::openat(directory_.get(), "cgroup.events", O_RDONLY | O_CLOEXEC));
   if (!events) return Error::sys("open", path_ + "/cgroup.events");
   const Time start = Clock::now();
+  const bool real_time = ::sched_getscheduler(0) != SCHED_OTHER;
   for (;;) {
     char buffer[256];
     const ssize_t n = ::pread(events.get(), buffer, sizeof buffer, 0);
@@ -147,11 +148,13 @@ Result<void> Cgroup::wait_frozen(Duration limit) {
       return Error::sys("freeze cgroup", path_, ETIMEDOUT,
                         "a process is stuck in the kernel; see /proc/PID/stack of its processes");
     // Freezing takes 20 to 250 us (ENGINE.md section 5): look again at once for as long as that,
-    // but let the threads that are to freeze have this processor; afterwards stop burning it.
-    if (waited < milliseconds(2)) {
+    // but let the threads that are to freeze have this processor, which a real-time thread gives
+    // away by sleeping alone; afterwards stop burning it.
+    const bool soon = waited < milliseconds(2);
+    if (soon && !real_time) {
       ::sched_yield();
     } else {
-      const timespec pause{0, 200'000};
+      const timespec pause{0, soon ? 10'000 : 200'000};
       ::nanosleep(&pause, nullptr);
     }
   }

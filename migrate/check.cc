@@ -1,6 +1,7 @@
 #include "migrate/check.h"
 
 #include "migrate/captive.h"
+#include "migrate/huge_pages.h"
 #include "migrate/outside.h"
 #include "migrate/parts.h"
 #include "migrate/tree_plan.h"
@@ -16,6 +17,10 @@ Result<Findings> look(const Guest& guest, bool table) {
   if (auto plan = plan_tree(tree); !plan) {
     if (plan.error().code != kObstacle) return std::move(plan).error();
     found.obstacles.push_back({plan.error().text});
+  }
+  if (auto huge = count_huge_pages(view.pids); !huge) {
+    if (huge.error().code != kObstacle) return std::move(huge).error();
+    found.obstacles.push_back({huge.error().text});
   }
   std::vector<Inspection> living;
   for (size_t i = 0; i < view.tree.size(); i++) {

@@ -12,6 +12,7 @@
 #include <cstdio>
 #include <cstdlib>
 
+#include "migrate/inet.h"
 #include "migrate/notices.h"
 #include "migrate/parts.h"
 #include "migrate/proc.h"
@@ -204,6 +205,13 @@ AsUser::~AsUser() {
   CHECK(::setfsuid(static_cast<uid_t>(-1)) == 0);
 }
 
+AsEffectiveUser::AsEffectiveUser(const Credentials& user) {
+  changed_ = ::setegid(user.gid) == 0 && ::seteuid(user.uid) == 0;
+}
+AsEffectiveUser::~AsEffectiveUser() {
+  CHECK(::seteuid(0) == 0 && ::setegid(0) == 0);
+}
+
 Result<void> flush_if_remote(int fd, const std::string& path) {
   struct statfs fs;
   if (::fstatfs(fd, &fs) < 0) return Error::sys("look at the file system of", path);
@@ -253,8 +261,11 @@ static Result<Described> describe(const Guest& guest, const DescriptorTable& tab
     return described;
   }
   if (link.compare(0, 7, "socket:") == 0) {
-    TRY(look_at_socket(process, fd, st.st_ino, subject));
-    d.kind = DescriptionKind::socket;
+    d.kind = TRY(is_inet(file)) ? DescriptionKind::inet : DescriptionKind::socket;
+    if (d.kind == DescriptionKind::inet)
+      TRY(look_at_inet(file, subject));
+    else
+      TRY(look_at_socket(process, fd, st.st_ino, subject));
     return described;
   }
   if (link.empty() || link[0] != '/')

@@ -25,6 +25,20 @@ class AsUser {
   AsUser& operator=(const AsUser&) = delete;
 };
 
+/// While it lives, others see what this process makes (sockets) as the user's. Of the whole
+/// process.
+class AsEffectiveUser {
+ public:
+  explicit AsEffectiveUser(const Credentials& user);
+  ~AsEffectiveUser();
+  AsEffectiveUser(const AsEffectiveUser&) = delete;
+  AsEffectiveUser& operator=(const AsEffectiveUser&) = delete;
+  bool ok() const { return changed_; }
+
+ private:
+  bool changed_ = false;
+};
+
 /// If the file may be cached away from its server: everything written here is made visible to the
 /// hosts that open it from now on. Does nothing for local file systems.
 Result<void> flush_if_remote(int fd, const std::string& path);

@@ -34,7 +34,17 @@ void Yielding::weaken() {
   if (!left) log::error("{}", left.error().text);
 }
 
+void Yielding::forget_connections() {
+  for (const InetImage& s : image_.inet_sockets) {
+    if (s.type != SOCK_STREAM || s.state != InetState::connected) continue;
+    auto socket = proc::borrow_descriptor(captives_.processes[s.process].pid, s.descriptor);
+    auto forgotten = socket ? forget_when_closed(*socket) : Result<void>(socket.error());
+    if (!forgotten) log::error("{}", forgotten.error().text);
+  }
+}
+
 void Yielding::let_go() {
+  forget_connections();
   for (uint32_t i = 0; i < captives_.processes.size(); i++) {
     auto closed = lend(i, [](const Foothold& at) -> Result<void> {
       const int64_t result =
@@ -70,8 +80,13 @@ Result<std::vector<const LockImage*>> insist(std::vector<const LockImage*> locks
 
 }  // namespace
 
-Result<void> Takeover::prepare() {
+Result<void> Takeover::prepare(bool beside_source) {
   TRY(check_names(image_, hands()));
+  if (!inet_.empty()) {
+    const bool same_network = image_.network == TRY(network_of(restoration_.pid(0)));
+    TRY(inet_.prepare([this](uint32_t process) { return restoration_.pid(process); },
+                      beside_source && same_network));
+  }
   if (image_.locks.empty()) return {};
   // The source has the same: nobody can have one for writing. File servers may need a moment.
   constexpr Duration kMoment = milliseconds(200);
@@ -90,7 +105,7 @@ Result<void> Takeover::complete(Connection* control) {
   const bool same_pipes = image_.machine == TRY(this_machine());
   const bool names = std::any_of(image_.sockets.begin(), image_.sockets.end(),
                                  [](const SocketImage& s) { return !s.name.empty(); });
-  if (wanted_.empty() && !same_pipes && !names) return {};
+  if (wanted_.empty() && !same_pipes && !names && inet_.empty()) return {};
   auto ask = [&](control::Word question, control::Word answer) -> Result<void> {
     if (!control) return {};
     TRY(control::say(*control, question));
@@ -103,6 +118,7 @@ Result<void> Takeover::complete(Connection* control) {
   if (asked) asked = ask(control::Word::let_go, control::Word::gone);
   if (!asked) log::warning("take over from the source: {}", asked.error().text);
   if (names) bind_names(image_, hands());
+  inet_.complete();
   const auto missing = TRY(insist(wanted_, LockMode::write, hands(), kLockPatience));
   if (missing.empty()) return {};
   return Error{"take " + name_of(image_, *missing.front()) +

@@ -13,6 +13,7 @@
 
 #include "base/result.h"
 #include "migrate/cpu_features.h"
+#include "migrate/inet_image.h"
 #include "migrate/kernel.h"
 #include "migrate/ranges.h"
 #include "migrate/strategy.h"
@@ -69,8 +70,13 @@ struct ThreadImage {
                                             ///< list; 0: not the thread's to decide
   uint8_t keep_capabilities = 0, no_time_stamps = 0, no_cpuid = 0;  ///< 1: PR_SET_KEEPCAPS, ...
   int8_t nice = 0;
-  Bytes processors;  ///< a cpu_set_t, as a wish; empty: all
+  Bytes processors;     ///< a cpu_set_t, as a wish; empty: all
+  uint32_t policy = 0;  ///< SCHED_OTHER, _BATCH or _IDLE, with SCHED_RESET_ON_FORK; as a wish
+  uint16_t disk_priority = 0;  ///< ioprio_set(2), as a wish; 0: none
 };
+
+/// ProcessImage::memory_score of a process that has not set its own.
+inline constexpr int16_t kScoreAsGiven = INT16_MIN;
 
 struct FileImage {
   std::string path;
@@ -83,6 +89,7 @@ enum class MappingKind : uint8_t {
   stack,
   file,
   object,
+  huge,  ///< private memory of huge pages (huge_pages.h)
   vdso,
   vvar,
   vvar_clock,
@@ -123,6 +130,9 @@ struct ResourceLimit {
   uint64_t soft = 0, hard = 0;
 };
 
+/// What the parent of a process has not been told by wait(2).
+enum class Untold : uint8_t { nothing = 0, stopped, continued, last = continued };
+
 struct ProcessImage {
   pid_t pid = 0;
   std::vector<ThreadImage> threads;  ///< the leader first
@@ -157,7 +167,9 @@ struct ProcessImage {
   uint8_t dumpable = 1, subreaper = 0;
   int32_t parent_death_signal = 0;
   uint64_t permitted_state = 0;  ///< dynamic components it has asked for: ARCH_GET_XCOMP_PERM
-  uint8_t stopped = 0;           ///< by job control
+  uint8_t stop_signal = 0;       ///< by which it is stopped; 0: it is not
+  Untold untold = Untold::nothing;
+  int16_t memory_score = kScoreAsGiven;  ///< oom_score_adj, as a wish
 };
 
 /// `name` is what O_PATH opens: a place in the file tree, of whatever type.
@@ -181,7 +193,8 @@ enum class DescriptionKind : uint8_t {
   pty_slave,
   pidfd,
   inotify,
-  last = inotify
+  inet,
+  last = inet
 };
 
 /// Numbers of inotify watches are made one by one.
@@ -206,7 +219,7 @@ struct Description {
   std::string path;        ///< regular, directory, device
   uint32_t pipe = 0;       ///< index into Image::pipes
   uint32_t object = 0;     ///< index into Image::objects
-  uint32_t socket = 0;     ///< index into Image::sockets
+  uint32_t socket = 0;     ///< index into Image::sockets, or of inet Image::inet_sockets
   uint32_t pty = 0;        ///< index into Image::ptys
   uint8_t external = 0;    ///< External::Kind
   uint64_t value = 0;      ///< eventfd: counter; signalfd: mask; timerfd: expirations not yet read
@@ -236,6 +249,7 @@ struct ObjectImage {
   uint64_t size = 0;
   uint32_t mode = 0;
   uint32_t seals = 0;               ///< F_SEAL_*, of memory
+  uint8_t huge = 0;                 ///< memory of huge pages (huge_pages.h)
   uint8_t streamed = 0;             ///< its pages come with the page stream
   std::vector<ObjectPiece> pieces;  ///< else: everything in it that is not zero
 };
@@ -265,8 +279,10 @@ struct SocketImage {
   int32_t peer = -1;       ///< index into Image::sockets; -1: closed
   uint8_t shutdown = 0;    ///< 1: no more is read, 2: no more is written
   uint8_t pass_credentials = 0;
-  uint32_t send_buffer = 0, receive_buffer = 0;  ///< as getsockopt(2) tells
-  std::vector<Bytes> queue;                      ///< messages that wait to be read
+  uint32_t send_buffer = 0, receive_buffer = 0;   ///< as getsockopt(2) tells
+  int64_t send_timeout = 0, receive_timeout = 0;  ///< SO_SNDTIMEO, SO_RCVTIMEO, us; 0: none
+  uint32_t low_water = 1;                         ///< SO_RCVLOWAT
+  std::vector<Bytes> queue;                       ///< messages that wait to be read
 };
 
 enum class LockKind : uint8_t { flock = 0, posix, ofd, last = ofd };
@@ -351,7 +367,8 @@ struct Announcement {
   Platform platform;
   Tree tree;
   Strategy strategy = Strategy::swap_out;
-  uint8_t copy = 0;  ///< for a checkpoint: the guest goes on where it is
+  uint8_t copy = 0;         ///< for a checkpoint: the guest goes on where it is
+  uint32_t huge_pages = 0;  ///< that it needs (huge_pages.h)
 };
 
 struct Image {
@@ -361,12 +378,13 @@ struct Image {
   std::vector<PipeImage> pipes;
   std::vector<ObjectImage> objects;
   std::vector<SocketImage> sockets;
+  std::vector<InetImage> inet_sockets;
   /// The first is that of the source's kernel; others have come along from earlier ones (vdso.h).
   std::vector<Bytes> vdsos;
   IpcImage ipc;
   std::vector<LockImage> locks;
   std::vector<PtyImage> ptys;  ///< by number, ascending
-  std::string network;         ///< network_of() the source's guest; only if sockets have names
+  std::string network;         ///< network_of() the source's guest; only if sockets have addresses
   std::string machine;  ///< this_machine() of the source; only where something in it asks for it
   TerminalImage terminal;
   Bytes input;  ///< bytes in the stdin pipe, not yet read by the guest

@@ -1,18 +1,28 @@
 #include "migrate/image_check.h"
 
 #include <sched.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 
 #include <algorithm>
+#include <csignal>
 #include <set>
 
+#include "migrate/huge_pages.h"
 #include "migrate/page_stream.h"
 
 namespace hob::migrate {
 
 Error invalid(const char* what) {
   return Error{std::string("read the image: ") + what + "; it is damaged or hostile", EBADMSG};
+}
+
+const Description* find_description(const Image& image, uint32_t process, int32_t descriptor) {
+  if (process >= image.processes.size()) return nullptr;
+  for (const DescriptorImage& d : image.processes[process].descriptors)
+    if (d.number == descriptor) return &image.descriptions[d.description];
+  return nullptr;
 }
 
 namespace {
@@ -55,6 +65,17 @@ namespace {
 // One or two pages of code on the kernels there are.
 constexpr size_t kMostVdso = 1 << 20;
 
+bool good_policy(uint32_t policy) {
+  const auto base = policy & ~static_cast<uint32_t>(SCHED_RESET_ON_FORK);
+  return base == SCHED_OTHER || base == SCHED_BATCH || base == SCHED_IDLE;
+}
+
+// 0, or class best-effort (2) or idle (3).
+bool good_disk_priority(uint16_t priority) {
+  return priority == 0 || priority >> kernel::kIoprioClassShift == 2 ||
+         priority >> kernel::kIoprioClassShift == 3;
+}
+
 bool can_be_waited_in(uint32_t call) {
   return call == SYS_poll || call == SYS_nanosleep || call == SYS_futex ||
          call == SYS_clock_nanosleep;
@@ -66,6 +87,8 @@ Result<void> check_process(const Image& image, const ProcessImage& p, std::set<p
     if (!good_pid(t.tid) || !tids.insert(t.tid).second) return invalid("a thread has a bad id");
     if (t.nice < -20 || t.nice > 19 || t.processors.size() > sizeof(cpu_set_t))
       return invalid("a thread's scheduling is malformed");
+    if (!good_policy(t.policy) || !good_disk_priority(t.disk_priority))
+      return invalid("a thread asks for more than a guest may");
     if (t.wait_end < 0 || (t.wait_end > 0 && !can_be_waited_in(t.wait_call)))
       return invalid("a thread waits in an impossible call");
     for (uint8_t s : t.speculation)
@@ -78,6 +101,10 @@ Result<void> check_process(const Image& image, const ProcessImage& p, std::set<p
   }
   if (p.no_huge_pages > 3 || p.merge_memory > 1 || p.memory_error_policy > 2)
     return invalid("a process's settings are impossible");
+  if ((p.stop_signal != 0 && (p.stop_signal < SIGSTOP || p.stop_signal > SIGTTOU)) ||
+      (p.untold == Untold::stopped && p.stop_signal == 0) ||
+      (p.untold == Untold::continued && p.stop_signal != 0))
+    return invalid("a process is stopped in an impossible way");
   if (p.vdso >= image.vdsos.size()) return invalid("a process has no vdso");
   uint64_t last = 0;
   size_t vdsos = 0;
@@ -92,6 +119,8 @@ Result<void> check_process(const Image& image, const ProcessImage& p, std::set<p
         : m.kind == MappingKind::segment ? m.file >= image.ipc.segments.size() || !m.shared
                                          : m.shared)
       return invalid("a mapping has no file");
+    if (m.kind == MappingKind::huge && (m.range.start % kHugePage || m.range.end % kHugePage))
+      return invalid("a mapping of huge pages is malformed");
     if (m.kind == MappingKind::object && !m.shared && image.objects[m.file].streamed)
       return invalid("private pages of an object that is streamed");
     if (m.kind != MappingKind::vdso) continue;
@@ -122,18 +151,18 @@ Result<void> check_process(const Image& image, const ProcessImage& p, std::set<p
     last_number = d.number;
   }
   if (p.limits.size() > 16) return invalid("it has too many limits");
+  // What start() gives: with more it could get ahead of the owner.
+  for (const size_t resource : {RLIMIT_NICE, RLIMIT_RTPRIO})
+    if (resource < p.limits.size() &&
+        (p.limits[resource].soft != 0 || p.limits[resource].hard != 0))
+      return invalid("a process may do more than a guest may");
+  if (p.memory_score != kScoreAsGiven && (p.memory_score < -1000 || p.memory_score > 1000))
+    return invalid("a process's settings are impossible");
   if (p.auxv.size() % 16 || p.auxv.size() > 8192)
     return invalid("the auxiliary vector is malformed");
   for (const TimerImage& t : p.timers)
     if (t.id < 0 || t.signal < 0 || t.signal > 64) return invalid("a timer is malformed");
   return {};
-}
-
-const Description* find_description(const Image& image, uint32_t process, int32_t descriptor) {
-  if (process >= image.processes.size()) return nullptr;
-  for (const DescriptorImage& d : image.processes[process].descriptors)
-    if (d.number == descriptor) return &image.descriptions[d.description];
-  return nullptr;
 }
 
 Result<void> check_name(const Image& image, const SocketImage& s) {
@@ -155,7 +184,8 @@ Result<void> check_sockets(const Image& image) {
   for (size_t i = 0; i < image.sockets.size(); i++) {
     const SocketImage& s = image.sockets[i];
     if ((s.type != SOCK_STREAM && s.type != SOCK_DGRAM && s.type != SOCK_SEQPACKET) ||
-        s.shutdown > 3 || s.pass_credentials > 1)
+        s.shutdown > 3 || s.pass_credentials > 1 || s.send_timeout < 0 || s.receive_timeout < 0 ||
+        s.low_water < 1 || s.low_water > INT32_MAX)
       return invalid("a socket is malformed");
     TRY(check_name(image, s));
     if (s.state != SocketState::pair && (s.peer != -1 || !s.queue.empty()))
@@ -193,6 +223,9 @@ Result<void> check_objects(const Image& image) {
     if (o.kind == ObjectKind::file ? o.streamed || o.path.empty() || o.path[0] != '/'
                                    : o.streamed > 1)
       return invalid("an object is malformed");
+    if (o.huge > 1 ||
+        (o.huge && (o.kind != ObjectKind::memory || o.streamed || o.size % kHugePage != 0)))
+      return invalid("an object of huge pages is malformed");
     for (const ObjectPiece& piece : o.pieces)
       if (o.streamed || piece.offset > o.size || piece.content.size() > o.size - piece.offset)
         return invalid("an object's content lies outside it");
@@ -296,6 +329,8 @@ Result<void> check_form(const Image& image) {
       return invalid("a descriptor has no object");
     if (d.kind == DescriptionKind::socket && d.socket >= image.sockets.size())
       return invalid("a descriptor has no socket");
+    if (d.kind == DescriptionKind::inet && d.socket >= image.inet_sockets.size())
+      return invalid("a descriptor has no socket");
     if ((d.kind == DescriptionKind::pty_master || d.kind == DescriptionKind::pty_slave) &&
         d.pty >= image.ptys.size())
       return invalid("a descriptor has no pty");
@@ -310,6 +345,7 @@ Result<void> check_form(const Image& image) {
   TRY(check_objects(image));
   TRY(check_ipc(image.ipc));
   TRY(check_sockets(image));
+  TRY(check_inet(image));
   TRY(check_locks(image));
   TRY(check_ptys(image));
   for (const PipeImage& p : image.pipes)

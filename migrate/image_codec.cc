@@ -19,7 +19,7 @@
 namespace hob::migrate {
 namespace {
 
-constexpr uint32_t kVersion = 4;
+constexpr uint32_t kVersion = 5;
 constexpr char kImageMagic[8] = {'H', 'O', 'B', 'I', 'M', 'A', 'G', 'E'};
 constexpr char kAnnouncementMagic[8] = {'H', 'O', 'B', 'A', 'N', 'N', 'C', 'E'};
 constexpr char kCheckpointMagic[8] = {'H', 'O', 'B', 'I', 'N', 'D', 'E', 'X'};
@@ -158,7 +158,7 @@ void fields(A& a, Platform& x) {
 }
 template <class A>
 void fields(A& a, Announcement& x) {
-  a(x.platform), a(x.tree), a(x.strategy), a(x.copy);
+  a(x.platform), a(x.tree), a(x.strategy), a(x.copy), a(x.huge_pages);
 }
 template <class A>
 void fields(A& a, Range& x) {
@@ -195,7 +195,7 @@ void fields(A& a, ThreadImage& x) {
   a(x.stack_pointer), a(x.stack_size), a(x.stack_flags), a(x.pending);
   a(x.wait_call), a(x.wait_end), a(x.timer_slack), a(x.speculation), a(x.keep_capabilities);
   a(x.no_time_stamps), a(x.no_cpuid);
-  a(x.nice), a(x.processors);
+  a(x.nice), a(x.processors), a(x.policy), a(x.disk_priority);
 }
 template <class A>
 void fields(A& a, FileImage& x) {
@@ -240,7 +240,8 @@ void fields(A& a, ProcessImage& x) {
   a(x.no_huge_pages), a(x.merge_memory), a(x.memory_error_policy);
   a(x.descriptors), a(x.directory), a(x.umask), a(x.actions), a(x.pending), a(x.interval_timers);
   a(x.timers), a(x.limits), a(x.personality), a(x.dumpable), a(x.subreaper);
-  a(x.parent_death_signal), a(x.permitted_state), a(x.stopped), a(x.pages), a.view(x.page_bytes);
+  a(x.parent_death_signal), a(x.permitted_state), a(x.stop_signal), a(x.untold), a(x.memory_score);
+  a(x.pages), a.view(x.page_bytes);
 }
 template <class A>
 void fields(A& a, EpollEntry& x) {
@@ -267,14 +268,24 @@ void fields(A& a, ObjectPiece& x) {
 }
 template <class A>
 void fields(A& a, ObjectImage& x) {
-  a(x.kind), a(x.path), a(x.size), a(x.mode), a(x.seals), a(x.streamed), a(x.pieces);
+  a(x.kind), a(x.path), a(x.size), a(x.mode), a(x.seals), a(x.huge), a(x.streamed), a(x.pieces);
 }
 template <class A>
 void fields(A& a, SocketImage& x) {
   a(x.state), a(x.name), a(x.has_file), a(x.inode), a(x.mode), a(x.backlog), a(x.process);
   a(x.descriptor), a(x.type), a(x.peer), a(x.shutdown), a(x.pass_credentials), a(x.send_buffer),
-      a(x.receive_buffer);
+      a(x.receive_buffer), a(x.send_timeout), a(x.receive_timeout), a(x.low_water);
   a(x.queue);
+}
+template <class A>
+void fields(A& a, Endpoint& x) {
+  a(x.address), a(x.port);
+}
+template <class A>
+void fields(A& a, InetImage& x) {
+  a(x.state), a(x.family), a(x.type), a(x.local), a(x.remote), a(x.backlog), a(x.process);
+  a(x.descriptor), a(x.peer), a(x.shutdown), a(x.broken), a(x.send_buffer), a(x.receive_buffer);
+  a(x.buffer_locks), a(x.options), a(x.queue);
 }
 template <class A>
 void fields(A& a, LockImage& x) {
@@ -318,6 +329,7 @@ void fields(A& a, Image& x) {
   a(x.tree), a(x.descriptions), a(x.pipes), a(x.objects), a(x.sockets), a(x.vdsos), a(x.ipc),
       a(x.terminal), a(x.input), a(x.hook_bytes);
   a(x.monotonic), a(x.processes), a(x.locks), a(x.ptys), a(x.network), a(x.machine);
+  a(x.inet_sockets);
 }
 
 struct Header {

@@ -67,7 +67,8 @@ inline constexpr int kNtX86Xstate = 0x202;
 
 /// ioprio_set(2): of one thread, the class that waits for everybody. Debian's linux/ioprio.h is no
 /// C++ any more since 6.1.192 (a parameter is called `class`).
-inline constexpr int kIoprioWhoProcess = 1, kIoprioIdle = 3 << 13;
+inline constexpr int kIoprioWhoProcess = 1, kIoprioClassShift = 13,
+                     kIoprioIdle = 3 << kIoprioClassShift;
 
 /// Results with which an interrupted system call waits for its restart (include/linux/errno.h).
 enum Restart : int64_t {

@@ -39,8 +39,8 @@ class Landing {
   Result<void> finish();
   /// After the commit: locks and addresses are the guest's here (handover.h).
   Result<void> take_over(Connection* source);
-  /// The guest runs. Returns its root.
-  pid_t resume();
+  /// The guest runs. Returns its root; `wishes` as Guest::wishes.
+  pid_t resume(Wishes& wishes);
 
   void count(Report& report) const;
 
@@ -51,6 +51,7 @@ class Landing {
   const Guest* guest_;
   Duration patience_;
   bool other_kernel_ = false;
+  bool copy_ = false;                   ///< no source: a checkpoint is restarted
   std::unique_ptr<Platform> platform_;  // Restoration refers to it
   std::unique_ptr<SharedMemory> memory_;
   size_t size_ = 0;

@@ -4,6 +4,7 @@
 
 #include <array>
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -39,15 +40,28 @@ struct External {
   int guest_end;    ///< target only: the end the guest gets; pipe end or pty slave
 };
 
+/// What threads and processes have asked for at home and cannot have here, by their ids as this
+/// host sees them; see priorities.h.
+struct Wishes {
+  struct Thread {
+    uint32_t policy = 0;
+    uint16_t disk_priority = 0;
+  };
+  std::map<pid_t, Thread> threads;
+  std::map<pid_t, int16_t> memory_scores;
+};
+
 /// One guest as its starter holds it.
 struct Guest {
   pid_t root = 0;              ///< as this host sees it
   Sandbox* sandbox = nullptr;  ///< null: it is no guest, only looked at (check.h)
   Credentials user;
   std::vector<External> externals;
-  /// Target: true where the guest is a guest, false at home. It then yields to everything else on
-  /// the host, as programs started by start() do.
+  /// True where the guest is a guest, false at home. It then yields to everything else on the host,
+  /// as start() makes foreign programs do.
   bool lowest_priority = false;
+  /// Filled by Arrival, where it is a guest.
+  Wishes wishes;
   /// Target: where files for pages are made (Strategy::flush); root's alone.
   std::string page_directory;
   /// Of processes that look_ahead() has seen; send() reads those of the others.

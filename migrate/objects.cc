@@ -10,6 +10,7 @@
 #include <algorithm>
 
 #include "migrate/files.h"
+#include "migrate/huge_pages.h"
 #include "migrate/parts.h"
 
 namespace hob::migrate {
@@ -27,8 +28,20 @@ std::string without_mark(const std::string& name) {
 
 bool is_memory(const Fd& file) {
   struct statfs fs {};
-  return ::fstatfs(file.get(), &fs) == 0 && fs.f_type == TMPFS_MAGIC &&
+  return ::fstatfs(file.get(), &fs) == 0 &&
+         (fs.f_type == TMPFS_MAGIC || fs.f_type == HUGETLBFS_MAGIC) &&
          ::fcntl(file.get(), F_GET_SEALS) >= 0;
+}
+
+Result<bool> is_huge(const Fd& file, const Objects::Place& place) {
+  struct statfs fs {};
+  if (::fstatfs(file.get(), &fs) < 0) return Error::sys("look at", place.name);
+  if (fs.f_type != HUGETLBFS_MAGIC) return false;
+  if (static_cast<uint64_t>(fs.f_bsize) != kHugePage)
+    return obstacle(place.subject, "huge pages of another size than 2 MiB");
+  if (::fcntl(file.get(), F_GET_SEALS) < 0 || !is_memory(file))
+    return obstacle(place.subject, "a file of huge pages (hugetlbfs)");
+  return true;
 }
 
 Result<void> read_piece(const Fd& file, Range range, ObjectImage& object) {
@@ -44,6 +57,16 @@ Result<void> read_piece(const Fd& file, Range range, ObjectImage& object) {
   return {};
 }
 
+// Such files know no holes: pages that nobody has touched read as zeros.
+Result<void> read_huge(const Fd& file, Range extent, ObjectImage& object) {
+  for (uint64_t at = extent.start; at < extent.end; at += kHugePage) {
+    TRY(read_piece(file, {at, std::min(at + kHugePage, extent.end)}, object));
+    const Bytes& content = object.pieces.back().content;
+    if (all_zero(content.data(), content.size())) object.pieces.pop_back();
+  }
+  return {};
+}
+
 }  // namespace
 
 Result<uint32_t> Objects::add(const Place& place) {
@@ -54,9 +77,7 @@ Result<uint32_t> Objects::add(const Place& place) {
   // It has another name: what is written must reach the file that others see under that.
   if (place.written_through && st.st_nlink > 0)
     return obstacle(place.subject, "the file " + place.name + ", which has been moved");
-  struct statfs fs {};
-  if (::fstatfs(file.get(), &fs) == 0 && fs.f_type == HUGETLBFS_MAGIC)
-    return obstacle(place.subject, "huge pages (hugetlb)");
+  const bool huge = TRY(is_huge(file, place));
 
   const auto [at, fresh] =
       known_.emplace(std::pair{st.st_dev, st.st_ino}, static_cast<uint32_t>(entries_.size()));
@@ -64,6 +85,7 @@ Result<uint32_t> Objects::add(const Place& place) {
   Entry& entry = entries_.emplace_back();
   ObjectImage& object = entry.image;
   const std::string name = without_mark(place.name);
+  object.huge = huge;
   object.kind = is_memory(file) ? ObjectKind::memory : ObjectKind::file;
   object.path = object.kind == ObjectKind::file ? name
                 : name.starts_with(kMemfd)      ? name.substr(kMemfd.size())
@@ -73,7 +95,7 @@ Result<uint32_t> Objects::add(const Place& place) {
   if (object.kind == ObjectKind::memory) {
     object.seals = static_cast<uint32_t>(::fcntl(file.get(), F_GET_SEALS));
     // userfaultfd fills only what may be written.
-    object.streamed = (object.seals & (F_SEAL_WRITE | F_SEAL_FUTURE_WRITE)) == 0;
+    object.streamed = !huge && (object.seals & (F_SEAL_WRITE | F_SEAL_FUTURE_WRITE)) == 0;
   }
   entry.file = std::move(file);
   return at->second;
@@ -91,7 +113,9 @@ Result<void> Objects::finish(Image& image) {
         return obstacle(object.path,
                         "more than 512 MiB of memory or deleted files that descriptors lead to");
       room -= size;
-      for (const Range& extent : extents) TRY(read_piece(entry.file, extent, object));
+      for (const Range& extent : extents)
+        TRY(object.huge ? read_huge(entry.file, extent, object)
+                        : read_piece(entry.file, extent, object));
     }
     image.objects.push_back(std::move(object));
   }
@@ -143,11 +167,12 @@ Result<Fd> make_object(const ObjectImage& object, const Credentials& user) {
   AsUser rights(user);
   Fd fd;
   if (object.kind == ObjectKind::file) fd = make_unnamed_file(object);
-  if (!fd) fd = TRY(make_memory(object));
+  if (!fd) fd = TRY(object.huge ? make_huge_memory(object) : make_memory(object));
   if (::fchmod(fd.get(), object.mode) < 0 ||
       ::ftruncate(fd.get(), static_cast<off_t>(object.size)) < 0)
     return Error::sys("set up", object.path);
   for (const ObjectPiece& piece : object.pieces) {
+    if (object.huge) break;  // they are there: write(2) cannot reach such memory
     if (::lseek(fd.get(), static_cast<off_t>(piece.offset), SEEK_SET) < 0)
       return Error::sys("seek in", object.path);
     TRY(write_all(fd.get(), piece.content, object.path));

@@ -16,6 +16,7 @@
 
 #include "migrate/fifos.h"
 #include "migrate/files.h"
+#include "migrate/inet.h"
 #include "migrate/notices.h"
 #include "migrate/objects.h"
 #include "migrate/ptys.h"
@@ -238,6 +239,12 @@ class Opener {
         if (::fcntl(sockets_[d.socket].get(), F_SETFL, static_cast<int>(d.flags) & O_NONBLOCK) < 0)
           return Error::sys("set the flags of", "a socket");
         return sockets_[d.socket].duplicate();
+      case DescriptionKind::inet: {
+        Fd fd = TRY(make_inet(a_.image.inet_sockets[d.socket], a_.guest.user));
+        if (::fcntl(fd.get(), F_SETFL, static_cast<int>(d.flags) & O_NONBLOCK) < 0)
+          return Error::sys("set the flags of", "a socket");
+        return fd;
+      }
       case DescriptionKind::regular:
       case DescriptionKind::directory:
       case DescriptionKind::device:

@@ -2,10 +2,12 @@
 
 #include <fcntl.h>
 
+#include <algorithm>
 #include <map>
 #include <set>
 
 #include "migrate/files.h"
+#include "migrate/inet.h"
 #include "migrate/sockets.h"
 
 namespace hob::migrate {
@@ -17,6 +19,15 @@ struct Seen {
   ino_t inode, other_end;  ///< 0: of a socket, closed
 };
 
+struct Connection {
+  Inspection* process;
+  int number;
+  InetEnd end;
+};
+Result<InetEnd> inet_end(const DescriptorTable& table, int number) {
+  return look_at_inet(TRY(table.take(number)), "");
+}
+
 constexpr unsigned kRead = 1, kWritten = 2;  // in the tree
 
 std::string subject_of(const Seen& seen) {
@@ -27,6 +38,7 @@ std::string subject_of(const Seen& seen) {
 
 void check_outside(std::vector<Inspection>& tree) {
   std::vector<Seen> sockets, pipes;
+  std::vector<Connection> connections;
   std::set<ino_t> socket_ends;
   std::map<ino_t, unsigned> pipe_ends;
   for (Inspection& process : tree) {
@@ -43,6 +55,11 @@ void check_outside(std::vector<Inspection>& tree) {
         const auto end = look_at_socket(process.pid, number, inode, "");
         if (end) sockets.push_back({&process, number, inode, end->peer});
       }
+      if (kind == DescriptionKind::inet) {
+        socket_ends.insert(inode);
+        auto end = inet_end(*table, number);
+        if (end) connections.push_back({&process, number, std::move(*end)});
+      }
       const unsigned ends = kind == DescriptionKind::pipe_read    ? kRead
                             : kind == DescriptionKind::pipe_write ? kWritten
                             : kind == DescriptionKind::pipe_both  ? kRead | kWritten
@@ -56,6 +73,13 @@ void check_outside(std::vector<Inspection>& tree) {
   for (const Seen& seen : sockets)
     if (seen.other_end != 0 && !socket_ends.contains(seen.other_end))
       seen.process->object(subject_of(seen), "a unix socket whose other end is outside the job");
+  for (const Connection& c : connections) {
+    const bool answered = std::any_of(connections.begin(), connections.end(), [&](const auto& o) {
+      return answers(o.end.image, c.end.image);
+    });
+    if (c.end.peer != 0 ? !socket_ends.contains(c.end.peer) : !answered)
+      c.process->object(connection_outside(c.end.image, "fd " + std::to_string(c.number)));
+  }
   for (const Seen& seen : pipes)
     if (!seen.process->guest.sandbox && pipe_ends[seen.inode] != (kRead | kWritten))
       seen.process->object(subject_of(seen), "a pipe whose other end is outside the job");

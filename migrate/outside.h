@@ -8,7 +8,7 @@
 /// What ties a tree of processes to others: it shows only when the whole tree has been seen.
 namespace hob::migrate {
 
-/// Names the unix sockets whose other end is in no process of the tree; of strangers
+/// Names the sockets whose other end is in no process of the tree; of strangers
 /// (Guest::sandbox is null) the pipes too, which in a sandbox can lead nowhere else. All of one
 /// tree.
 void check_outside(std::vector<Inspection>& tree);

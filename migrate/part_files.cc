@@ -16,6 +16,7 @@
 #include "migrate/fifos.h"
 #include "migrate/files.h"
 #include "migrate/here.h"
+#include "migrate/inet.h"
 #include "migrate/names.h"
 #include "migrate/notices.h"
 #include "migrate/opener.h"
@@ -244,6 +245,7 @@ Result<void> capture_descriptions(const Guest& guest, std::vector<CaptiveProcess
   std::map<std::pair<dev_t, ino_t>, uint32_t> pipes;
   std::set<uint32_t> filled;
   SocketPairs sockets(image);
+  InetCollector inet(image);
   TRY(check_tables(processes));
   LockCollector locks(image);
   PtyCollector ptys(image, taken);
@@ -295,6 +297,8 @@ Result<void> capture_descriptions(const Guest& guest, std::vector<CaptiveProcess
         }
         if (d.kind == DescriptionKind::socket)
           d.socket = TRY(sockets.add(p, pid, fd, described->inode, subject));
+        if (d.kind == DescriptionKind::inet)
+          d.socket = TRY(inet.add(p, pid, fd, described->inode, subject));
         if (d.kind == DescriptionKind::pty_master || d.kind == DescriptionKind::pty_slave)
           d.pty = TRY(ptys.add(d, pid, fd, subject));
         d.owner = processes[p].node.pid;
@@ -308,6 +312,7 @@ Result<void> capture_descriptions(const Guest& guest, std::vector<CaptiveProcess
   }
   TRY(locks.finish());
   TRY(ptys.finish(processes));
+  TRY(inet.finish());
   return sockets.finish();
 }
 

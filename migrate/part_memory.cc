@@ -11,6 +11,7 @@
 #include <set>
 
 #include "migrate/files.h"
+#include "migrate/huge_pages.h"
 #include "migrate/ipc.h"
 #include "migrate/pagemap.h"
 #include "migrate/parts.h"
@@ -75,7 +76,10 @@ Result<MappingKind> Classifier::operator()(const proc::Mapping& m) {
   // The ring that io_setup(2) maps: the calls in it go on in the kernel here.
   if (starts(m.name, "/[aio]")) return obstacle(where, "kernel asynchronous I/O (io_setup)");
   if (starts(m.name, "/SYSV")) return MappingKind::segment;
-  if (starts(m.name, "/anon_hugepage")) return obstacle(where, "huge pages (hugetlb)");
+  if (starts(m.name, "/anon_hugepage") && !m.shared) {
+    TRY(check_huge_size(process_, m, where));
+    return MappingKind::huge;
+  }
   return file_or_object(m, where);
 }
 
@@ -272,7 +276,7 @@ Result<void> add_changed_file_pages(ProcessCapture& c, std::set<uint64_t>& pages
   std::vector<Range> changed;
   Range span;  // neighbours are scanned by one call
   for (const MappingImage& m : c.out.mappings) {
-    if ((m.kind != MappingKind::file && m.kind != MappingKind::object) || m.shared) continue;
+    if (m.kind < MappingKind::file || m.kind > MappingKind::huge || m.shared) continue;
     if (m.range.start != span.end) {
       TRY(map.scan(span, changed));
       span.start = m.range.start;
@@ -365,6 +369,9 @@ void clear_address_space(Rebuild& r) {
   clear(kUserEnd);
 }
 
+constexpr uint64_t kMapHuge = MAP_HUGETLB | 21u << MAP_HUGE_SHIFT;
+static_assert(kHugePage == 1u << 21);
+
 void advise(Rebuild& r, const MappingImage& m) {
   for (uint8_t flag = 1; flag <= static_cast<uint8_t>(Advice::mergeable);
        flag = static_cast<uint8_t>(flag << 1))
@@ -388,12 +395,17 @@ Result<void> rebuild(Rebuild& r) {
     else if (m.kind == MappingKind::object)
       fd = static_cast<uint64_t>(r.objects) + m.file;
     else
-      flags |= MAP_ANONYMOUS | MAP_NORESERVE;
+      flags |= MAP_ANONYMOUS | (m.kind == MappingKind::huge ? kMapHuge : MAP_NORESERVE);
     if (m.kind == MappingKind::stack ||
         (m.kind == MappingKind::anonymous && m.advice & static_cast<uint8_t>(Advice::grows_down)))
       flags |= MAP_GROWSDOWN;
-    r.space.must("map", SYS_mmap,
-                 {m.range.start, m.range.size(), m.protection, flags, fd, m.offset});
+    // Past the protection of huge pages nobody can write: they are protected when they are there.
+    const bool later = m.kind == MappingKind::huge ||
+                       (m.kind == MappingKind::object && !m.shared && r.image.objects[m.file].huge);
+    const uint64_t protection = later ? PROT_READ | PROT_WRITE : m.protection;
+    r.space.must("map", SYS_mmap, {m.range.start, m.range.size(), protection, flags, fd, m.offset});
+    if (later && m.protection != protection)
+      r.threads[0].must("protect", SYS_mprotect, {m.range.start, m.range.size(), m.protection});
     advise(r, m);
   }
   kernel::MemoryMap map = r.process.memory_map;

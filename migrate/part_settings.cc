@@ -21,8 +21,10 @@ void capture_thread(ProcessCapture& c, size_t index) {
   Batch& batch = c.of(index);
   ThreadImage& out = c.out.threads[index];
   Workspace& ws = c.workspace;
-  batch.then(SYS_prctl, {PR_GET_TIMERSLACK}, [&out](int64_t slack) -> Result<void> {
-    out.timer_slack = slack > 0 ? static_cast<uint64_t>(slack) : 0;
+  const uint64_t before = c.process.threads[index].scheduling.timer_slack;
+  batch.then(SYS_prctl, {PR_GET_TIMERSLACK}, [&out, before](int64_t slack) -> Result<void> {
+    // While it is raised it has none (urgency.h).
+    out.timer_slack = slack > 0 ? static_cast<uint64_t>(slack) : before;
     return {};
   });
   batch.then(SYS_prctl, {PR_GET_KEEPCAPS}, [&out](int64_t keep) -> Result<void> {
@@ -68,8 +70,6 @@ Result<void> capture(ProcessCapture& c) {
 }
 
 void rebuild_thread(const ThreadImage& thread, Batch& batch) {
-  if (thread.timer_slack)
-    batch.must("set the timer slack", SYS_prctl, {PR_SET_TIMERSLACK, thread.timer_slack});
   if (thread.keep_capabilities)
     batch.must("set the keep-capabilities flag", SYS_prctl, {PR_SET_KEEPCAPS, 1});
   // These three depend on the processor; where it knows no such switch there is nothing to switch.

@@ -57,6 +57,7 @@ Result<void> rebuild(Rebuild& r) {
   std::set<uint64_t> caused = {SIGCHLD};
   for (const TreeNode& node : r.image.tree)
     if (node.zombie && node.parent == r.process.pid) caused.insert(node.exit_signal);
+  if (r.process.untold == Untold::continued) caused.insert(SIGCONT);  // job_control.h
   for (const uint64_t signal : caused)
     if (signal != 0 && changeable(static_cast<int>(signal)))
       r.space.must("ignore a child's signal", SYS_rt_sigaction, {signal, ignored, 0, kMaskSize});

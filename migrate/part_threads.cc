@@ -7,6 +7,7 @@
 #include <cstring>
 
 #include "migrate/parts.h"
+#include "migrate/priorities.h"
 
 /// Threads: registers, extended state, rseq, robust list, alternate stack, name, id.
 namespace hob::migrate {
@@ -14,18 +15,6 @@ namespace {
 
 constexpr long kRseq = 334;
 constexpr int kArchGetXcompPerm = 0x1022, kArchReqXcompPerm = 0x1023, kAmxTileData = 18;
-
-// A thread stopped inside a restartable sequence goes on at its abort handler: the kernel does that
-// for a preempted thread, and cannot know that ours is to change its processor in a bigger way.
-Result<void> leave_restartable_sequence(Tid tid, ThreadImage& thread) {
-  if (!thread.rseq.pointer) return {};
-  constexpr uint64_t kSectionField = 8;  // struct rseq: cpu_id_start, cpu_id, rseq_cs
-  auto section = TRY(proc::read_memory<uint64_t>(tid, {thread.rseq.pointer + kSectionField}));
-  if (!section) return {};
-  auto what = TRY(proc::read_memory<kernel::RseqSection>(tid, {section}));
-  if (thread.registers.rip - what.start < what.length) thread.registers.rip = what.abort;
-  return {};
-}
 
 Result<Bytes> capture_extended_state(const Tracee& tracee) {
   alignas(64) static thread_local std::byte buffer[65536];
@@ -35,18 +24,6 @@ Result<Bytes> capture_extended_state(const Tracee& tracee) {
   while (size > 576 && state[size - 1] == std::byte{0}) size--;
   state.resize(size);
   return state;
-}
-
-/// What the thread has asked for. Its policy is the host's doing: guests yield to everybody.
-void capture_scheduling(const Guest& guest, const CaptiveThread& captive, ThreadImage& out) {
-  out.nice = static_cast<int8_t>(
-      ::getpriority(PRIO_PROCESS, static_cast<id_t>(captive.tracee.tid().value)));
-  cpu_set_t all;  // as the sandbox's init has them, which has never asked for any
-  if (::sched_getaffinity(guest.sandbox->init(), sizeof all, &all) == 0 &&
-      !CPU_EQUAL(&all, &captive.processors())) {
-    const auto* bytes = reinterpret_cast<const std::byte*>(&captive.processors());
-    out.processors.assign(bytes, bytes + sizeof(cpu_set_t));
-  }
 }
 
 void capture_wait(const CaptiveThread& captive, ThreadImage& out) {
@@ -69,8 +46,7 @@ Result<void> capture(ProcessCapture& c) {
     out.signal_mask = captive.signal_mask;
     out.extended_state = TRY(capture_extended_state(captive.tracee));
     out.pending = TRY(captive.tracee.pending_signals(false));
-    out.rseq = TRY(captive.tracee.rseq());
-    TRY(leave_restartable_sequence(tid, out));
+    out.rseq = captive.rseq;
     void* head = nullptr;
     size_t size = 0;
     if (::syscall(SYS_get_robust_list, tid.value, &head, &size) == 0) {
@@ -78,7 +54,7 @@ Result<void> capture(ProcessCapture& c) {
       out.robust_size = size;
     }
 
-    capture_scheduling(c.guest, captive, out);
+    capture_wishes(c.guest, captive, out);
 
     Batch& batch = c.of(i);
     const RemoteAddress stack = c.workspace.reserve(sizeof(stack_t));
@@ -103,6 +79,7 @@ Result<void> capture(ProcessCapture& c) {
                  return {};
                });
   }
+  capture_wishes(c.guest, c.process, c.out);
   const RemoteAddress permitted = c.workspace.reserve(8);
   Workspace& ws = c.workspace;
   c.leader.then(SYS_arch_prctl, {kArchGetXcompPerm, permitted.value},
@@ -112,7 +89,6 @@ Result<void> capture(ProcessCapture& c) {
                     out.permitted_state = ws.get<uint64_t>(permitted) & kDynamicComponents;
                   return {};
                 });
-  c.out.stopped = c.process.leader().stopped_by_job_control;
   return {};
 }
 

@@ -5,8 +5,8 @@ namespace hob::migrate {
 std::span<const Part* const> parts() {
   // Identity first: a new process must have the user's groups before it opens files. Threads before
   // memory: their registers say which pages are hot.
-  static const Part* const table[] = {&kIdentity, &kThreads, &kMemory, &kVdso,    &kSegments,
-                                      &kFiles,    &kSignals, &kTimers, &kSettings};
+  static const Part* const table[] = {&kIdentity, &kThreads, &kMemory, &kVdso,     &kSegments,
+                                      &kFiles,    &kSignals, &kTimers, &kSettings, &kJobControl};
   return table;
 }
 

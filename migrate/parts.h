@@ -118,7 +118,7 @@ struct Part {
 };
 
 extern const Part kThreads, kMemory, kVdso, kSegments, kFiles, kSignals, kTimers, kSettings,
-    kIdentity;
+    kIdentity, kJobControl;
 /// In the order in which they are walked.
 std::span<const Part* const> parts();
 

@@ -58,7 +58,7 @@ void print_process(const Image& image, const ProcessImage& p, const TreeNode& no
                    std::vector<std::string>& out) {
   out.push_back("");
   out.push_back(line_of(node) + ": " + printable(p.threads[0].name) +
-                (p.stopped ? ", stopped" : ""));
+                (p.stop_signal ? ", stopped" : ""));
   print_memory(image, p, out);
   out.push_back(fmt::format("  directory: {}, umask {:03o}", printable(p.directory), p.umask));
   out.push_back(fmt::format("  {}, {}, {}", count(p.threads.size(), "thread"),
@@ -77,6 +77,8 @@ void print_shared(const Image& image, std::vector<std::string>& out) {
     out.push_back(fmt::format("object {}: {}", i, line_of(image.objects[i])));
   for (size_t i = 0; i < image.sockets.size(); i++)
     out.push_back(fmt::format("socket {}: {}", i, line_of(image.sockets[i])));
+  for (size_t i = 0; i < image.inet_sockets.size(); i++)
+    out.push_back(fmt::format("network socket {}: {}", i, line_of(image.inet_sockets[i])));
   for (size_t i = 0; i < image.ptys.size(); i++)
     out.push_back(fmt::format("pty {}: {}", i, line_of(image.ptys[i])));
   for (const LockImage& lock : image.locks) out.push_back("lock: " + line_of(image, lock));

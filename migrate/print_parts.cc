@@ -40,6 +40,9 @@ void print_thread(const ThreadImage& t, std::vector<std::string>& out) {
   const user_regs_struct& r = t.registers;
   out.push_back(fmt::format("  thread {} ({}): nice {}, blocked {}", t.tid, printable(t.name),
                             t.nice, signal_names(t.signal_mask)));
+  if (t.policy != 0 || t.disk_priority != 0)
+    out.push_back(fmt::format("    asks for: scheduling class {:#x}, disk priority {:#x}", t.policy,
+                              t.disk_priority));
   out.push_back(fmt::format("    rip {:016x}  rsp {:016x}  rbp {:016x}  flags {:x}", r.rip, r.rsp,
                             r.rbp, r.eflags));
   out.push_back(fmt::format("    rax {:016x}  rbx {:016x}  rcx {:016x}  rdx {:016x}", r.rax, r.rbx,
@@ -122,6 +125,8 @@ void print_rights(const ProcessImage& p, std::vector<std::string>& out) {
   out.push_back(
       fmt::format("  personality {:#x}, dumpable {}, subreaper {}, parent-death signal {}",
                   p.personality, p.dumpable, p.subreaper, p.parent_death_signal));
+  if (p.memory_score != kScoreAsGiven)
+    out.push_back(fmt::format("  asks for: out-of-memory score {}", p.memory_score));
   const auto limit = [](uint64_t value) {
     return value == RLIM64_INFINITY ? "-" : std::to_string(value);
   };
@@ -179,6 +184,8 @@ std::string line_of(const Image& image, const Description& d) {
                                 printable(image.objects[d.object].path), d.position);
     case DescriptionKind::socket:
       return line + fmt::format(", socket {}", d.socket);
+    case DescriptionKind::inet:
+      return line + fmt::format(", network socket {}", d.socket);
     case DescriptionKind::pty_master:
     case DescriptionKind::pty_slave:
       return line + fmt::format(", pty {}", image.ptys[d.pty].number);
@@ -252,6 +259,25 @@ std::string line_of(const SocketImage& s) {
                      size_for_people(waiting),
                      s.queue.size() == 1 ? "1 message" : fmt::format("{} messages", s.queue.size()),
                      s.name.empty() ? "" : ", is " + name_of(s));
+}
+
+std::string line_of(const InetImage& s) {
+  std::string line = s.type == SOCK_STREAM ? "TCP" : "UDP";
+  if (s.local.port != 0) line += " at " + s.local.text();
+  switch (s.state) {
+    case InetState::fresh:
+      return line + ", not connected";
+    case InetState::listening:
+      return line + ", listens";
+    case InetState::ended:
+      line += ", has ended";
+      break;
+    case InetState::connected:
+      line += " to " + s.remote.text();
+      if (s.type == SOCK_STREAM)
+        line += s.peer < 0 ? ", its other end is closed" : fmt::format(", socket {}", s.peer);
+  }
+  return line + fmt::format(", {} waiting", size_for_people(s.queue.size()));
 }
 
 }  // namespace hob::migrate

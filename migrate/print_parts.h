@@ -14,6 +14,7 @@ void print_parts(const Image& image, const ProcessImage& process, std::vector<st
 std::string line_of(const Image& image, const Description& description);
 std::string line_of(const ObjectImage& object);
 std::string line_of(const SocketImage& socket);
+std::string line_of(const InetImage& socket);
 std::string line_of(const PtyImage& pty);
 std::string line_of(const PipeImage& pipe);
 std::string line_of(const Image& image, const LockImage& lock);

@@ -15,6 +15,7 @@
 #include <string_view>
 
 #include "migrate/kernel.h"
+#include "migrate/urgency.h"
 
 namespace hob::migrate {
 
@@ -169,8 +170,8 @@ bool idle_io() {
 /// thread preempts a SCHED_IDLE one immediately; a nice 19 one it may let finish its slice of 3 ms
 /// (measured with both processors taken: wake-up p99 1.0 ms against 2.7 ms), which is more than the
 /// 2 ms in which the owner is to have the machine back. Its price: beside the owner's own full load
-/// a guest gets 0.3 % of a processor and takes long to reach a stop, so that who captures it may
-/// have to raise it to SCHED_OTHER. Such a host is not idle and soon has no guests. The nice value,
+/// a guest gets 0.3 % of a processor and takes long to reach a stop, so that who captures it has to
+/// raise it (urgency.h). Such a host is not idle and soon has no guests. The nice value,
 /// which a job can see, stays as at home.
 bool idle_scheduling(pid_t thread = 0) {
   const sched_param none{};
@@ -362,25 +363,34 @@ Result<pid_t> start(Sandbox& sandbox, const Program& program, Stdio stdio) {
 }
 
 Result<void> hasten_stop(const Cgroup& cgroup) {
-  const sched_param first{1}, none{};
+  const sched_param none{};
   for (pid_t thread : TRY(cgroup.threads())) {
-    if (::sched_setscheduler(thread, SCHED_FIFO, &first) == 0) continue;
-    // EPERM: a v1 cpu group without real-time allowance (cpu.rt_runtime_us). An ordinary thread at
-    // least takes its turn.
-    if (errno == EPERM && ::sched_setscheduler(thread, SCHED_OTHER, &none) == 0) continue;
-    if (errno != ESRCH)
-      return Error::sys("raise the priority of", "thread " + std::to_string(thread));
+    const auto slack = timer_slack(thread);
+    if (!slack) continue;  // it has ended
+    // Real time would make the kernel forget a slack that the program has set, and who lowers the
+    // thread again is somebody else. One that has none is real-time already.
+    if (*slack != kUsualTimerSlack && *slack != 0) {
+      ::sched_setscheduler(thread, SCHED_OTHER, &none);
+      continue;
+    }
+    if (auto raised = hasten(thread); !raised && raised.error().code != ESRCH) return raised;
   }
   return {};
 }
 
 Result<void> lower_priority(const Cgroup& cgroup) {
   for (pid_t thread : TRY(cgroup.threads())) {
+    const bool raised = ::sched_getscheduler(thread) == SCHED_FIFO;
     const bool lowered =
         ::syscall(SYS_ioprio_set, kernel::kIoprioWhoProcess, thread, kernel::kIoprioIdle) == 0 &&
         idle_scheduling(thread);
     if (!lowered && errno != ESRCH)
       return Error::sys("lower the priority of", "thread " + std::to_string(thread));
+    // Only such have been raised; the kernel would give it what its parent had.
+    if (raised)
+      if (auto set = set_timer_slack(thread, kUsualTimerSlack);
+          !set && set.error().code != ESRCH && set.error().code != ENOENT)
+        return set;
   }
   return {};
 }

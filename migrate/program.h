@@ -65,7 +65,7 @@ Result<void> lower_priority(const Cgroup& cgroup);
 /// anything else runs (SCHED_FIFO). As foreign threads (SCHED_IDLE) they would get a processor for
 /// that last step only when nobody else wants one, and count as frozen no sooner; a frozen thread
 /// runs no more of its own code, so the priority cannot be misused. Undone by lower_priority()
-/// before a thaw.
+/// before a thaw. Threads with a timer slack of their own become ordinary ones only (urgency.h).
 Result<void> hasten_stop(const Cgroup& cgroup);
 
 /// Gives up root for good in the calling thread, as every guest thread must have: bounding set,

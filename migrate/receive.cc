@@ -6,6 +6,7 @@
 #include "migrate/fault.h"
 #include "migrate/landing.h"
 #include "migrate/stages.h"
+#include "migrate/urgency.h"
 
 namespace hob::migrate {
 
@@ -157,7 +158,7 @@ static Result<void> land(Landing& landing, Arrival::State& state, TargetHooks& h
 
 static void resume(Landing& landing, Arrival::State& state, Guest& guest) {
   stages::mark("commit");
-  guest.root = landing.resume();
+  guest.root = landing.resume(guest.wishes);
   state.resumed_at = Clock::now();
   stages::mark("resume");
   landing.count(state.report);
@@ -189,11 +190,13 @@ Result<Arrival> Arrival::receive(Listener listener, Guest& guest, TargetHooks& h
     // Copies of the tree are parked in the sandbox.
 
     if (plan.rounds) control.set_patience(kRoundsPatience);
+    std::optional<FirstOfAll> urgent(std::in_place);
     const size_t size = TRY(control::receive_image(control, landing.image_memory()));
     control.set_patience(patience);
     stages::mark("receive");
     TRY(landing.decode(size, [&] {
       crew.reset();
+      urgent.reset();
       return keeper ? keeper->filled() : Result<void>();
     }));
     stages::mark("decode");
@@ -216,6 +219,7 @@ Result<Arrival> Arrival::receive(Listener listener, Guest& guest, TargetHooks& h
     // It runs.
     std::lock_guard guard(state->saying);
     auto told = control::say(control, control::Word::running);
+    urgent.reset();
     stages::tell("target");
     // A source that is not needed any more may be gone; it asks home.
     return told || !plan.before_commit ? std::move(told) : Result<void>();

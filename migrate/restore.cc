@@ -18,15 +18,19 @@
 #include "migrate/capture.h"
 #include "migrate/injector.h"
 #include "migrate/ipc.h"
+#include "migrate/job_control.h"
 #include "migrate/page_stream.h"
 #include "migrate/pinned.h"
+#include "migrate/priorities.h"
 #include "migrate/stages.h"
+#include "migrate/urgency.h"
 #include "migrate/waits.h"
 
 namespace hob::migrate {
 namespace {
 
 constexpr int kEventClone = 3;  // PTRACE_EVENT_CLONE
+constexpr sched_param kNoPriority = {};
 
 /// One process in the making.
 struct Making {
@@ -115,6 +119,7 @@ Result<void> Restoration::adopt(const Image& image, size_t image_size) {
   // Waking a process on this processor and waiting for it costs 5 us, on one that sleeps 60 to 130
   // (ENGINE.md section 2). Several open their files side by side first.
   if (s.makings.size() == 1) s.pin();
+  for (const Making& m : s.makings) TRY(hasten(m.pid.value));
   s.stubs.go(image_size, addresses);
   // While the stubs open their files: what depends on nothing they find out. The rest waits.
   for (size_t i = 0; i < s.makings.size(); i++) {
@@ -155,6 +160,9 @@ Result<void> Restoration::adopt(const Image& image, size_t image_size) {
 }
 
 Result<void> Restoration::build_memory() {
+  std::vector<NewProcess> processes;
+  for (Making& m : state_->makings) processes.push_back({m.leader(), *m.workspace, m.base});
+  TRY(stop_as_before(*state_->image, processes));
   for (Making& m : state_->makings) {
     m.program->space.place(*m.workspace);
     TRY(m.program->space.start(m.leader(), *m.workspace, m.base));
@@ -232,6 +240,9 @@ Result<void> clone_threads(Making& m) {
   Rebuild& program = *m.program;
   if (program.clones.empty()) return {};
   program.clones.place(*m.workspace);
+  // What a real-time thread clones would be left without timer slack (urgency.h).
+  if (::sched_setscheduler(m.pid.value, SCHED_OTHER, &kNoPriority) < 0)
+    return Error::sys("lower the priority of", "process " + std::to_string(m.pid.value));
   m.threads.reserve(program.process.threads.size());  // the leader stays where it is while we wait
   TRY(program.clones.start(m.leader(), *m.workspace, m.base));
   TRY(program.clones.wait(m.leader(), [&](Stop stop) -> Result<void> {
@@ -245,6 +256,7 @@ Result<void> clone_threads(Making& m) {
                      ": some are missing",
                  EPROTO};
   for (size_t i = 1; i < m.threads.size(); i++) TRY(m.threads[i].wait());
+  for (const Tracee& thread : m.threads) TRY(hasten(thread.tid().value));
   return {};
 }
 
@@ -380,61 +392,33 @@ Result<void> Restoration::lend(size_t process,
 
 namespace {
 
-// The last moment: before, the engine itself would wait for a process that yields to everybody.
-// What fails here costs the owner some comfort, not the guest its life, and the copy is the live
-// one already.
-void yield_to_others(const Making& m) {
-  const sched_param none = {};
-  bool done = true;
-  for (const Tracee& thread : m.threads) {
-    const pid_t tid = thread.tid().value;
-    done = ::sched_setscheduler(tid, SCHED_IDLE, &none) == 0 && done;
-    done =
-        ::syscall(SYS_ioprio_set, kernel::kIoprioWhoProcess, tid, kernel::kIoprioIdle) == 0 && done;
-  }
-  if (!done) log::warning("lower the priority of process {}: {}", m.pid.value, ::strerror(errno));
-  if (auto set = write_control(proc::path(m.pid, "oom_score_adj"), "1000"); !set)
-    log::warning("{}", set.error().text);
-}
-
-}  // namespace
-
-namespace {
-
-/// Nice values and processors that the threads had asked for. Wishes: a host with other processors
-/// serves them as it can.
-void grant_wishes(const Making& m) {
+// Who has never been real-time before has the usual slack again by itself.
+void lower(const Making& m) {
   for (size_t i = 0; i < m.threads.size(); i++) {
-    const ThreadImage& thread = m.program->process.threads[i];
     const pid_t tid = m.threads[i].tid().value;
-    // Never ahead of others, whatever the image says.
-    bool done =
-        ::setpriority(PRIO_PROCESS, static_cast<id_t>(tid), std::max<int>(thread.nice, 0)) == 0;
-    if (thread.processors.size() == sizeof(cpu_set_t)) {
-      cpu_set_t wished;
-      std::memcpy(&wished, thread.processors.data(), sizeof wished);
-      // EINVAL: none of them is here.
-      done = (::sched_setaffinity(tid, sizeof wished, &wished) == 0 || errno == EINVAL) && done;
-    }
-    if (!done) log::warning("schedule process {} as before: {}", m.pid.value, ::strerror(errno));
+    const uint64_t slack = m.program->process.threads[i].timer_slack;
+    if (slack != 0 && slack != kUsualTimerSlack)
+      migrate::give_back(tid, {SCHED_OTHER, {}, slack});
+    else if (::sched_setscheduler(tid, SCHED_OTHER, &kNoPriority) < 0)
+      log::warning("lower the priority of thread {}: {}", tid, ::strerror(errno));
   }
 }
 
 }  // namespace
 
-void Restoration::resume() {
-  if (state_->guest.lowest_priority)
-    for (const Making& m : state_->makings) yield_to_others(m);
+void Restoration::resume(Wishes& wishes) {
+  const bool at_home = !state_->guest.lowest_priority;
+  const auto threads_of = [](const Making& m) -> NewThreads {
+    return {m.pid, m.threads, m.program->process};
+  };
+  for (const Making& m : state_->makings) lower(m);
+  if (!at_home)
+    for (const Making& m : state_->makings) yield_to_others(threads_of(m), wishes);
   state_->resumed = true;
   for (Making& m : state_->makings)
     for (const Tracee& thread : m.threads) state_->pinned->free(thread.tid());
   state_->pinned.reset();
-  for (const Making& m : state_->makings) {
-    grant_wishes(m);
-    // Taken as its first act; the tracer keeps it stopped until then anyway.
-    if (m.program->process.stopped && ::syscall(SYS_tgkill, m.pid.value, m.pid.value, SIGSTOP) < 0)
-      log::warning("stop process {} again: {}", m.pid.value, ::strerror(errno));
-  }
+  for (const Making& m : state_->makings) grant_wishes(threads_of(m), at_home);
   for (Making& m : state_->makings) m.threads.clear();  // detaches
   state_->stubs.release();
 }

@@ -35,7 +35,8 @@ class Restoration {
   Tid pid(size_t process) const;
   /// Lends the leader of a process for calls in it, and makes it ready for resume() again.
   Result<void> lend(size_t process, const std::function<Result<void>(const Foothold&)>& call);
-  void resume();
+  /// It runs. `wishes`: what is not in force here (priorities.h).
+  void resume(Wishes& wishes);
 
   uint32_t threads() const;
 

@@ -117,8 +117,6 @@ std::vector<sock_filter> compile_filter() {
   filter.hide(SCMP_SYS(process_madvise), SCMP_A3_32(SCMP_CMP_EQ, kGuardInstall));
   filter.refuse(SCMP_SYS(clone), new_user);
   filter.refuse(SCMP_SYS(unshare), new_user);
-  // Another personality changes what addresses and calls mean, and does not travel. Asking is fine.
-  filter.refuse(SCMP_SYS(personality), SCMP_A0_64(SCMP_CMP_NE, 0xffffffffu, 0));
   // Putting input into a terminal: of the user's shell, when the pty is shared. The kernel looks at
   // the lower 32 bits of the request alone, and so must we.
   for (unsigned request : {static_cast<unsigned>(TIOCSTI), static_cast<unsigned>(TIOCLINUX)})

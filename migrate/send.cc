@@ -8,6 +8,7 @@
 #include "migrate/control.h"
 #include "migrate/fault.h"
 #include "migrate/handover.h"
+#include "migrate/huge_pages.h"
 #include "migrate/migrate.h"
 #include "migrate/page_source.h"
 #include "migrate/parts.h"
@@ -25,8 +26,9 @@ constexpr Duration kCaptureLimit = seconds(60);
 Result<bool> announce(const Guest& guest, const Platform& platform, const SendOptions& options,
                       Link& link) {
   TreeView view = TRY(view_tree(guest));
-  TRY(control::send_announcement(link.control,
-                                 {platform, std::move(view.tree), options.strategy, options.copy}));
+  const uint32_t huge_pages = TRY(count_huge_pages(view.pids));
+  TRY(control::send_announcement(
+      link.control, {platform, std::move(view.tree), options.strategy, options.copy, huge_pages}));
   return control::expect_ready(link.control);
 }
 
@@ -139,7 +141,8 @@ Result<Sent> send(Guest& guest, const std::string& address, uint16_t port, const
   link.control.set_patience(options.patience);
   const auto ready = announce(guest, platform, options, link);
   if (!ready) {
-    if (ready.error().code == control::kRefused) return not_moved(ready.error());
+    if (ready.error().code == control::kRefused || ready.error().code == kObstacle)
+      return not_moved(ready.error());
     return ready.error();
   }
   // The target is prepared: its copies of the tree are parked, its memory is touched.
@@ -180,6 +183,7 @@ Result<Sent> send(Guest& guest, const std::string& address, uint16_t port, const
   const Push push = [&]() -> Result<void> {
     server.emplace(pages, link.demand);
     if (!plan.before_commit) return {};
+    captives.take_time();
     link.bulk.set_patience(kPagePatience);
     if (precopy) return precopy->finish(pages, captives.processes);
     Pusher pusher(pages, link.bulk);
@@ -191,6 +195,7 @@ Result<Sent> send(Guest& guest, const std::string& address, uint16_t port, const
   Yielding yielding(captives, image, platform);
   const Verdict verdict =
       await_verdict(link, image, options, push, yielding, sent.report, hooks, why);
+  captives.take_time();
   if (verdict == Verdict::target)
     for (TakenBytes& bytes : captured->taken) bytes.keep();
   sent.report.freeze = Clock::now() - captives.stopped_at;

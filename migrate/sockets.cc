@@ -11,6 +11,7 @@
 
 #include <cstring>
 
+#include "migrate/files.h"
 #include "migrate/names.h"
 #include "migrate/parts.h"
 #include "migrate/proc.h"
@@ -103,6 +104,14 @@ Result<Facts> ask_kernel(ino_t inode) {
 
 namespace {
 
+Result<int64_t> timeout(const Fd& socket, int name) {
+  timeval value = {};
+  socklen_t size = sizeof value;
+  if (::getsockopt(socket.get(), SOL_SOCKET, name, &value, &size) < 0)
+    return Error::sys("read the time limits of", "a socket");
+  return value.tv_sec * 1'000'000 + value.tv_usec;
+}
+
 std::string family(int domain) {
   switch (domain) {
     case AF_NETLINK:
@@ -125,7 +134,6 @@ std::string family(int domain) {
 Result<SocketEnd> look_at_socket(Tid process, int number, ino_t inode, const std::string& subject) {
   const Fd socket = TRY(proc::borrow_descriptor(process, number));
   const int domain = TRY(option(socket, SO_DOMAIN));
-  if (domain == AF_INET || domain == AF_INET6) return obstacle(subject, "a network connection");
   if (domain != AF_UNIX) return obstacle(subject, family(domain));
   Facts facts = TRY(ask_kernel(inode));
   SocketEnd end;
@@ -152,6 +160,9 @@ Result<SocketEnd> look_at_socket(Tid process, int number, ino_t inode, const std
   end.image.pass_credentials = TRY(option(socket, SO_PASSCRED)) != 0;
   end.image.send_buffer = static_cast<uint32_t>(TRY(option(socket, SO_SNDBUF)));
   end.image.receive_buffer = static_cast<uint32_t>(TRY(option(socket, SO_RCVBUF)));
+  end.image.send_timeout = TRY(timeout(socket, SO_SNDTIMEO));
+  end.image.receive_timeout = TRY(timeout(socket, SO_RCVTIMEO));
+  end.image.low_water = static_cast<uint32_t>(TRY(option(socket, SO_RCVLOWAT)));
   return end;
 }
 
@@ -236,12 +247,19 @@ Result<void> set_up(const Fd& socket, const SocketImage& image) {
   // The kernel doubles what is set (socket(7)).
   const int send_buffer = static_cast<int>(image.send_buffer / 2),
             receive_buffer = static_cast<int>(image.receive_buffer / 2);
-  const int on = image.pass_credentials;
+  const int on = image.pass_credentials, low_water = static_cast<int>(image.low_water);
+  const timeval send_timeout = {image.send_timeout / 1'000'000, image.send_timeout % 1'000'000},
+                receive_timeout = {image.receive_timeout / 1'000'000,
+                                   image.receive_timeout % 1'000'000};
   if (::setsockopt(socket.get(), SOL_SOCKET, SO_SNDBUFFORCE, &send_buffer, sizeof send_buffer) <
           0 ||
       ::setsockopt(socket.get(), SOL_SOCKET, SO_RCVBUFFORCE, &receive_buffer,
                    sizeof receive_buffer) < 0 ||
-      ::setsockopt(socket.get(), SOL_SOCKET, SO_PASSCRED, &on, sizeof on) < 0)
+      ::setsockopt(socket.get(), SOL_SOCKET, SO_PASSCRED, &on, sizeof on) < 0 ||
+      ::setsockopt(socket.get(), SOL_SOCKET, SO_SNDTIMEO, &send_timeout, sizeof send_timeout) < 0 ||
+      ::setsockopt(socket.get(), SOL_SOCKET, SO_RCVTIMEO, &receive_timeout,
+                   sizeof receive_timeout) < 0 ||
+      ::setsockopt(socket.get(), SOL_SOCKET, SO_RCVLOWAT, &low_water, sizeof low_water) < 0)
     return Error::sys("set up", "a socket");
   return {};
 }
@@ -268,27 +286,12 @@ Result<void> shut(const Fd& socket, uint8_t shutdown) {
   return {};
 }
 
-/// While it lives, others see this process's sockets as the user's.
-class EffectiveUser {
- public:
-  explicit EffectiveUser(const Credentials& user) {
-    changed_ = ::setegid(user.gid) == 0 && ::seteuid(user.uid) == 0;
-  }
-  ~EffectiveUser() { CHECK(::seteuid(0) == 0 && ::setegid(0) == 0); }
-  EffectiveUser(const EffectiveUser&) = delete;
-  EffectiveUser& operator=(const EffectiveUser&) = delete;
-  bool ok() const { return changed_; }
-
- private:
-  bool changed_ = false;
-};
-
 }  // namespace
 
 Result<Fd> make_socket(const SocketImage& image, const Credentials& user) {
   Fd socket;
   {
-    const EffectiveUser owner(user);
+    const AsEffectiveUser owner(user);
     if (owner.ok()) socket.reset(::socket(AF_UNIX, image.type | SOCK_CLOEXEC, 0));
     if (!socket) return Error::sys("make", "a socket");
   }
@@ -301,7 +304,7 @@ Result<std::pair<Fd, Fd>> make_sockets(const SocketImage& first, const SocketIma
                                        const Credentials& user) {
   int ends[2];
   {
-    const EffectiveUser owner(user);
+    const AsEffectiveUser owner(user);
     if (!owner.ok() || ::socketpair(AF_UNIX, first.type | SOCK_CLOEXEC, 0, ends) < 0)
       return Error::sys("make", "a pair of sockets");
   }

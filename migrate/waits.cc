@@ -15,6 +15,7 @@
 #include "migrate/capture.h"
 #include "migrate/proc.h"
 #include "migrate/timer_list.h"
+#include "migrate/urgency.h"
 
 namespace hob::migrate {
 namespace {
@@ -104,14 +105,15 @@ struct Sleeper {
   uint32_t call;
   int64_t mark;  ///< timer slack, ns
   std::optional<int64_t> end;
-  std::string usual_slack;
+  uint64_t usual_slack = 0;
+  bool marked = false;  ///< its timer shows the mark
   bool over = false;
 
   Tid tid() const { return thread->tracee.tid(); }
 
   Result<void> start() {
-    usual_slack = TRY(proc::read(tid(), "timerslack_ns"));
-    TRY(write_control(proc::path(tid(), "timerslack_ns"), std::to_string(mark)));
+    usual_slack = TRY(timer_slack(tid().value));
+    TRY(set_timer_slack(tid().value, static_cast<uint64_t>(mark)));
     user_regs_struct r = thread->registers;
     r.rip -= kSyscallLength;
     r.rax = SYS_restart_syscall;
@@ -130,7 +132,7 @@ struct Sleeper {
       TRY(thread->tracee.resume(stop.event ? 0 : stop.signal));
     }
     const user_regs_struct r = TRY(thread->tracee.registers());
-    TRY(write_control(proc::path(tid(), "timerslack_ns"), usual_slack));
+    TRY(set_timer_slack(tid().value, usual_slack));
     const auto result = static_cast<int64_t>(r.rax);
     const bool waiting =
         result <= -kernel::kErestartsys && result >= -kernel::kErestartRestartblock;
@@ -141,6 +143,15 @@ struct Sleeper {
     return {};
   }
 
+  // The sleeps use no slack; poll does not when the thread is real-time, as it usually is here
+  // (urgency.h), and since Linux 6.12 such a thread has none to use.
+  void look_for_mark() {
+    const bool real_time = ::sched_getscheduler(tid().value) == SCHED_FIFO;
+    const auto slack = timer_slack(tid().value);
+    marked = slack.ok() && *slack == static_cast<uint64_t>(mark) &&
+             (call == SYS_futex || (call == SYS_poll && !real_time));
+  }
+
   bool sleeps() const {
     auto stat = proc::stat(tid());
     return !stat || stat->state != 'R';
@@ -148,10 +159,6 @@ struct Sleeper {
 };
 
 using Group = std::vector<Sleeper*>;
-
-bool has_slack(const Sleeper& s) {
-  return s.call == SYS_poll || s.call == SYS_futex;
-}
 
 void wait_until_asleep(const Group& group) {
   for (int i = 0; i < 50; i++) {
@@ -187,15 +194,17 @@ std::optional<int64_t> vanished(std::vector<WakeUp>& list) {
 Result<void> measure(const Group& group) {
   for (Sleeper* s : group) TRY(s->start());
   wait_until_asleep(group);
-  for (Sleeper* s : group)
+  for (Sleeper* s : group) {
     if (s->call == 0) s->call = original_call(s->tid(), s->thread->registers);
+    s->look_for_mark();
+  }
   auto list = sleepers();
   for (Sleeper* s : group) {
-    if (list && has_slack(*s))
+    if (list && s->marked)
       for (const WakeUp& w : *list)
         if (w.hard - w.soft == s->mark) s->end = w.soft;
     TRY(s->stop());
-    if (!list || has_slack(*s) || s->over || s->call == 0) continue;
+    if (!list || s->marked || s->over || s->call == 0) continue;
     s->end = vanished(*list);
   }
   return {};
@@ -219,12 +228,13 @@ Result<void> measure_waits(Captives& captives) {
         if (!full || *full <= kShort) continue;
       }
       const auto number = static_cast<int64_t>(all.size());
-      all.push_back({process.pid, &thread, call, kMark + number * kStep + 1, {}, {}});
+      all.push_back({process.pid, &thread, call, kMark + number * kStep + 1, {}});
     }
   if (all.empty()) return {};
   const int64_t offset = TRY(guest_monotonic(captives.processes.front().pid)) - now_here();
   // Those that cost most last, and of those not too many: the guest is frozen meanwhile.
-  std::stable_partition(all.begin(), all.end(), has_slack);
+  std::stable_partition(all.begin(), all.end(),
+                        [](const Sleeper& s) { return s.call == SYS_poll || s.call == SYS_futex; });
   if (all.size() > kMost) all.erase(all.begin() + kMost, all.end());
   Group group;
   for (Sleeper& s : all) group.push_back(&s);

@@ -13,8 +13,9 @@
 /// interface shows and which stays behind when the thread leaves.
 ///
 /// So, at the source, the thread goes on with its wait for a moment, and its timer is looked up in
-/// /proc/timer_list: marked by a timer slack of its own where the kernel applies one, else the one
-/// that is there while it waits and gone when it has been interrupted. At the target the same call
+/// /proc/timer_list: marked by a timer slack of its own where the kernel applies one (not to the
+/// sleeps and not to real-time threads), else the one that is there while it waits and gone when it
+/// has been interrupted. At the target the same call
 /// is made by the thread with the time that is left and interrupted at once, so that this kernel
 /// has a note of its own: the program's registers and memory stay as they were, and whether the
 /// wait ends, is interrupted by a handler or goes on is the kernel's affair as ever.
@@ -30,7 +31,12 @@
 /// Other calls with a relative time need none of this: select, pselect and ppoll write what is left
 /// to the program's memory. For epoll_wait, sigtimedwait, semtimedop and sockets with SO_RCVTIMEO
 /// or SO_SNDTIMEO the kernel notes nothing: any stop, the plain freezing of a cgroup too, ends them
-/// with EINTR (signal(7)). Here they start again in full (make_restartable).
+/// with EINTR (signal(7)), and their timers are gone before the engine can look: an owner's key
+/// freezes the guest first. Here they start again in full (make_restartable). Rejected:
+/// - EINTR, as after SIGSTOP: loops of events reckon anew then, but simple programs end;
+/// - a look at /proc/timer_list beforehand, again and again while the guest runs: an entry names no
+///   thread, and a timer that is taken for another's would end a wait too early;
+/// - the time at which the thread last slept (/proc/PID/sched): the freeze itself has woken it.
 namespace hob::migrate {
 
 inline constexpr int64_t kShort = 10'000'000;  // ns

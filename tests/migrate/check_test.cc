@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <linux/aio_abi.h>
 #include <linux/perf_event.h>
+#include <netinet/in.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
@@ -195,7 +196,16 @@ TEST_CASE("a device is named") {
                                          : "fd 3: the device /dev/fuse");
 }
 TEST_CASE("a network connection is named") {
-  names([] { return ::socket(AF_INET, SOCK_STREAM, 0) == 3; }, "fd 3: a network connection");
+  sockaddr_in nobody{};  // of UDP a packet need not be answered
+  nobody.sin_family = AF_INET;
+  nobody.sin_port = htons(9);
+  nobody.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  names(
+      [&] {
+        return ::socket(AF_INET, SOCK_DGRAM, 0) == 3 &&
+               ::connect(3, reinterpret_cast<sockaddr*>(&nobody), sizeof nobody) == 0;
+      },
+      "fd 3: a network connection to 127.0.0.1:9");
 }
 TEST_CASE("a socket of another family is named") {
   names([] { return ::socket(AF_NETLINK, SOCK_RAW, 0) == 3; }, "fd 3: a netlink socket");

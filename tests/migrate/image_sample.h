@@ -1,6 +1,7 @@
 #pragma once
 
 #include "migrate/image.h"
+#include "migrate/inet.h"
 
 namespace hob::test {
 
@@ -51,6 +52,22 @@ inline migrate::Image sample_image(migrate::Bytes& pages) {
   image.sockets[1].type = 2;
   image.descriptions.emplace_back().kind = DescriptionKind::socket;
   image.processes[0].descriptors.push_back({9, 2, 0});
+  for (int i = 0; i < 2; i++) {
+    image.descriptions.emplace_back().kind = DescriptionKind::inet;
+    image.descriptions.back().socket = static_cast<uint32_t>(i);
+    image.processes[0].descriptors.push_back({10 + i, static_cast<uint32_t>(3 + i), 0});
+    InetImage& s = image.inet_sockets.emplace_back();
+    s.state = InetState::connected;
+    s.family = 2;
+    s.type = 1;
+    s.local.address = s.remote.address = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 255, 255, 127, 0, 0, 1};
+    s.local.port = i == 0 ? 80 : 5000;
+    s.remote.port = i == 0 ? 5000 : 80;
+    s.descriptor = 10 + i;
+    s.peer = 1 - i;
+    s.options.resize(inet_option_count());
+    s.queue.resize(5);
+  }
   image.input.resize(10);
   image.hook_bytes = "hook";
   image.monotonic = 123;

@@ -1,5 +1,10 @@
 #include "image_sample.h"
 
+#include <sched.h>
+#include <sys/resource.h>
+
+#include <csignal>
+
 #include <cstring>
 #include <random>
 
@@ -98,14 +103,27 @@ TEST_CASE("an image whose parts do not fit together is an error") {
   CHECK(refused([](Image& i) { i.processes[0].pages = {0x11000, 0x2000}; }));
   CHECK(refused([](Image& i) { i.processes[0].pages.pop_back(); }));
   CHECK(refused([](Image& i) { i.processes[0].descriptors[1].number = 0; }));
-  CHECK(refused([](Image& i) { i.processes[0].descriptors[1].description = 3; }));
+  CHECK(refused([](Image& i) { i.processes[0].descriptors[1].description = 5; }));
   CHECK(refused([](Image& i) { i.descriptions[1].pipe = 1; }));
   CHECK(refused([](Image& i) { i.descriptions[0].path = std::string("/a\0b", 4); }));
   CHECK(refused([](Image& i) { i.processes[0].limits.resize(17); }));
+  CHECK(refused([](Image& i) { i.processes[0].limits[RLIMIT_RTPRIO].hard = 1; }));
+  CHECK(refused([](Image& i) { i.processes[0].limits[RLIMIT_NICE].soft = 1; }));
+  CHECK(refused([](Image& i) { i.processes[0].threads[0].policy = SCHED_FIFO; }));
+  CHECK(refused([](Image& i) { i.processes[0].threads[0].disk_priority = 1 << 13; }));
+  CHECK(refused([](Image& i) { i.processes[0].memory_score = -1001; }));
+  CHECK(refused([](Image& i) { i.processes[0].stop_signal = SIGKILL; }));
+  CHECK(refused([](Image& i) { i.processes[0].untold = Untold::stopped; }));
   CHECK(refused([](Image& i) { i.processes[0].threads[0].wait_end = -1; }));
   CHECK(refused([](Image& i) { i.processes[0].threads[0].wait_end = 1; }));
   CHECK(refused([](Image& i) { i.processes[0].threads[0].speculation[1] = 32; }));
   CHECK(refused([](Image& i) { i.processes[0].no_huge_pages = 4; }));
+  CHECK(refused([](Image& i) { i.processes[0].mappings[1].kind = MappingKind::huge; }));
+  CHECK(refused([](Image& i) {
+    ObjectImage& object = i.objects.emplace_back();
+    object.size = 5;
+    object.huge = 1;
+  }));
   CHECK(refused([](Image& i) { i.tree[1].exit_signal = 65; }));
   CHECK(refused([](Image& i) { i.processes[0].mappings[1].kind = MappingKind::segment; }));
   CHECK(refused([](Image& i) { i.ipc.segments.push_back({1, 1, 01000, 100, 0, {}}); }));
@@ -133,6 +151,30 @@ TEST_CASE("an image whose parts do not fit together is an error") {
   CHECK(refused([](Image& i) { i.sockets[0].queue.resize(1); }));
   CHECK(refused([](Image& i) { i.sockets[0].type = 2; }));
   CHECK(refused([](Image& i) { i.sockets[1].name = "/tmp/other"; }));
+  const auto inet_refused = [&](const std::function<void(InetImage&)>& spoil) {
+    return refused([&](Image& i) { spoil(i.inet_sockets[0]); });
+  };
+  CHECK(inet_refused([](InetImage& s) { s.family = 3; }));
+  CHECK(inet_refused([](InetImage& s) { s.type = 3; }));
+  CHECK(inet_refused([](InetImage& s) { s.type = 2; }));
+  CHECK(inet_refused([](InetImage& s) { s.state = InetState::listening; }));
+  CHECK(inet_refused([](InetImage& s) { s.local.address[12] = 10; }));
+  CHECK(inet_refused([](InetImage& s) { s.remote.address[12] = 10; }));
+  CHECK(inet_refused([](InetImage& s) { s.local.port = 0; }));
+  CHECK(inet_refused([](InetImage& s) { s.remote.port++; }));
+  CHECK(inet_refused([](InetImage& s) { s.peer = 0; }));
+  CHECK(inet_refused([](InetImage& s) { s.peer = -2; }));
+  CHECK(inet_refused([](InetImage& s) { s.peer = -1; }));
+  CHECK(inet_refused([](InetImage& s) { s.descriptor = 11; }));
+  CHECK(inet_refused([](InetImage& s) { s.process = 9; }));
+  CHECK(inet_refused([](InetImage& s) { s.shutdown = 4; }));
+  CHECK(inet_refused([](InetImage& s) { s.broken = 2; }));
+  CHECK(inet_refused([](InetImage& s) { s.buffer_locks = 4; }));
+  CHECK(inet_refused([](InetImage& s) { s.receive_buffer = 1u << 31; }));
+  CHECK(inet_refused([](InetImage& s) { s.options.pop_back(); }));
+  CHECK(inet_refused([](InetImage& s) { s.options[0].resize(5); }));
+  CHECK(inet_refused([](InetImage& s) { s.queue.resize((64u << 20) + 1); }));
+  CHECK(refused([](Image& i) { i.descriptions[3].socket = 2; }));
   CHECK(refused([](Image& i) { i.descriptions[0].watches = {{0, 1, "/x"}}; }));
   CHECK(refused([](Image& i) { i.descriptions[0].watches = {{2, 1, "/x"}, {2, 1, "/y"}}; }));
   CHECK(refused([](Image& i) { i.descriptions[0].watches = {{kMostWatch + 1, 1, "/x"}}; }));

@@ -2,6 +2,8 @@
 
 #include "image_sample.h"
 //
+#include <sched.h>
+
 #include <algorithm>
 #include <catch2/catch.hpp>
 
@@ -31,7 +33,7 @@ TEST_CASE("an image in short: how many of what, and how big") {
                      "KiB; 2 pages in the image",
                      "  program: /bin/program",
                      "  directory: /, umask 022",
-                     "  3 threads, 3 descriptors, 1 timer",
+                     "  3 threads, 5 descriptors, 1 timer",
                      "",
                      "process 7: child of 2, group 2, session 2, on the terminal: thread",
                      "  memory: 80.0 KiB in 3 mappings: kernel's page 8.0 KiB, memory 64.0 KiB, "
@@ -51,9 +53,13 @@ TEST_CASE("an image in full names every thread, mapping, descriptor and page") {
   image.processes[0].threads[1].registers.rip = 0x401000;
   image.processes[0].actions[0].handler = 1;
   image.descriptions[0].position = 77;
+  image.processes[0].threads[1].policy = SCHED_BATCH;
+  image.processes[0].memory_score = 700;
   const auto lines = print(image, Detail::all);
   CHECK(has(lines, "thread 4 (thread): nice 0, blocked none"));
   CHECK(has(lines, "rip 0000000000401000"));
+  CHECK(has(lines, "    asks for: scheduling class 0x3, disk priority 0x0"));
+  CHECK(has(lines, "  asks for: out-of-memory score 700"));
   CHECK(has(lines,
             "000000001000-000000003000 r-xp    8.0 KiB  rebound  private file mapping "
             "/bin/program from 0x0"));
@@ -66,6 +72,8 @@ TEST_CASE("an image in full names every thread, mapping, descriptor and page") {
   CHECK(has(lines, "ignored HUP"));
   CHECK(has(lines, "pipe 0: 100 B in it"));
   CHECK(has(lines, "socket 0: stream, listens, 0 B in 0 messages waiting, is /tmp/socket"));
+  CHECK(
+      has(lines, "network socket 0: TCP at 127.0.0.1:80 to 127.0.0.1:5000, socket 1, 5 B waiting"));
   CHECK(has(lines, "/dev/pts/1: 24 rows, 80 columns, foreground group 7, 5 B typed, 7 B printed"));
   CHECK(has(lines, "lock: POSIX, exclusive, bytes 10 to 20, fd 5 of process 7"));
 }

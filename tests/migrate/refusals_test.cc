@@ -1,6 +1,7 @@
 #include "rig.h"
 
 #include <fcntl.h>
+#include <netinet/in.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
@@ -28,8 +29,46 @@ static void refused(const std::vector<std::string>& arguments, const std::string
   CHECK(v.output.find("ok\n") != std::string::npos);
 }
 
-TEST_CASE("a socket is named") {
-  refused({victim("refused"), "socket"}, "fd 3 of process 2 (refused): a network connection");
+namespace {
+
+/// A server on loopback, as sockaddr_in.
+struct Server {
+  Fd socket{::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)};
+  sockaddr_in address{};
+  Server() {
+    address.sin_family = AF_INET;
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    socklen_t size = sizeof address;
+    auto* any = reinterpret_cast<sockaddr*>(&address);
+    REQUIRE(::bind(socket.get(), any, size) == 0);
+    REQUIRE(::listen(socket.get(), 8) == 0);
+    REQUIRE(::getsockname(socket.get(), any, &size) == 0);
+  }
+  std::string port() const { return std::to_string(ntohs(address.sin_port)); }
+};
+
+}  // namespace
+
+TEST_CASE("a connection to a server outside is named") {
+  Server server;
+  refused({victim("refused"), "connection", server.port()},
+          "fd 3 of process 2 (refused): a connection to 127.0.0.1:" + server.port() +
+              " that nobody has accepted yet");
+  Fd accepted(::accept(server.socket.get(), nullptr, nullptr));  // the first one's
+  std::thread accepting =
+      std::thread([&] { accepted.reset(::accept(server.socket.get(), nullptr, nullptr)); });
+  refused({victim("refused"), "connection", server.port()},
+          "fd 3 of process 2 (refused): a network connection to 127.0.0.1:" + server.port());
+  accepting.join();
+}
+TEST_CASE("a server's own troubles are named") {
+  refused(
+      {victim("refused"), "unaccepted"},
+      "fd 3 of process 2 (refused): a TCP socket with connections that nobody has accepted yet");
+  refused({victim("refused"), "address"},
+          "fd 3 of process 2 (refused): a network socket at 192.0.2.1:");
+  refused({victim("refused"), "urgent"}, "urgent data on its way (MSG_OOB)");
+  refused({victim("refused"), "datagram"}, "a UDP socket with messages that nobody has read yet");
 }
 TEST_CASE("an empty message in a socket's queue is named") {
   refused({victim("refused"), "empty"}, "an empty message on its way between processes");

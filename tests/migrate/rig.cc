@@ -3,6 +3,8 @@
 #include "migrate/checkpoint.h"
 
 #include <fcntl.h>
+#include <net/if.h>
+#include <netinet/in.h>
 #include <poll.h>
 #include <sched.h>
 #include <signal.h>
@@ -207,24 +209,25 @@ class Starter : public SourceHooks, public TargetHooks {
     program.directory = "/tmp";
     program.user = nobody();
     program.terminal = terminal;
+    // A guest yields to everything; on a busy machine the tests would never end.
+    program.foreign = false;
     Stdio stdio;
     make_streams(stdio, terminal);
     auto pid = migrate::start(*sandbox_, program, std::move(stdio));
     if (!pid) return say("error " + pid.error().text);
     guest_.root = *pid;
-    // Guests yield to everything; on a busy machine the tests would never end.
-    const sched_param none = {};
-    ::sched_setscheduler(*pid, SCHED_OTHER, &none);
     guest_.sandbox = &*sandbox_;
     guest_.user = program.user;
     say("started");
   }
 
   void listen(std::istringstream& in) {
-    bool terminal;
-    in >> terminal;
+    bool terminal, own_network;
+    uint16_t taken;
+    in >> terminal >> own_network >> taken >> guest_.lowest_priority;
     auto listener = Listener::open("127.0.0.1", kKey);
     if (!listener) return say("error " + listener.error().text);
+    if (own_network) leave_network(taken);
     say("port " + std::to_string(listener->port()));
     Stdio stdio;
     make_streams(stdio, terminal);
@@ -236,6 +239,23 @@ class Starter : public SourceHooks, public TargetHooks {
     arrival_.emplace(std::move(*arrival));
     finished_ = false;
     say("received");
+  }
+
+  /// What is open already stays in the old one: the listener for the source.
+  void leave_network(uint16_t taken) {
+    CHECK(::unshare(CLONE_NEWNET) == 0);
+    ifreq loopback{};
+    std::strcpy(loopback.ifr_name, "lo");
+    loopback.ifr_flags = IFF_UP;
+    const Fd any(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+    CHECK(::ioctl(any.get(), SIOCSIFFLAGS, &loopback) == 0);
+    if (taken == 0) return;
+    sockaddr_in address{};
+    address.sin_family = AF_INET;
+    address.sin_port = htons(taken);
+    neighbour_.reset(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    CHECK(::bind(neighbour_.get(), reinterpret_cast<sockaddr*>(&address), sizeof address) == 0);
+    CHECK(::listen(neighbour_.get(), 1) == 0);
   }
 
   /// Everything but the sandbox is as if the guest had just been started.
@@ -327,7 +347,7 @@ class Starter : public SourceHooks, public TargetHooks {
     say("exit " + std::to_string(status));
   }
 
-  Fd socket_;
+  Fd socket_, neighbour_;
   int collector_, input_ = -1, attempt_target_ = -1;
   std::string cgroup_;
   std::optional<Sandbox> sandbox_;
@@ -439,8 +459,9 @@ Result<void> Host::start(const std::vector<std::string>& arguments, bool termina
   return expect(hear(), "started");
 }
 
-Result<uint16_t> Host::listen(bool terminal) {
-  tell("listen " + std::to_string(terminal));
+Result<uint16_t> Host::listen(const Arrival& arrival) {
+  tell("listen " + std::to_string(arrival.terminal) + " " + std::to_string(arrival.own_network) +
+       " " + std::to_string(arrival.taken) + " " + std::to_string(arrival.foreign));
   const std::string line = hear();
   if (line.compare(0, 5, "port ") != 0) return Error{line};
   return static_cast<uint16_t>(std::stoi(line.substr(5)));

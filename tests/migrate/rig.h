@@ -27,8 +27,16 @@ class Host {
 
   /// Starts a program as uid 65534; with `terminal` on a pty of its own.
   Result<void> start(const std::vector<std::string>& arguments, bool terminal = false);
+  /// How a guest comes to a host.
+  struct Arrival {
+    bool terminal = false;
+    bool own_network = false;  ///< into a network of its own, ...
+    uint16_t taken = 0;        ///< ... in which another program listens here, if it is not 0
+    bool foreign = false;      ///< yields to everything there: let it have little to do
+  };
   /// Opens a listener and begins to receive; the outcome is told by received().
-  Result<uint16_t> listen(bool terminal = false);
+  Result<uint16_t> listen(const Arrival& arrival);
+  Result<uint16_t> listen(bool terminal = false) { return listen(Arrival{.terminal = terminal}); }
   Result<void> received();
   /// Records a checkpoint into a file; the outcome is told by recorded().
   Result<uint16_t> record(const std::string& path);

@@ -64,6 +64,11 @@ VICTIM("ptys")
 VICTIM("notices")
 VICTIM("names")
 VICTIM("watches")
+VICTIM("tcp")
+VICTIM("stopped")
+VICTIM("persona")
+VICTIM("restartable")
+VICTIM("changed")
 
 TEST_CASE("a thousand threads move") {
   moves({victim("crowd"), "1000"});

@@ -1,5 +1,7 @@
+#include <linux/capability.h>
 #include <linux/keyctl.h>
 #include <linux/sched.h>
+#include <linux/securebits.h>
 #include <sched.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
@@ -54,6 +56,21 @@ TEST_CASE("a guest has no privileges, and no way to new ones") {
   }
 }
 
+TEST_CASE("a guest cannot give itself capabilities or the bits that govern them") {
+  NEED_SANDBOX();
+  CHECK(confined(SYS_prctl, PR_GET_SECUREBITS) == 0);
+  for (long bits : {SECBIT_NOROOT, SECBIT_NO_SETUID_FIXUP, SECBIT_NO_CAP_AMBIENT_RAISE,
+                    SECBIT_NOROOT_LOCKED, SECBIT_KEEP_CAPS_LOCKED})
+    CHECK(confined(SYS_prctl, PR_SET_SECUREBITS, bits) == EPERM);
+  CHECK(confined(SYS_prctl, PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, CAP_NET_RAW) == EPERM);
+  const __user_cap_header_struct header{_LINUX_CAPABILITY_VERSION_3, 0};
+  __user_cap_data_struct one[_LINUX_CAPABILITY_U32S_3]{};
+  one[0].permitted = 1u << CAP_NET_RAW;
+  CHECK(confined(SYS_capset, ptr(&header), ptr(one)) == EPERM);
+  one[0] = {0, 0, 1u << CAP_NET_RAW};
+  CHECK(confined(SYS_capset, ptr(&header), ptr(one)) == EPERM);
+}
+
 TEST_CASE("what could hurt the host is refused") {
   NEED_SANDBOX();
   CHECK(confined(SYS_mount, ptr("none"), ptr("/tmp"), ptr("tmpfs")) == EPERM);
@@ -67,7 +84,6 @@ TEST_CASE("what could hurt the host is refused") {
   CHECK(confined(SYS_unshare, CLONE_NEWUSER | CLONE_NEWNS) == EPERM);
   CHECK(confined(SYS_clone, CLONE_NEWUSER | SIGCHLD) == EPERM);
   CHECK(confined(SYS_chroot, ptr("/")) == EPERM);
-  CHECK(confined(SYS_personality, ADDR_NO_RANDOMIZE) == EPERM);
   CHECK(confined(SYS_adjtimex, 0) == EPERM);
   CHECK(confined(SYS_ioctl, 0, TIOCSTI, ptr("x")) == EPERM);
   CHECK(confined(SYS_ioctl, 0, static_cast<long>(0x7700000000000000UL | TIOCSTI), ptr("x")) ==
@@ -93,6 +109,7 @@ TEST_CASE("what cannot be moved looks like a kernel without it") {
 TEST_CASE("ordinary calls stay as they are") {
   NEED_SANDBOX();
   CHECK(confined(SYS_personality, 0xffffffff) == 0);
+  CHECK(confined(SYS_personality, ADDR_NO_RANDOMIZE) == 0);  // setarch(8), sanitizers
   CHECK(confined(SYS_unshare, CLONE_FILES) == 0);
   CHECK(confined(SYS_ioctl, -1, TIOCGWINSZ) == EBADF);
   CHECK(confined(SYS_getpid) == 0);

@@ -161,6 +161,30 @@ TEST_CASE("guests come last: processor, disk and memory") {
   CHECK(wait_for(pid) == 0);
 }
 
+TEST_CASE("being hurried to its stop leaves a thread's timer slack as it was") {
+  NEED_SANDBOX();
+  for (const char* slack : {"50000", "777777"}) {
+    INFO(slack);
+    Place place;
+    Sandbox sandbox = furnished(place);
+    Pipe in = must(make_pipe());
+    const pid_t pid = must(
+        start(sandbox, program({"cat"}), {std::move(in.read_end), null_device(), null_device()}));
+    const std::string file = "/proc/" + std::to_string(pid) + "/timerslack_ns";
+    must(write_control(file, slack));
+    must(sandbox.cgroup().freeze());
+    must(sandbox.cgroup().wait_frozen(seconds(10)));
+    for (int i = 0; i < 2; i++) must(hasten_stop(sandbox.cgroup()));
+    CHECK(::sched_getscheduler(pid) != SCHED_IDLE);
+    must(lower_priority(sandbox.cgroup()));
+    CHECK(::sched_getscheduler(pid) == SCHED_IDLE);
+    CHECK(must(read_file(file)) == std::string(slack) + "\n");
+    must(sandbox.cgroup().thaw());
+    in.write_end.reset();
+    CHECK(wait_for(pid) == 0);
+  }
+}
+
 TEST_CASE("no limit of home's lets a guest raise its priority") {
   NEED_SANDBOX();
   Program p = program({"perl", "-e",

@@ -1,6 +1,7 @@
 /* Who the process is: ids, limits, flags; that it is as confined as before. */
 #include "victim.h"
 #include <grp.h>
+#include <linux/securebits.h>
 #include <sched.h>
 #include <signal.h>
 #include <sys/mman.h>
@@ -17,7 +18,7 @@ static void status_line(const char* key, char* out) {
   fclose(f);
 }
 int main(void) {
-  static const char* const keys[] = {"Uid:", "Gid:", "Groups:", "NoNewPrivs:", "Seccomp:", "Seccomp_filters:", "Umask:", "SigIgn:", "CapBnd:", "CapEff:", "NSpid:", "NSsid:", "PPid:"};
+  static const char* const keys[] = {"Uid:", "Gid:", "Groups:", "NoNewPrivs:", "Seccomp:", "Seccomp_filters:", "Umask:", "SigIgn:", "CapInh:", "CapPrm:", "CapBnd:", "CapEff:", "CapAmb:", "NSpid:", "NSsid:", "PPid:"};
   enum { K = sizeof keys / sizeof *keys };
   char before[K][256], after[256], exe[256] = {0}, exe2[256] = {0}, name[16];
   struct rlimit core = {1234, 5678}, stack, now;
@@ -31,6 +32,7 @@ int main(void) {
   for (int i = 0; i < K; i++) status_line(keys[i], before[i]);
   int dumpable = prctl(PR_GET_DUMPABLE);
   void* brk_before = sbrk(0);
+  const int bits = prctl(PR_GET_SECUREBITS);
   ready();
   wait_for_go();
   for (int i = 0; i < K; i++) {
@@ -54,6 +56,7 @@ int main(void) {
   uname(&again);
   EXPECT(!strcmp(host.nodename, again.nodename));
   EXPECT(setuid(0) == -1 && errno == EPERM);
+  EXPECT(prctl(PR_GET_SECUREBITS) == bits && prctl(PR_SET_SECUREBITS, SECBIT_NOROOT) == -1 && errno == EPERM);
   EXPECT(syscall(SYS_mount, "x", "/tmp", "tmpfs", 0, 0) == -1 && errno == EPERM);
   EXPECT(unshare(CLONE_NEWUSER) == -1);
   char cmdline[256] = {0};

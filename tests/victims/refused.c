@@ -1,6 +1,7 @@
 /* Holds one thing that cannot be moved, and goes on with it. */
 #include "victim.h"
 #include <fcntl.h>
+#include <netinet/in.h>
 #include <sched.h>
 #include <signal.h>
 #include <sys/inotify.h>
@@ -18,7 +19,33 @@ int main(int argc, char** argv) {
   int fd = -1;
   pid_t sharer = 0;
   char path[] = "/tmp/victim.XXXXXX";
-  if (!strcmp(what, "socket")) fd = socket(AF_INET, SOCK_STREAM, 0);
+  struct sockaddr_in server = {.sin_family = AF_INET, .sin_addr = {.s_addr = htonl(INADDR_LOOPBACK)}};
+  if (!strcmp(what, "connection") || !strcmp(what, "closed")) { /* of a server outside */
+    server.sin_port = htons((in_port_t)atoi(argv[2]));
+    EXPECT((fd = socket(AF_INET, SOCK_STREAM, 0)) >= 0 && !connect(fd, (struct sockaddr*)&server, sizeof server));
+  }
+  if (!strcmp(what, "unaccepted")) {
+    socklen_t length = sizeof server;
+    EXPECT((fd = socket(AF_INET, SOCK_STREAM, 0)) >= 0 && !bind(fd, (struct sockaddr*)&server, sizeof server));
+    EXPECT(!listen(fd, 1) && !getsockname(fd, (struct sockaddr*)&server, &length));
+    EXPECT(!connect(socket(AF_INET, SOCK_STREAM, 0), (struct sockaddr*)&server, sizeof server));
+  }
+  if (!strcmp(what, "address")) { /* of this host alone, if of any */
+    int on = 1;
+    server.sin_addr.s_addr = htonl(0xc0000201);
+    EXPECT((fd = socket(AF_INET, SOCK_STREAM, 0)) >= 0 && !setsockopt(fd, IPPROTO_IP, IP_FREEBIND, &on, sizeof on));
+    EXPECT(!bind(fd, (struct sockaddr*)&server, sizeof server) && !listen(fd, 1));
+  }
+  if (!strcmp(what, "urgent") || !strcmp(what, "datagram")) {
+    socklen_t length = sizeof server;
+    int type = !strcmp(what, "urgent") ? SOCK_STREAM : SOCK_DGRAM, other;
+    EXPECT((fd = socket(AF_INET, type, 0)) >= 0 && (other = socket(AF_INET, type, 0)) >= 0);
+    EXPECT( !bind(fd, (struct sockaddr*)&server, sizeof server));
+    EXPECT((type == SOCK_DGRAM || !listen(fd, 1)) && !getsockname(fd, (struct sockaddr*)&server, &length));
+    EXPECT(!connect(other, (struct sockaddr*)&server, sizeof server));
+    if (type == SOCK_STREAM) EXPECT(accept(fd, NULL, NULL) >= 0);
+    EXPECT(send(other, "!", 1, type == SOCK_STREAM ? MSG_OOB : 0) == 1);
+  }
   if (!strcmp(what, "netlink")) fd = socket(AF_NETLINK, SOCK_RAW, 0);
   if (!strcmp(what, "device")) fd = open(argv[2], O_RDWR);
   if (!strcmp(what, "environment")) fd = open("/proc/self/environ", O_RDONLY);

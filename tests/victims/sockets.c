@@ -23,10 +23,19 @@ int main(void) {
     _exit(write(family[1], "pong", 4) != 4);
   }
   close(family[1]);
-  int same = dup(stream[0]);
+  int same = dup(stream[0]), limited[2], three = 3;
+  struct timeval sending = {77, 123000}, receiving = {0, 300000}, tv;
+  EXPECT(!socketpair(AF_UNIX, SOCK_STREAM, 0, limited) && !setsockopt(limited[0], SOL_SOCKET, SO_RCVLOWAT, &three, sizeof three));
+  EXPECT(!setsockopt(limited[0], SOL_SOCKET, SO_SNDTIMEO, &sending, sizeof sending));
+  EXPECT(!setsockopt(limited[0], SOL_SOCKET, SO_RCVTIMEO, &receiving, sizeof receiving));
   ready();
   wait_for_go();
   char text[64];
+  socklen_t size = sizeof tv;
+  EXPECT(!getsockopt(limited[0], SOL_SOCKET, SO_SNDTIMEO, &tv, &size) && tv.tv_sec >= 77 && tv.tv_sec < 78);
+  EXPECT(read(limited[0], text, 1) == -1 && errno == EAGAIN);
+  size = sizeof three;
+  EXPECT(!getsockopt(limited[0], SOL_SOCKET, SO_RCVLOWAT, &three, &size) && three == 3);
   EXPECT(read(stream[1], text, sizeof text) == 13 && !memcmp(text, "to one and on", 13));
   EXPECT(read(same, text, sizeof text) == 7 && !memcmp(text, "to zero", 7));
   EXPECT(write(same, "again", 5) == 5 && read(stream[1], text, sizeof text) == 5);
@@ -40,7 +49,7 @@ int main(void) {
   EXPECT(send(shut[0], "x", 1, MSG_NOSIGNAL) == -1 && errno == EPIPE && write(shut[1], "y", 1) == 1);
   EXPECT(read(shut[0], text, 1) == 1 && text[0] == 'y');
   struct ucred who;
-  socklen_t size = sizeof who;
+  size = sizeof who;
   EXPECT(!getsockopt(stream[0], SOL_SOCKET, SO_PEERCRED, &who, &size) && who.uid == getuid() && who.gid == getgid());
   EXPECT(write(family[0], "ping", 4) == 4 && read(family[0], text, sizeof text) == 4 && !memcmp(text, "pong", 4));
   int status;
