@@ -212,17 +212,10 @@ void Build::on_hostd_message(const pb::Envelope& envelope) {
 
 void Build::on_holding(const pb::Holding& holding) {
   std::vector<Schedule::Slot> slots;
-  for (const pb::Holding::Slot& slot : holding.slots()) {
+  for (const pb::Holding::Slot& slot : holding.slots())
     slots.push_back({slot.lease(), slot.host(), slot.leaving()});
-    slots_[slot.lease()] = slot.host();
-  }
   schedule_.hold(std::move(slots));
   settle();
-}
-
-std::string Build::host_of(uint64_t lease) const {
-  auto it = slots_.find(lease);
-  return it == slots_.end() ? home_ : it->second;
 }
 
 void Build::on_held_job(const pb::HeldJob& news) {
@@ -230,10 +223,12 @@ void Build::on_held_job(const pb::HeldJob& news) {
   if (!line) return;
   line->job = news.job();
   if (news.state() == pb::JobReport::MOVING && !news.reason().empty())
-    line->why_home = news.reason();
+    line->why_moving = news.reason();
   if (news.state() != pb::JobReport::RUNNING) return;
-  timeline_.move(line->number, news.host(), line->why_home, now());
-  if (news.host() == home_) schedule_.came_home(line->number, Clock::now());
+  const bool here = news.host() == home_;
+  begin(*line, here ? timeline_.home() : news.host(), "");
+  timeline_.move(line->number, here ? timeline_.home() : news.host(), line->why_moving, now());
+  if (here) schedule_.came_home(line->number, Clock::now());
   settle();
 }
 
@@ -299,12 +294,10 @@ void Build::on_recipe(const LinePtr& line, const pb::Envelope& request) {
   if (recipe.here()) return timeline_.count_cheap();
   line->request = request.request();
   if (recipe.refused() != 0 && line->number != 0) {
-    timeline_.end(line->number, now());
     schedule_.refused(line->number);
   } else if (!recipe.lost().empty() && line->number != 0) {
-    timeline_.lose(line->number, now());
+    timeline_.lose(line->number, recipe.lost(), now());
     line->may_leave = false;
-    line->why_home = "lost elsewhere";
     schedule_.lost(line->number);
   } else {
     line->number = ++last_recipe_;
@@ -321,6 +314,7 @@ void Build::on_recipe(const LinePtr& line, const pb::Envelope& request) {
 void Build::place(const Schedule::Placed& placed) {
   LinePtr line = find(placed.recipe);
   if (!line) return;
+  line->placed = true;
   std::string why;
   if (placed.lease == 0) {
     why = line->may_leave ? "no host was free" : line->why_home;
@@ -334,12 +328,18 @@ void Build::place(const Schedule::Placed& placed) {
           watch.ok())
         line->process_watch = std::move(watch).value();
   }
-  timeline_.begin(line->number, line->target, line->command, host_of(placed.lease), why, now());
+  if (placed.lease == 0) begin(*line, timeline_.home(), why);
   pb::Envelope asked, answer;
   asked.set_request(line->request);
   answer.mutable_place()->set_recipe(line->number);
   answer.mutable_place()->set_lease(placed.lease);
   line->channel->answer(asked, std::move(answer));
+}
+
+/// Once: what was lost and runs again is in the timeline already.
+void Build::begin(Line& line, const std::string& host, const std::string& why_home) {
+  if (!std::exchange(line.begun, true))
+    timeline_.begin(line.number, line.target, line.command, host, why_home, now());
 }
 
 void Build::on_line_closed(const LinePtr& line) {
@@ -349,6 +349,7 @@ void Build::on_line_closed(const LinePtr& line) {
 
 void Build::end_line(const LinePtr& line) {
   if (line->number != 0) {
+    if (line->placed) begin(*line, timeline_.home(), "it ended before it was seen");
     timeline_.end(line->number, now());
     schedule_.end(line->number);
     by_number_.erase(line->number);

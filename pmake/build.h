@@ -58,9 +58,11 @@ class Build {
     uint64_t number = 0;   // 0: has not asked yet
     uint64_t request = 0;  // to be answered with its place
     std::string job;       // while it is out, or has come home
-    std::string target, command, why_home;
+    std::string target, command, why_home, why_moving;
     bool may_leave = true;
-    bool begun = false;
+    bool placed = false;
+    bool begun = false;  // the timeline has it
+
     Fd process;  // pidfd of one that runs at home
     EventLoop::Handle process_watch;
     pid_t pid = 0;
@@ -69,6 +71,7 @@ class Build {
   void on_connection(Fd socket);
   void on_recipe(const LinePtr& line, const pb::Envelope& request);
   void place(const Schedule::Placed& placed);
+  void begin(Line& line, const std::string& host, const std::string& why_home);
   void on_line_closed(const LinePtr& line);
   void end_line(const LinePtr& line);
   LinePtr find(uint64_t number) const;
@@ -77,7 +80,6 @@ class Build {
   void settle();
   void show_watch();
   Duration now() const { return Clock::now() - began_; }
-  std::string host_of(uint64_t lease) const;
 
   EventLoop& loop_;
   Tool tool_;
@@ -96,8 +98,7 @@ class Build {
   std::map<uint64_t, std::function<void(const pb::Envelope&)>> answers_;  // of hostd, by request
   uint64_t last_request_ = 0, last_recipe_ = 0;
   uint32_t wanted_ = 0;
-  bool hostd_said_ = false;                // that it cannot be used
-  std::map<uint64_t, std::string> slots_;  // lease -> host, as held
+  bool hostd_said_ = false;  // that it cannot be used
   std::map<const Line*, LinePtr> lines_;
   std::map<uint64_t, LinePtr> by_number_;
   pid_t tool_pid_ = 0;

@@ -71,7 +71,7 @@ int build(Tool tool, Options options) {
   const Timeline& timeline = (*build)->timeline();
   const Summary summary = summarise(timeline, (*build)->wall());
   if (summary.out + summary.home > 0) cli::say(to_string(summary));
-  write_file(options.trace, chrome_trace(timeline));
+  write_file(options.trace, chrome_trace(timeline, (*build)->wall()));
   write_file(options.report, html_report(timeline, (*build)->wall(), "pmake"));
   const int code = *status;
   build.value().reset();

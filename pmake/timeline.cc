@@ -155,7 +155,7 @@ Summary summarise(const Timeline& timeline, Duration wall) {
 }
 
 std::string to_string(const Summary& summary) {
-  std::string line = fmt::format("pmake: {:.1f} s", to_seconds(summary.wall));
+  std::string line = fmt::format("{:.1f} s", to_seconds(summary.wall));
   if (summary.wall > Duration{0}) {
     const double faster = to_seconds(summary.work) / to_seconds(summary.wall);
     // Below that, make's own work hides what running together gained.
