@@ -38,7 +38,7 @@ function paintOverview(timeline) {
   };
   area(all, colour.out);
   area(home, colour.home);
-  element('overview-label').textContent = `${plural(Math.round(most), 'recipe')} at once at most`;
+  element('overview-label').textContent = `up to ${plural(Math.round(most), 'recipe')} at once`;
   const brush = timeline.overviewBrush || timeline.view;
   const left = brush.from / build.end * width, right = brush.to / build.end * width;
   if (right - left >= width - 0.5) return;

@@ -40,13 +40,12 @@ const timeline = {
     labels.append(make('div', {class: 'corner'}));
     for (const host of build.hosts) {
       host.y = y;
-      host.height = Math.max(host.lanes.length * this.lane, 18);
+      host.height = Math.max(host.lanes.length * this.lane, 32);  // two lines of label
       const bars = host.lanes.flat();
       const share = Math.min(1, sum(bars, length) / (build.end * host.lanes.length));
-      const label = make('div', {class: 'host', title: host.name}, make('div', {class: 'name'},
-        host.name, host.home ? ' ⌂' : ''));
-      if (host.height >= 32)
-        label.append(make('div', {class: 'muted'}, host.home ? 'home, ' : '', `${percent(share)} busy`));
+      const label = make('div', {class: 'host', title: host.name},
+        make('div', {class: 'name'}, host.name, host.home ? ' ⌂' : ''),
+        make('div', {class: 'muted'}, host.home ? `home, ${percent(share)}` : `${percent(share)} busy`));
       label.style.top = `${kAxis + y}px`;
       label.style.height = `${host.height}px`;
       labels.append(label);
@@ -247,20 +246,20 @@ const timeline = {
       c.globalAlpha = filter.bar(bar) ? 1 : 0.1;
       c.fillStyle = bar.kind === 'lost' ? this.hatched : this.colour[bar.kind];
       this.block(c, left, y, width, height);
-      c.fill();
       if (chosen) {
         c.strokeStyle = this.colour.ink;
         c.lineWidth = 2;
-        c.stroke();
+        c.strokeRect(left, y, width, height);
       }
       if (width > 36 && height >= 11) this.paintName(c, bar, Math.max(0, left), left + width, y + height / 2);
     }
     c.globalAlpha = 1;
   },
   block(c, x, y, width, height) {
+    if (width <= 12 || !c.roundRect) return c.fillRect(x, y, width, height);
     c.beginPath();
-    if (width > 6 && c.roundRect) c.roundRect(x, y, width, height, 3);
-    else c.rect(x, y, width, height);
+    c.roundRect(x, y, width, height, height > 10 ? 3 : 2);
+    c.fill();
   },
   paintName(c, bar, left, right, y) {
     c.font = this.font;
@@ -282,15 +281,16 @@ const timeline = {
       for (let i = 1; i < recipe.bars.length; ++i)
         if (filter.bar(recipe.bars[i]) && filter.bar(recipe.bars[i - 1])) bars.push([recipe.bars[i - 1], recipe.bars[i]]);
     }
-    for (const [one, next] of bars) {
-      const x = this.x(next.from);
-      if (x < -30 || x > this.width + 30) continue;
-      this.paintArrow(c, x, this.middle(one), this.middle(next),
-        one.kind === 'lost' ? this.colour.lost : this.colour.ink, bars.length < 400);
-    }
+    const seen = bars.filter(([, next]) => this.x(next.from) > -30 && this.x(next.from) < this.width + 30);
+    // Too many hide the bars, and none of them could be followed.
+    const all = seen.length <= 200;
+    element('arrows').textContent = all ? '' : `Zoom in for ${plural(seen.length, 'arrow')}`;
+    for (const [one, next] of seen.filter((pair) => all || pair[0].recipe === this.selected))
+      this.paintArrow(c, this.x(next.from), this.middle(one), this.middle(next),
+        one.kind === 'lost' ? this.colour.lost : this.colour.ink);
   },
   middle(bar) { return bar.host.y + bar.slot * this.lane + (this.lane - 2) / 2; },
-  paintArrow(c, x, y0, y1, colour, halo) {
+  paintArrow(c, x, y0, y1, colour) {
     const line = () => {
       c.beginPath();
       c.moveTo(x - 2, y0);
@@ -298,11 +298,9 @@ const timeline = {
       c.stroke();
     };
     c.lineCap = 'round';
-    if (halo) {
-      c.strokeStyle = this.colour.halo;
-      c.lineWidth = 4.5;
-      line();
-    }
+    c.strokeStyle = this.colour.halo;
+    c.lineWidth = 4.5;
+    line();
     c.strokeStyle = c.fillStyle = colour;
     c.lineWidth = 1.6;
     line();

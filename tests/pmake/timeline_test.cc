@@ -195,8 +195,8 @@ TEST_CASE("the line of --watch") {
   timeline.begin(5, "e\x1b[1m.o", "cc", "ws3", "", {});
   timeline.end(5, seconds(1));
   CHECK(watch_line(timeline, 80) == "1 done, 4 running  home: dir  ws2: b.o compile  ws10: a.o");
-  CHECK(watch_line(timeline, 58) == "1 done, 4 running  home: dir  ws2: b.o +1  ws10: a.o");
-  CHECK(watch_line(timeline, 53) == "1 done, 4 running  home: 1  ws2: 2  ws10: 1");
+  CHECK(watch_line(timeline, 56) == "1 done, 4 running  home: dir  ws2: b.o +1  ws10: a.o");
+  CHECK(watch_line(timeline, 51) == "1 done, 4 running  home: 1  ws2: 2  ws10: 1");
   CHECK(watch_line(timeline, 20) == "1 done, 4 running  >");
   CHECK(watch_line(timeline, 0).empty());
   timeline.begin(6, "e\x1b[1m\xc2\x9b\xff.o", "cc", "ws3", "", {});
