@@ -192,6 +192,21 @@ void define_inspect(CLI::App& app, InspectOptions& o) {
   app.add_flag("-v,--verbose", o.all, "All of it: threads, mappings, descriptors, timers, pages");
 }
 
+/// For the help and for completion: pmake reads its words itself, for most of them are make's.
+void define_build(CLI::App& app, BuildOptions&) {
+  static std::string text;
+  static bool flag;
+  app.add_option("-j", text, "Recipes at once (default: as many as the cell gives)")
+      ->type_name("N");
+  app.add_option("-L,--local", text, "Of them at home (default: its processors less one)")
+      ->type_name("N");
+  app.add_flag("-X", flag, "Nothing leaves home");
+  app.add_flag("-x", flag, "What may leave does: after -X");
+  app.add_flag("--watch", flag, "A live line: which host runs what");
+  app.add_option("--trace", text, "Write a trace for chrome://tracing")->type_name("FILE");
+  app.add_option("--report", text, "Write a page with the same timeline")->type_name("FILE");
+}
+
 void define_evict(CLI::App& app, EvictOptions& o) {
   app.add_option("JOB", o.job, "This guest alone");
 }
@@ -286,6 +301,9 @@ void into(CLI::App& app, Command& command) {
 
 constexpr Verb kVerbs[] = {
     {"run", "Run a command on an idle host", into<RunOptions, define_run>},
+    {"make", "Build with make on the idle hosts; the same as `pmake`",
+     into<BuildOptions, define_build>},
+    {"ninja", "Build with ninja on the idle hosts", into<BuildOptions, define_build>},
     {"hosts", "Show the hosts of the cell and whether they take jobs",
      into<HostsOptions, define_hosts>},
     {"ps", "Show the jobs that were started here and the guests that are here",
@@ -480,6 +498,7 @@ Command parse(std::span<const char* const> words) {
   std::string name = words[0];
   words = words.subspan(1);
   if (help && name == "help" && words.empty()) return Say{general_help(), kDone};
+  if (!help && (name == "make" || name == "ninja")) return BuildOptions{};
   if (name == "cell") {
     if (words.empty() || words[0][0] == '-') {
       const bool asked = help || (!words.empty() && is_help(words[0]));

@@ -31,11 +31,14 @@ struct RunOptions {
   bool verbose = false;
   std::array<bool, 3> closed{};  // standard streams that were closed when `remote` was started
   // A recipe of a build (pmake/recipe.h).
-  uint64_t lease = 0;     // not 0: on that slot, which `pmake` holds
-  uint64_t recipe = 0;    // pmake's number for it
-  Duration patience{0};   // how long its host may be silent; 0: as hostd's config says
+  uint64_t lease = 0;         // not 0: on that slot, which `pmake` holds
+  uint64_t recipe = 0;        // pmake's number for it
+  Duration patience{0};       // how long its host may be silent; 0: as hostd's config says
   bool tell_failure = false;  // hob's own failures are not said, but told in the Ending
 };
+
+/// remote make, remote ninja: the words are pmake's and theirs (pmake/arguments.h).
+struct BuildOptions {};
 
 /// How a verb that tells something writes it.
 struct Output {
@@ -130,10 +133,11 @@ struct Say {
   int status = 0;  // 0: to stdout, else to stderr
 };
 
-using Command = std::variant<Say, RunOptions, HostsOptions, PsOptions, HistoryOptions, CheckOptions,
-                             InspectOptions, EvictOptions, MigrateOptions, CheckpointOptions,
-                             RestartOptions, KillOptions, PauseOptions, CompletionOptions, CellInit,
-                             CellInvite, CellInvitations, CellJoin, CellRemove>;
+using Command =
+    std::variant<Say, RunOptions, BuildOptions, HostsOptions, PsOptions, HistoryOptions,
+                 CheckOptions, InspectOptions, EvictOptions, MigrateOptions, CheckpointOptions,
+                 RestartOptions, KillOptions, PauseOptions, CompletionOptions, CellInit, CellInvite,
+                 CellInvitations, CellJoin, CellRemove>;
 
 /// Exit statuses (docs/remote.1). `run` keeps to those of env(1) and timeout(1), so that they
 /// cannot be taken for the command's own small ones.

@@ -20,7 +20,7 @@ struct Ending {
   int signal = 0;  // not 0: dies of this signal, as the job did
   // With RunOptions::tell_failure: hob failed, not the command.
   std::string failure = {};  // why
-  bool not_begun = false;   // and nothing of the command has run
+  bool not_begun = false;    // and nothing of the command has run
 };
 
 /// A job's proxy at home: the `remote run` process itself. It brings the job to hostd, relays its

@@ -72,11 +72,16 @@ uint64_t now_wall_ns() {
 
 /// hob-cell does what needs ZeroMQ, so that `remote` itself need not load it. It is beside this
 /// program, and takes the same words.
-int run_cell(char** argv) {
-  const auto path = program_beside("hob-cell");
+int run_beside(const std::string& program, char** argv) {
+  const auto path = program_beside(program);
   if (!path.ok()) return refuse({path.error().text, kFailed});
+  std::string name = "remote";
+  argv[0] = name.data();
   ::execv(path->c_str(), argv);
   return refuse({Error::sys("run", *path, errno, "is hob installed whole?").text, kFailed});
+}
+int run_cell(char** argv) {
+  return run_beside("hob-cell", argv);
 }
 
 struct CarryOut {
@@ -188,6 +193,7 @@ struct CarryOut {
     return print(completion(options.shell, describe_grammar()));
   }
 
+  int operator()(const BuildOptions&) const { return run_beside("pmake", argv); }
   int operator()(const CellInit&) const { return run_cell(argv); }
   int operator()(const CellInvite&) const { return run_cell(argv); }
   int operator()(const CellInvitations&) const { return run_cell(argv); }

@@ -2,7 +2,10 @@
 # units of systemd. What the samples describe (/etc/hob) is made by `remote cell init` and `remote cell join`.
 include(GNUInstallDirs)
 
-install(TARGETS remote hob-cell hob-look RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
+install(TARGETS remote hob-cell hob-look pmake RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
+# Where pmake looks, beside itself: ../lib/hob/recipe.
+install(TARGETS recipe_shell RUNTIME DESTINATION lib/hob/recipe)
+install(TARGETS ninja_shell LIBRARY DESTINATION lib/hob/recipe)
 install(TARGETS hob-hostd hob-starter hob-coordinator RUNTIME DESTINATION ${CMAKE_INSTALL_SBINDIR})
 install(FILES config/hostd.toml.sample config/coordinator.toml.sample README.md LICENSE DESTINATION ${CMAKE_INSTALL_DOCDIR})
 

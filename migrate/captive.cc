@@ -195,9 +195,14 @@ Result<void> Captives::remember_scheduling() {
   return {};
 }
 
-// Who has begun since the first look has inherited what we had made of its parent.
-const Scheduling& Captives::found(pid_t thread) const {
-  static const Scheduling usual = {SCHED_OTHER, {}, kUsualTimerSlack};
+// Who has begun since the first look has inherited what we had made of its parent. While nobody has
+// been raised, a thread's class is still its own.
+Scheduling Captives::found(pid_t thread) const {
+  Scheduling usual = {SCHED_OTHER, {}, kUsualTimerSlack};
+  if (scheduling_.empty()) {
+    usual.policy = std::max(::sched_getscheduler(thread), SCHED_OTHER);
+    return usual;
+  }
   auto known = scheduling_.find(thread);
   if (known == scheduling_.end()) known = scheduling_.find(guest_->root);
   return known == scheduling_.end() ? usual : known->second;

@@ -125,7 +125,7 @@ class Captives {
       : guest_(&guest), cgroup_(&guest.sandbox->cgroup()), was_frozen_(was_frozen) {}
   Result<void> remember_scheduling();
   Result<void> hasten_all();
-  const Scheduling& found(pid_t thread) const;
+  Scheduling found(pid_t thread) const;
   Result<bool> seize_all(const Guest& guest);
   Result<bool> all_stopped();
   Result<bool> all_stopped(Duration limit);

@@ -10,7 +10,7 @@ namespace hob::pmake {
 namespace {
 
 /// Single-letter options of the tool that take the rest of the word or the next one as their value
-/// (make(1), ninja --help, bmake(1)); in `optional` those whose value can only be in the same word.
+/// (make(1), ninja --help); in `optional` those whose value can only be in the same word.
 struct Letters {
   std::string_view with_value, optional;
 };
@@ -20,8 +20,6 @@ Letters letters_of(Tool tool) {
       return {"CfIoWE", "lO"};
     case Tool::ninja:
       return {"Cflkdtw", ""};
-    case Tool::bmake:
-      return {"CDdfIJmTVv", ""};
   }
   return {};
 }
@@ -70,7 +68,7 @@ class Reader {
     if (name == "--trace") return options_.trace = TRY(value()), Result<void>();
     if (name == "--report") return options_.report = TRY(value()), Result<void>();
     if (name == "--local") return set_local(TRY(value()));
-    if (name == "--jobs" && tool_ != Tool::bmake) {
+    if (name == "--jobs") {
       // As make has it: without a number there is no limit.
       if (equals == std::string::npos) {
         if (at_ + 1 < words_.size() && number(words_[at_ + 1])) return set_most(words_[++at_]);
@@ -151,9 +149,7 @@ Result<Options> parse_arguments(Tool tool, const std::vector<std::string>& words
 }
 
 std::string help(Tool tool) {
-  const std::string_view name = tool == Tool::ninja   ? "ninja"
-                                : tool == Tool::bmake ? "bmake"
-                                                      : "make";
+  const std::string_view name = tool == Tool::ninja ? "ninja" : "make";
   const std::string command = tool == Tool::make ? "pmake" : fmt::format("remote {}", name);
   return fmt::format(R"(Usage: {0} [OPTION]... [{1}'s own arguments]
 Runs {1} with its recipes spread over the idle hosts of the cell.

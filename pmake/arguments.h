@@ -9,8 +9,8 @@
 
 namespace hob::pmake {
 
-/// What builds: `pmake` and `remote make`, `remote ninja`, `remote bmake`.
-enum class Tool : uint8_t { make, ninja, bmake };
+/// What builds: `pmake` and `remote make`, or `remote ninja`.
+enum class Tool : uint8_t { make, ninja };
 
 /// What the user asked of pmake; all else is the tool's own.
 struct Options {

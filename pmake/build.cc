@@ -25,6 +25,9 @@ namespace {
 /// How often make's use of its tokens is looked at.
 constexpr auto kTick = milliseconds(100);
 constexpr auto kHostdAgain = milliseconds(500);
+/// ninja has no jobserver before 1.13. Commands that have no slot yet wait in a shell of ours,
+/// which costs a sleeping process.
+constexpr unsigned kNinjaJobs = 128;
 
 uint32_t own_processors() {
   cpu_set_t set;
@@ -96,10 +99,7 @@ Result<void> Build::prepare() {
 std::vector<std::string> Build::tool_arguments() const {
   std::vector<std::string> words;
   if (tool_ == Tool::ninja) {
-    // It has no jobserver before 1.13. Recipes that have no slot yet wait here, and cost little.
-    words = {"ninja", fmt::format("-j{}", options_.most != 0 ? options_.most : 4 * 64)};
-  } else if (tool_ == Tool::bmake) {
-    words = {"bmake", "-j", fmt::format("{}", options_.most != 0 ? options_.most : 4 * 64)};
+    words = {"ninja", fmt::format("-j{}", options_.most != 0 ? options_.most : kNinjaJobs)};
   } else {
     const char* make = ::getenv("PMAKE_MAKE");
     words = {make != nullptr && *make != '\0' ? make : "make"};
@@ -118,7 +118,13 @@ void Build::set_environment() const {
   };
   set(kSocketVariable, directory_ + "/socket");
   set(kRulesVariable, pack(rules_));
-  if (tool_ != Tool::make) return;
+  if (tool_ == Tool::ninja) {
+    set("REMOTE_NINJA_SHELL", shell_);
+    set("REMOTE_NINJA_PRELOAD", get("LD_PRELOAD"));
+    const std::string shim = shell_.substr(0, shell_.rfind('/')) + "/ninja-shell.so";
+    set("LD_PRELOAD", shim + (get("LD_PRELOAD").empty() ? "" : ":" + get("LD_PRELOAD")));
+    return;
+  }
   const std::string before = get("MAKEFILES");
   set("MAKEFILES", directory_ + "/pmake.mk" + (before.empty() ? "" : " " + before));
   set("MAKEFLAGS", make_flags(get("MAKEFLAGS"), jobserver_->auth(), !options_.output_sync_given));

@@ -1,5 +1,4 @@
-// pmake: make over the idle hosts of the cell. Also what `remote make`, `remote ninja` and
-// `remote bmake` start.
+// pmake: make over the idle hosts of the cell. Also what `remote make` and `remote ninja` start.
 #include <fmt/core.h>
 #include <limits.h>
 #include <sys/wait.h>
@@ -87,7 +86,6 @@ int main(int argc, char** argv) {
   // As `remote` starts it: "remote make ...".
   if (argc > 1 && std::string_view(argv[0]) == "remote") {
     if (words[0] == "ninja") tool = Tool::ninja;
-    if (words[0] == "bmake") tool = Tool::bmake;
     words.erase(words.begin());
   }
   cli::say_as("pmake");
