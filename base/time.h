@@ -2,6 +2,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <string>
 
 namespace hob {
 
@@ -28,6 +29,9 @@ inline uint64_t wall_ns() {
   return static_cast<uint64_t>(
       std::chrono::duration_cast<nanoseconds>(WallClock::now().time_since_epoch()).count());
 }
+
+/// RFC 3339 in UTC with milliseconds: "2026-03-01T12:00:00.250Z". `wall_ns`: CLOCK_REALTIME.
+std::string rfc3339(uint64_t wall_ns);
 
 inline double to_milliseconds(Duration d) {
   return std::chrono::duration<double, std::milli>(d).count();

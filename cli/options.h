@@ -30,6 +30,11 @@ struct RunOptions {
   bool quiet = false;
   bool verbose = false;
   std::array<bool, 3> closed{};  // standard streams that were closed when `remote` was started
+  // A recipe of a build (pmake/recipe.h).
+  uint64_t lease = 0;     // not 0: on that slot, which `pmake` holds
+  uint64_t recipe = 0;    // pmake's number for it
+  Duration patience{0};   // how long its host may be silent; 0: as hostd's config says
+  bool tell_failure = false;  // hob's own failures are not said, but told in the Ending
 };
 
 /// How a verb that tells something writes it.

@@ -8,6 +8,14 @@ namespace hob::cli {
 namespace {
 
 bool raw_terminal = false;
+std::string program_name = "remote";
+
+/// In one write, so that lines of several processes do not mix. There is nobody to tell if it
+/// fails.
+void write_once(const std::string& line) {
+  while (::write(STDERR_FILENO, line.data(), line.size()) < 0 && errno == EINTR) {
+  }
+}
 
 }  // namespace
 
@@ -18,16 +26,20 @@ std::string printable(std::string_view text) {
   return out;
 }
 
+void say_as(std::string_view program) {
+  program_name = program;
+}
+
 void say_to_raw_terminal(bool raw) {
   raw_terminal = raw;
 }
 
 void say(std::string_view text) {
-  const std::string line = "remote: " + printable(text) + (raw_terminal ? "\r\n" : "\n");
-  // In one write, so that lines of several processes do not mix. There is nobody to tell if it
-  // fails.
-  while (::write(STDERR_FILENO, line.data(), line.size()) < 0 && errno == EINTR) {
-  }
+  write_once(program_name + ": " + printable(text) + (raw_terminal ? "\r\n" : "\n"));
+}
+
+void say_over(std::string_view text) {
+  write_once("\r" + printable(text) + "\x1b[K" + (text.empty() ? "" : "\r"));
 }
 
 }  // namespace hob::cli

@@ -21,8 +21,13 @@ constexpr Duration kWaitingSaidAfter = milliseconds(200);
 constexpr Duration kAttachFor = seconds(30);
 constexpr Duration kAttachEvery = milliseconds(100);
 
-/// As the job died, so that our parent sees what it would see of the job. Leaves no core of its
-/// own.
+Duration attach_for() {
+  const char* text = ::getenv("REMOTE_ATTACH_SECONDS");
+  return text != nullptr ? seconds(::atoi(text)) : kAttachFor;
+}
+
+}  // namespace
+
 void die_of(int signal) {
   const rlimit none{};
   ::setrlimit(RLIMIT_CORE, &none);
@@ -35,13 +40,6 @@ void die_of(int signal) {
   ::raise(signal);
   ::_exit(128 + signal);  // process 1 of a container does not die of its own signals
 }
-
-Duration attach_for() {
-  const char* text = ::getenv("REMOTE_ATTACH_SECONDS");
-  return text != nullptr ? seconds(::atoi(text)) : kAttachFor;
-}
-
-}  // namespace
 
 Shadow::Shadow(EventLoop& loop, RunOptions options, std::string socket)
     : loop_(loop), options_(std::move(options)), socket_path_(std::move(socket)) {}
@@ -60,16 +58,17 @@ Ending Shadow::run() {
 
 bool Shadow::connect() {
   auto program = program_of(options_);
-  if (!program.ok()) return fail(program.error().text), false;
+  if (!program.ok()) return fail(program.error().text, kRunFailed, false), false;
   auto socket = wire::connect_stream(socket_path_);
   if (!socket.ok()) {
     const std::string text = unreachable(socket.error());
-    if (!options_.or_local) return fail(text), false;
+    if (!options_.or_local) return fail(text, kRunFailed, false), false;
     note(text + " Running the command on this machine.");
-    end_now({execute_here(options_)});
+    end_now({.status = execute_here(options_)});
     return false;
   }
-  if (auto readable = check_input(); !readable.ok()) return fail(readable.error().text), false;
+  if (auto readable = check_input(); !readable.ok())
+    return fail(readable.error().text, kRunFailed, false), false;
   open_channel(std::move(socket).value());
   pb::Envelope envelope;
   envelope.set_request(1);
@@ -83,6 +82,9 @@ bool Shadow::connect() {
   run.set_memory(options_.memory);
   run.set_checkpoint(options_.checkpoint);
   run.set_checkpoint_every_ns(static_cast<uint64_t>(options_.checkpoint_every.count()));
+  run.set_lease(options_.lease);
+  run.set_recipe(options_.recipe);
+  run.set_patience_ns(static_cast<uint64_t>(options_.patience.count()));
   send(std::move(envelope));
   return true;
 }
@@ -138,11 +140,13 @@ void Shadow::on_message(wire::Message message) {
 void Shadow::on_failure(const pb::Failure& failure) {
   switch (failure.kind()) {
     case pb::Failure::NO_PROGRAM:
-      return fail(failure.text(), kRunNoProgram);
+      return fail(failure.text(), kRunNoProgram, false);
     case pb::Failure::NOT_EXECUTABLE:
-      return fail(failure.text(), kRunNotExecutable);
-    default:
+      return fail(failure.text(), kRunNotExecutable, false);
+    case pb::Failure::LOST:
       return fail(failure.text());
+    default:
+      return fail(failure.text(), kRunFailed, started_);
   }
 }
 
@@ -189,18 +193,19 @@ void Shadow::on_exited(const pb::Exited& exited) {
   input_.reset();
   const int status = exited.status();
   if (timed_out_)
-    end({kRunTimedOut});
+    end({.status = kRunTimedOut});
   else if (WIFSIGNALED(status))
-    end({128 + WTERMSIG(status), WTERMSIG(status)});
+    end({.status = 128 + WTERMSIG(status), .signal = WTERMSIG(status)});
   else
-    end({WEXITSTATUS(status)});
+    end({.status = WEXITSTATUS(status)});
 }
 
 void Shadow::on_close(const Error& reason) {
   if (phase_ == Phase::exited || finished_) return;
   channel_.reset();
   if (job_.empty())
-    return fail(fmt::format("hostd on this machine did not take the job: {}", reason.text));
+    return fail(fmt::format("hostd on this machine did not take the job: {}", reason.text),
+                kRunFailed, false);
   if (phase_ != Phase::lost) {
     phase_ = Phase::lost;
     note(fmt::format("job {}: lost the connection to hostd on this machine; trying again", job_));
@@ -253,13 +258,13 @@ void Shadow::end_now(Ending ending) {
   finished_ = true;
 }
 
-void Shadow::fail(std::string_view text, int status) {
+void Shadow::fail(std::string_view text, int status, bool begun) {
   if (finished_) return;
   if (raw_) raw_.reset(), say_to_raw_terminal(false);
-  say(text);
+  if (!options_.tell_failure) say(text);
   phase_ = Phase::exited;
   input_.reset();
-  end({status});
+  end({status, 0, options_.tell_failure ? std::string(text) : "", !begun});
 }
 
 void Shadow::note(std::string_view text) {

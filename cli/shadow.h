@@ -18,6 +18,9 @@ namespace hob::cli {
 struct Ending {
   int status = 0;  // exit status
   int signal = 0;  // not 0: dies of this signal, as the job did
+  // With RunOptions::tell_failure: hob failed, not the command.
+  std::string failure = {};  // why
+  bool not_begun = false;   // and nothing of the command has run
 };
 
 /// A job's proxy at home: the `remote run` process itself. It brings the job to hostd, relays its
@@ -97,7 +100,7 @@ class Shadow {
 
   void end(Ending ending);
   void end_now(Ending ending);
-  void fail(std::string_view text, int status = kRunFailed);
+  void fail(std::string_view text, int status = kRunFailed, bool begun = true);
   void note(std::string_view text);
 
   EventLoop& loop_;
@@ -138,6 +141,10 @@ class Shadow {
   EventLoop::Handle time_limit_;
   bool timed_out_ = false;
 };
+
+/// As the job died, so that our parent sees what it would see of the job. Leaves no core of its
+/// own.
+[[noreturn]] void die_of(int signal);
 
 /// remote run: the whole process. Returns an exit status, or does not return (death by signal).
 int run(const RunOptions& options);

@@ -7,7 +7,6 @@
 #include <cmath>
 #include <csignal>
 #include <cstring>
-#include <ctime>
 
 #include "base/check.h"
 #include "cli/say.h"
@@ -71,15 +70,6 @@ std::string bytes_for_people(uint64_t bytes) {
   for (; value >= 1024 && unit + 1 < std::size(kUnits); ++unit) value /= 1024;
   return unit == 0 || value >= 100 ? fmt::format("{:.0f} {}", value, kUnits[unit])
                                    : fmt::format("{:.1f} {}", value, kUnits[unit]);
-}
-
-std::string rfc3339(uint64_t wall_ns) {
-  const time_t seconds = static_cast<time_t>(wall_ns / 1'000'000'000);
-  tm utc{};
-  ::gmtime_r(&seconds, &utc);
-  return fmt::format("{:04}-{:02}-{:02}T{:02}:{:02}:{:02}.{:03}Z", utc.tm_year + 1900,
-                     utc.tm_mon + 1, utc.tm_mday, utc.tm_hour, utc.tm_min, utc.tm_sec,
-                     wall_ns / 1'000'000 % 1000);
 }
 
 std::optional<int> signal_from_text(std::string_view text) {

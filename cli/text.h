@@ -21,9 +21,6 @@ std::string precise(Duration duration);
 /// "4.0 KiB", "312 MiB".
 std::string bytes_for_people(uint64_t bytes);
 
-/// RFC 3339 in UTC with milliseconds: "2026-03-01T12:00:00.250Z". `wall_ns`: CLOCK_REALTIME.
-std::string rfc3339(uint64_t wall_ns);
-
 /// "TERM", "SIGTERM", "term" or "15"; nothing if there is no such signal.
 std::optional<int> signal_from_text(std::string_view text);
 

@@ -1,11 +1,12 @@
 #include "cli/views.h"
+#include "base/json.h"
 
 #include <fmt/core.h>
 #include <sys/wait.h>
 
 #include <cstring>
 
-#include "cli/json.h"
+#include "base/json.h"
 #include "cli/text.h"
 
 namespace hob::cli {

@@ -1,7 +1,7 @@
 // cli/views.h, the answer to `remote check`.
 #include <fmt/core.h>
 
-#include "cli/json.h"
+#include "base/json.h"
 #include "cli/say.h"
 #include "cli/text.h"
 #include "cli/views.h"

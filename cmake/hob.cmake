@@ -29,6 +29,18 @@ function(hob_library name)
   target_link_libraries(hob_${name} PUBLIC hob_flags ${ARG_LINK})
 endfunction()
 
+# hob_embed(TARGET FILE): the bytes of a text file of this folder as part of TARGET. report.css of folder pmake is
+# hob::embedded::report_css, a std::string_view, for who includes "pmake/report.css.h".
+function(hob_embed target file)
+  string(MAKE_C_IDENTIFIER ${file} name)
+  set(header ${CMAKE_CURRENT_BINARY_DIR}/${file}.h)
+  add_custom_command(OUTPUT ${header}
+    COMMAND ${CMAKE_COMMAND} -D INPUT=${CMAKE_CURRENT_SOURCE_DIR}/${file} -D OUTPUT=${header} -D NAME=${name}
+      -P ${CMAKE_SOURCE_DIR}/cmake/embed.cmake
+    DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/${file} ${CMAKE_SOURCE_DIR}/cmake/embed.cmake VERBATIM)
+  target_sources(${target} PRIVATE ${header})
+endfunction()
+
 # hob_static(TARGET): no shared library to load. A program that is started once per job pays for each
 # shared library on every start (about 0.2 ms each; `scripts/bench latency` shows the sum).
 function(hob_static target)

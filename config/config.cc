@@ -16,31 +16,14 @@ namespace {
 /// No config file of ours comes near it; keeps a wrong path (a disk image) from being read whole.
 constexpr size_t kMostBytes = 1 << 20;
 
-template <class C>
-Result<void> apply(std::span<const TomlEntry> entries, const std::vector<keys::Key<C>>& table,
-                   C& config) {
-  for (const TomlEntry& entry : entries) {
-    const auto key = std::find_if(table.begin(), table.end(),
-                                  [&](const keys::Key<C>& k) { return k.name == entry.key; });
-    if (key == table.end()) {
-      std::vector<std::string> names;
-      for (const keys::Key<C>& k : table) names.push_back(k.name);
-      const std::string meant = keys::nearest(entry.key, names);
-      return Error{fmt::format(
-          "{}: unknown key '{}'; {}", entry.where(), entry.key,
-          meant.empty() ? "the sample file lists every key" : "did you mean '" + meant + "'?")};
-    }
-    if (Result<void> done = key->set(entry, config); !done.ok())
-      return std::move(done).error().in(entry.where() + ": " + entry.key);
-  }
-  return {};
-}
+/// For a key that is like none we know.
+constexpr std::string_view kAllKeys = "the sample file lists every key";
 
 template <class C>
 Result<C> parse(std::string_view text, const std::string& name,
                 const std::vector<keys::Key<C>>& table) {
   C config;
-  TRY(apply<C>(TRY(parse_toml(text, name)), table, config));
+  TRY(keys::apply<C>(TRY(parse_toml(text, name)), table, config, kAllKeys));
   if (Result<void> sound = check_config(config); !sound.ok())
     return std::move(sound).error().in(name);
   return config;
@@ -67,7 +50,7 @@ Result<C> load(const std::string& file, const std::vector<keys::Key<C>>& table) 
   C config;
   for (const std::string& each : files) {
     const std::string text = TRY(read_file(each, kMostBytes));
-    TRY(apply<C>(TRY(parse_toml(text, each)), table, config));
+    TRY(keys::apply<C>(TRY(parse_toml(text, each)), table, config, kAllKeys));
   }
   if (Result<void> sound = check_config(config); !sound.ok())
     return std::move(sound).error().in(file);

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <functional>
 #include <span>
@@ -10,7 +11,8 @@
 #include "config/config.h"
 #include "config/toml_reader.h"
 
-/// The tables that bind the keys of a config file to the members of a struct. Inside config/ only.
+/// The tables that bind the keys of a TOML file to the members of a struct: of the daemons' files
+/// inside config/, of a build's in pmake/rules.cc.
 namespace hob::keys {
 
 /// One key of a config file of type C.
@@ -64,6 +66,27 @@ Key<C> key(std::string name, M C::*member, Read read) {
 
 /// The known key nearest to `name` by edit distance, if one is near enough to be meant; else "".
 std::string nearest(const std::string& name, std::span<const std::string> known);
+
+/// Stores each entry in `config` by its key. The Error of an unknown key names the one that may
+/// have been meant, else it ends with `all_keys`: where they are listed.
+template <class C>
+Result<void> apply(std::span<const TomlEntry> entries, const std::vector<Key<C>>& table, C& config,
+                   std::string_view all_keys) {
+  for (const TomlEntry& entry : entries) {
+    const auto key = std::find_if(table.begin(), table.end(),
+                                  [&](const Key<C>& k) { return k.name == entry.key; });
+    if (key == table.end()) {
+      std::vector<std::string> names;
+      for (const Key<C>& k : table) names.push_back(k.name);
+      const std::string meant = nearest(entry.key, names);
+      return Error{entry.where() + ": unknown key '" + entry.key + "'; " +
+                   (meant.empty() ? std::string(all_keys) : "did you mean '" + meant + "'?")};
+    }
+    if (Result<void> done = key->set(entry, config); !done.ok())
+      return std::move(done).error().in(entry.where() + ": " + entry.key);
+  }
+  return {};
+}
 
 std::vector<Key<HostdConfig>> hostd();
 std::vector<Key<CoordinatorConfig>> coordinator();

@@ -206,7 +206,7 @@ void Coordinator::on_hello(const std::string& peer, const wire::Server::Connecti
     const HostRow* on = registry_->find(lease.host());
     if (on == nullptr) continue;
     held.push_back(
-        {LeaseId{lease.lease()}, on->id, {host.id, user_number(lease.user()), 0}, {}, false});
+        {LeaseId{lease.lease()}, on->id, {host.id, user_number(lease.user()), lease.client()}, {}, false});
   }
   apply(pool_.restore(host.id, held, Clock::now()));
 }
@@ -255,7 +255,7 @@ void Coordinator::on_heartbeat(const std::string& peer, const wire::Server::Conn
 void Coordinator::on_select(const std::string& peer, const pb::Envelope& request) {
   const pb::Select& select = request.select();
   Request asked;
-  asked.client = {hosts_[peer].id, user_number(select.user()), 0};
+  asked.client = {hosts_[peer].id, user_number(select.user()), select.client()};
   asked.wait = !select.no_wait();
   for (const std::string& name : select.exclude())
     if (const HostRow* row = registry_->find(name)) asked.exclude.push_back(row->id);

@@ -19,19 +19,19 @@ constexpr uint64_t kFirstSelect = 1ull << 62;
 }  // namespace
 
 Grant::Grant(Grant&& other) noexcept
-    : link_(std::exchange(other.link_, nullptr)), granted_(std::move(other.granted_)) {}
+    : give_back_(std::exchange(other.give_back_, nullptr)), granted_(std::move(other.granted_)) {}
 
 Grant& Grant::operator=(Grant&& other) noexcept {
   if (this != &other) {
     reset();
-    link_ = std::exchange(other.link_, nullptr);
+    give_back_ = std::exchange(other.give_back_, nullptr);
     granted_ = std::move(other.granted_);
   }
   return *this;
 }
 
 void Grant::reset() {
-  if (CoordinatorLink* link = std::exchange(link_, nullptr)) link->release(granted_.lease());
+  if (const GiveBack give_back = std::exchange(give_back_, nullptr)) give_back(granted_);
 }
 
 CoordinatorLink::CoordinatorLink(EventLoop& loop, std::string endpoint, Events events)
@@ -213,7 +213,11 @@ Grant CoordinatorLink::adopt(uint64_t lease, const std::string& host, const std:
   pb::Granted granted;
   granted.set_lease(lease);
   granted.mutable_host()->set_name(host);
-  return Grant(*this, std::move(granted));
+  return own(std::move(granted));
+}
+
+Grant CoordinatorLink::own(pb::Granted granted) {
+  return {std::move(granted), [this](const pb::Granted& g) { release(g.lease()); }};
 }
 
 void CoordinatorLink::release(uint64_t lease) {
@@ -257,9 +261,12 @@ void CoordinatorLink::on_message(wire::Message message) {
     pb::HeldLease held;
     held.set_lease(envelope.granted().lease());
     held.set_host(envelope.granted().host().name());
-    if (it != pending_.end()) held.set_user(it->second.select.user());
+    if (it != pending_.end()) {
+      held.set_user(it->second.select.user());
+      held.set_client(it->second.select.client());
+    }
     held_[held.lease()] = held;
-    Grant grant(*this, envelope.granted());
+    Grant grant = own(envelope.granted());
     if (it == pending_.end()) return;  // withdrawn meanwhile: goes back by itself
     Wish wish = std::move(it->second.wish);
     pending_.erase(it);

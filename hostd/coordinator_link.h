@@ -12,21 +12,24 @@ namespace hob::hostd {
 
 class CoordinatorLink;
 
-/// One slot on one host, ours until this object goes. Move-only; dropping it returns the slot.
+/// One slot on one host, ours until this object goes. Move-only; dropping it returns the slot to
+/// whom it came from: the coordinator (CoordinatorLink), or a local holder (Holdings).
 class Grant {
  public:
+  using GiveBack = std::function<void(const pb::Granted&)>;
   Grant() = default;
-  Grant(CoordinatorLink& link, pb::Granted granted) : link_(&link), granted_(std::move(granted)) {}
+  Grant(pb::Granted granted, GiveBack give_back)
+      : give_back_(std::move(give_back)), granted_(std::move(granted)) {}
   Grant(Grant&& other) noexcept;
   Grant& operator=(Grant&& other) noexcept;
   ~Grant() { reset(); }
-  explicit operator bool() const { return link_ != nullptr; }
+  explicit operator bool() const { return give_back_ != nullptr; }
   const pb::Granted& operator*() const { return granted_; }
   const pb::Granted* operator->() const { return &granted_; }
   void reset();
 
  private:
-  CoordinatorLink* link_ = nullptr;
+  GiveBack give_back_;
   pb::Granted granted_;
 };
 
@@ -77,7 +80,6 @@ class CoordinatorLink {
   Grant adopt(uint64_t lease, const std::string& host, const std::string& user);
 
  private:
-  friend class Grant;
   CoordinatorLink(EventLoop& loop, std::string endpoint, Events events);
   void greet();
   void on_message(wire::Message message);
@@ -86,6 +88,7 @@ class CoordinatorLink {
   void lost(const std::string& text);
   void greet_again();
   void ask(pb::Envelope envelope, Duration limit, wire::Client::OnAnswer on_answer, bool again);
+  Grant own(pb::Granted granted);
   void release(uint64_t lease);
   void send_select(uint64_t number);
   void tell_trouble(uint64_t number);

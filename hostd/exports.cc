@@ -98,6 +98,9 @@ void Exports::on_run(const Shadow& shadow, const wire::PeerIdentity& who,
     return refuse(pb::Failure::NOT_PERMITTED,
                   "run: this host sends no jobs away (owner.export); use --local");
   if (by_shadow_.contains(shadow.get())) return refuse(pb::Failure::USAGE, "run: one job a shadow");
+  std::optional<Grant> slot;
+  if (run.lease() != 0 && !(slot = holdings_->lend(run.lease(), who.uid)))
+    return refuse(pb::Failure::STALE, "run: that slot is held no longer");
 
   pb::ExportRecord state;
   state.set_job(new_job_id());
@@ -113,7 +116,9 @@ void Exports::on_run(const Shadow& shadow, const wire::PeerIdentity& who,
   accepted.mutable_accepted()->set_job(e->job());
   shadow->answer(request, std::move(accepted));
   if (local) return start_on(e, post_.own_name());
-  look_for_host(e);
+  if (!slot) return look_for_host(e);
+  e->holder = holdings_->holder(run.lease());
+  on_granted(e, std::move(*slot));
 }
 
 void Exports::on_attach(const Shadow& shadow, const wire::PeerIdentity& who,

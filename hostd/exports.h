@@ -8,6 +8,7 @@
 
 #include "base/event_loop.h"
 #include "hostd/coordinator_link.h"
+#include "hostd/holdings.h"
 #include "hostd/post.h"
 #include "hostd/record.h"
 #include "hostd/recorder.h"
@@ -36,6 +37,7 @@ class Exports {
           std::function<void()> changed);
   ~Exports();
   void set_coordinator(CoordinatorLink* coordinator) { coordinator_ = coordinator; }
+  void set_holdings(Holdings* holdings) { holdings_ = holdings; }
 
   /// Takes up the jobs that an earlier hostd of this boot has left; their shadows have kShadowGrace
   /// to come back.
@@ -56,6 +58,9 @@ class Exports {
   /// empty. Calls back once with Done or Failure.
   void migrate(const std::string& job, const std::string& host, const std::string& memory,
                std::function<void(pb::Envelope)> on_end);
+  /// The same to the slot of that lease, which a holder of the job's user has.
+  void migrate_to_slot(const std::string& job, uint64_t lease,
+                       std::function<void(pb::Envelope)> on_end);
   /// For `remote checkpoint`: into the file, with the rights of the job's user. `memory` is
   /// freeze-copy or pre-copy (empty). Calls back once.
   void checkpoint(const std::string& job, const std::string& path, const std::string& memory,
@@ -98,6 +103,7 @@ class Exports {
     std::string command;
     enum class Phase { waiting, starting, running, ended } phase = Phase::waiting;
     uint64_t select = 0;  // number of the wish, while waiting
+    uint64_t holder = 0;  // who held the slot it was started on (Holdings); 0: nobody
     Grant grant;
     std::unique_ptr<Move> move;
     std::unique_ptr<Move> last_move;  // committed; its figures are still coming
@@ -114,7 +120,7 @@ class Exports {
     std::string trouble;                        // why the last move failed, as told
     uint64_t stdout_seen = 0, stderr_seen = 0;  // of its output, without a gap
     bool told_end = false;  // the ledger knows how it ended, or never heard of it
-    EventLoop::Handle shadow_limit;
+    EventLoop::Handle shadow_limit, reclaim_timer;
     Time site_heard{};
     bool site_silent = false;
     unsigned tries = 0, moves = 0, denials = 0;
@@ -128,6 +134,7 @@ class Exports {
   void look_for_host(const ExportPtr& e);
   void on_granted(const ExportPtr& e, Grant grant);
   void start_on(const ExportPtr& e, const std::string& host);
+  void not_honoured(const ExportPtr& e, const std::string& host, const pb::Failure& failure);
   void on_started(const ExportPtr& e, const std::string& host);
   void on_start_answer(const ExportPtr& e, const std::string& host, const pb::Envelope& answer);
   // While it runs.
@@ -196,6 +203,7 @@ class Exports {
   Options options_;
   std::function<void()> changed_;
   CoordinatorLink* coordinator_ = nullptr;
+  Holdings* holdings_ = nullptr;
   std::map<std::string, ExportPtr> exports_;
   std::map<const wire::StreamChannel*, std::string> by_shadow_;
   EventLoop::Handle site_timer_;

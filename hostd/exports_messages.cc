@@ -16,6 +16,10 @@ constexpr auto kSilence = seconds(12);
 constexpr auto kSignalAnswer = seconds(2);
 /// A starter looks at a large tree in milliseconds; one that is on the move answers after it.
 constexpr auto kCheckAnswer = seconds(8);
+/// A host that is given up shall have killed its guest before.
+constexpr auto kPatienceMargin = seconds(5);
+/// A recipe of a build mostly ends by itself before that; then its slot goes without a move.
+constexpr auto kReclaimPatience = seconds(2);
 
 pb::Envelope no_such_job() {
   return wire::failure(pb::Failure::STALE, "no such job at home");
@@ -277,7 +281,10 @@ void Exports::look_for_sites() {
       note(e, fmt::format("{} has not answered for {} s; waiting for it", site,
                           std::chrono::duration_cast<seconds>(silence).count()));
     }
-    if (silence > options_.home_lost_after) {
+    const auto patience =
+        nanoseconds(std::min<uint64_t>(e->record.state().run().patience_ns(), 1ull << 60));
+    if (silence >
+        (patience == Duration::zero() ? options_.home_lost_after : patience + kPatienceMargin)) {
       lose(e, fmt::format("{}, where it ran, has been silent for {} s", site,
                           std::chrono::duration_cast<seconds>(silence).count()));
       continue;
@@ -311,8 +318,16 @@ void Exports::on_revoked(const pb::Revoked& revoked) {
     if (!e->grant || e->grant->lease() != revoked.lease()) continue;
     // The host itself asks us to take the job back when its owner returns; only a reclaim is ours
     // to act.
-    if (revoked.reclaim() && e->phase == Export::Phase::running && !e->record.moving())
-      begin_move(e, post_.own_name(), revoked.reason(), nullptr);
+    if (!revoked.reclaim()) return;
+    const auto leave = [this, weak = std::weak_ptr<Export>(e), lease = revoked.lease(),
+                        reason = revoked.reason()] {
+      ExportPtr x = weak.lock();
+      if (x && x->grant && x->grant->lease() == lease && x->phase == Export::Phase::running &&
+          !x->record.moving())
+        begin_move(x, post_.own_name(), reason, nullptr);
+    };
+    if (e->holder == 0) return leave();
+    e->reclaim_timer = loop_.after(kReclaimPatience, leave);
     return;
   }
 }

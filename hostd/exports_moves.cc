@@ -61,6 +61,22 @@ void Exports::migrate(const std::string& job, const std::string& host, const std
        }});
 }
 
+void Exports::migrate_to_slot(const std::string& job, uint64_t lease,
+                              std::function<void(pb::Envelope)> on_end) {
+  ExportPtr e = find(job);
+  const auto refuse = [&](const std::string& text) {
+    on_end(wire::failure(pb::Failure::USAGE, text));
+  };
+  if (!e || e->phase != Export::Phase::running || e->record.moving() || !may_move_home(*e))
+    return refuse(fmt::format("job {} does not run, or is on the move", job));
+  std::optional<Grant> slot = holdings_->lend(lease, e->record.state().identity().uid());
+  if (!slot) return on_end(wire::failure(pb::Failure::STALE, "that slot is held no longer"));
+  const std::string target = (*slot)->host().name();
+  if (target == e->record.site())
+    return refuse(fmt::format("job {} is on {} already", job, target));
+  begin_move(e, target, "a host is idle again", std::move(on_end), std::move(*slot));
+}
+
 void Exports::begin_move(const ExportPtr& e, const std::string& target, const std::string& reason,
                          std::function<void(pb::Envelope)> on_end, Grant grant,
                          const std::string& memory) {
@@ -93,6 +109,7 @@ void Exports::begin_move(const ExportPtr& e, const std::string& target, const st
   receive->mutable_clocks()->set_monotonic_ns(receive->clocks().monotonic_ns() + ahead);
   receive->mutable_clocks()->set_boottime_ns(receive->clocks().boottime_ns() + ahead);
   receive->set_keep(e->record.state().run().keep());
+  receive->set_patience_ns(e->record.state().run().patience_ns());
   if (e->move->grant) {
     receive->set_lease(e->move->grant->lease());
     receive->set_token(e->move->grant->token());

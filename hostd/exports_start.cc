@@ -72,6 +72,7 @@ void Exports::start_on(const ExportPtr& e, const std::string& host) {
   *start->mutable_identity() = e->record.state().identity();
   *start->mutable_clocks() = clocks_now();
   start->set_keep(e->record.state().run().keep());
+  start->set_patience_ns(e->record.state().run().patience_ns());
   start->set_checkpoint(e->record.state().run().checkpoint());
   if (e->saved_wall) {
     start->set_checkpoint(own_checkpoint(*e));
@@ -123,10 +124,7 @@ void Exports::on_start_answer(const ExportPtr& e, const std::string& host,
   e->grant.reset();
   switch (failure.kind()) {
     case pb::Failure::STALE:
-      // Its owner came back, or another job was quicker. Another host, please.
-      e->refused_by.push_back(host);
-      if (++e->tries < kMostTries) return look_for_host(e);
-      return fail(e, pb::Failure::NO_HOST, failure.text());
+      return not_honoured(e, host, failure);
     case pb::Failure::UNREACHABLE: {
       pb::Envelope kill;
       kill.mutable_kill()->set_job(e->job());
@@ -141,4 +139,19 @@ void Exports::on_start_answer(const ExportPtr& e, const std::string& host,
       return fail(e, failure.kind(), failure.text());
   }
 }
+
+/// Its owner came back, or another job was quicker.
+void Exports::not_honoured(const ExportPtr& e, const std::string& host,
+                           const pb::Failure& failure) {
+  if (e->holder != 0) {
+    // Whoever chose the slot chooses another.
+    holdings_->refused(e->record.state().run().lease());
+    to_shadow(e, {wire::failure(failure.kind(), failure.text()), {}});
+    return forget(e);
+  }
+  e->refused_by.push_back(host);
+  if (++e->tries < kMostTries) return look_for_host(e);
+  fail(e, pb::Failure::NO_HOST, failure.text());
+}
+
 }  // namespace hob::hostd

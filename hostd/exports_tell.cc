@@ -73,6 +73,14 @@ void Exports::report(const ExportPtr& e, pb::JobReport::State state, int status,
   report->set_wall_ns(wall_ns());
   report->set_text(text);
   coordinator_->tell(std::move(envelope));
+  if (e->holder == 0) return;
+  pb::HeldJob news;
+  news.set_recipe(e->record.state().run().recipe());
+  news.set_job(e->job());
+  news.set_state(state);
+  news.set_host(e->record.site());
+  if (e->move) news.set_reason(e->move->reason);
+  holdings_->tell(e->holder, std::move(news));
 }
 
 void Exports::report_move(const ExportPtr& e, const Move& move, bool moved,

@@ -173,6 +173,8 @@ void Guests::begin(const std::string& from, wire::Message& message, const Post::
   guest->home_heard = Clock::now();
   guest->started_wall_ns = wall_ns();
   guest->phase = starts ? Phase::starting : Phase::arriving;
+  guest->patience = nanoseconds(std::min<uint64_t>(
+      starts ? envelope.start().patience_ns() : envelope.receive().patience_ns(), 1ull << 60));
   if (starts) {
     guest->lease = envelope.start().lease();
     guest->keep = envelope.start().keep();

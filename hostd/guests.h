@@ -95,6 +95,7 @@ class Guests {
     EventLoop::Handle again;
     std::string suspended;  // why it cannot leave
     Time home_heard{};
+    Duration patience{0};  // how long home may be silent; 0: Options::home_lost_after
     uint64_t started_wall_ns = 0;
   };
   using GuestPtr = std::shared_ptr<Guest>;

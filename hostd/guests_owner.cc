@@ -208,9 +208,11 @@ void Guests::send_home(const GuestPtr& guest) {
 void Guests::look_for_homes() {
   for (const GuestPtr& guest : std::vector(guests_)) {
     if (guest->job.empty() || guest->phase == Phase::spare || !foreign(*guest)) continue;
-    if (Clock::now() - guest->home_heard > options_.home_lost_after) {
+    const Duration patience =
+        guest->patience > Duration::zero() ? guest->patience : options_.home_lost_after;
+    if (Clock::now() - guest->home_heard > patience) {
       log::warning("job {}: its home {} has been silent for {} s; killed", guest->job, guest->home,
-                   std::chrono::duration_cast<seconds>(options_.home_lost_after).count());
+                   std::chrono::duration_cast<seconds>(patience).count());
       guest->phase = Phase::done;
       kill(guest);
       continue;

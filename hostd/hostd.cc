@@ -134,13 +134,18 @@ Result<std::unique_ptr<Hostd>> Hostd::create(EventLoop& loop, HostdConfig config
        [raw = hostd.get()](const pb::Directory& directory) {
          raw->post_->set_directory(directory);
        },
-       [raw = hostd.get()](const pb::Revoked& revoked) { raw->exports_->on_revoked(revoked); },
+       [raw = hostd.get()](const pb::Revoked& revoked) {
+         raw->holdings_->on_revoked(revoked);
+         raw->exports_->on_revoked(revoked);
+       },
        [raw = hostd.get()] {
          raw->last_report_.clear();
          raw->reported_accepting_ = false;
          raw->report_changes();
        }}));
   hostd->exports_->set_coordinator(hostd->coordinator_.get());
+  hostd->holdings_ = std::make_unique<Holdings>(loop, *hostd->coordinator_, c.host_name);
+  hostd->exports_->set_holdings(hostd->holdings_.get());
   TRY(hostd->watch_owner());
   TRY(hostd->guests_->start());
   hostd->exports_->recover();

@@ -11,6 +11,7 @@
 #include "hostd/coordinator_link.h"
 #include "hostd/exports.h"
 #include "hostd/guests.h"
+#include "hostd/holdings.h"
 #include "hostd/load.h"
 #include "hostd/owner.h"
 #include "hostd/post.h"
@@ -70,6 +71,7 @@ class Hostd {
                                       const std::string& name) const;
   void kill_job(const Session& session, const pb::Envelope& request);
   void check_job(const Session& session, const pb::Envelope& request);
+  void hold(const Session& session, const pb::Envelope& request);
   void migrate_job(const Session& session, const pb::Envelope& request);
   void checkpoint_job(const Session& session, const pb::Envelope& request);
   void ask_coordinator(const Session& session, const pb::Envelope& request);
@@ -84,6 +86,7 @@ class Hostd {
   std::unique_ptr<wire::Context> context_;
   std::unique_ptr<Post> post_;
   std::unique_ptr<CoordinatorLink> coordinator_;
+  std::unique_ptr<Holdings> holdings_;  // before exports_, which lends from it
   std::unique_ptr<Guests> guests_;
   std::unique_ptr<Exports> exports_;
 

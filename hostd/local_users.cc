@@ -40,6 +40,7 @@ void Hostd::on_session(Fd socket) {
        [this, key](const Error& error) {
          log::debug("local client: {}", error.text);
          exports_->on_shadow_gone(*key);
+         holdings_->on_gone(*key);
          loop_.defer([this, key] { sessions_.erase(*key); });
        }});
   if (!channel.ok()) return log::warning("{}", channel.error().text);
@@ -77,6 +78,8 @@ void Hostd::on_local_message(const wire::StreamChannel* channel, wire::Message m
     case pb::Envelope::kSignal:
     case pb::Envelope::kWindowSize:
       return exports_->on_shadow_message(session.channel, std::move(message));
+    case pb::Envelope::kHold:
+      return hold(session, request);
     case pb::Envelope::kPause:
       return session.channel->answer(request, pause(request.pause()));
     case pb::Envelope::kHostStatus: {
@@ -232,11 +235,27 @@ void Hostd::migrate_job(const Session& session, const pb::Envelope& request) {
   const std::string& name = request.migrate().job();
   if (std::optional<pb::Envelope> refused = refusal(session, "migrate", name))
     return session.channel->answer(request, std::move(*refused));
+  const auto on_end = [this, weak = std::weak_ptr<wire::StreamChannel>(session.channel),
+                       number = request.request()](pb::Envelope answer) {
+    answer_later(weak, number, std::move(answer));
+  };
+  if (request.migrate().lease() != 0)
+    return exports_->migrate_to_slot(exports_->resolve(name), request.migrate().lease(), on_end);
   exports_->migrate(exports_->resolve(name), request.migrate().host(), request.migrate().memory(),
-                    [this, weak = std::weak_ptr<wire::StreamChannel>(session.channel),
-                     number = request.request()](pb::Envelope answer) {
-                      answer_later(weak, number, std::move(answer));
-                    });
+                    on_end);
+}
+
+/// Those whose jobs could not leave anyway hold nothing.
+void Hostd::hold(const Session& session, const pb::Envelope& request) {
+  const auto refuse = [&](const std::string& why) {
+    session.channel->answer(request, wire::failure(pb::Failure::NOT_PERMITTED, why));
+  };
+  if (session.who.uid < config_.owner_min_uid || session.who.gid == 0)
+    return refuse(fmt::format("jobs of user id {} do not leave home (owner.min_uid is {})",
+                              session.who.uid, config_.owner_min_uid));
+  if (config_.owner_export.kind == HostList::Kind::none)
+    return refuse("this host sends no jobs away (owner.export)");
+  holdings_->on_hold(session.channel, session.who, request);
 }
 
 }  // namespace hob::hostd

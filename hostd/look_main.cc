@@ -52,6 +52,7 @@ Result<std::vector<std::string>> print_file(const std::string& path, migrate::De
   const std::string_view start(magic, static_cast<size_t>(n));
   if (start.starts_with("HOBCKPT")) {
     const auto checkpoint = TRY(migrate::CheckpointFile::read(std::move(file)));
+    TRY(checkpoint.verify());
     const auto image = TRY(migrate::decode_image(checkpoint.image()));
     std::vector<std::string> lines{"checkpoint: " + migrate::size_for_people(checkpoint.size())};
     for (std::string& line : migrate::print(image, detail)) lines.push_back(std::move(line));

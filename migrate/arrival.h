@@ -9,6 +9,7 @@
 #include "migrate/migrate.h"
 #include "migrate/page_keeper.h"
 #include "migrate/page_sink.h"
+#include "migrate/relink.h"
 
 namespace hob::migrate {
 
@@ -26,13 +27,17 @@ struct Arrival::State {
   /// The sink, fed by the keeper if there is one, else by the source's connections. Null: there is
   /// no crew for it yet.
   Result<void> make_sink(std::unique_ptr<PageKeeper> from, std::optional<Link>& link,
-                         std::unique_ptr<Crew> crew, bool tell_complete);
+                         std::unique_ptr<Crew> crew, bool tell_complete, Duration relink);
+  /// From here on a source whose link has broken may come back.
+  void readmit(Listener listener);
 
   Sandbox& sandbox;
   std::optional<Connection> control;  ///< none where a checkpoint is restarted
   std::mutex saying;
   std::unique_ptr<PageKeeper> keeper;
   std::unique_ptr<PageSink> sink;
+  bool hurried = false, completed = false;  ///< said, under the lock
+  std::optional<Readmission> readmission;   ///< uses all of the above
   bool finished = false;
   Report report;
   Time resumed_at;

@@ -172,7 +172,7 @@ Result<TreeView> view_tree(const Guest& guest) {
     view.stats.push_back(std::move(*stat));
     view.statuses.push_back(std::move(*status));
     if (node.zombie) continue;
-    auto children = proc::children(queue[i].pid);
+    auto children = proc::children(queue[i].pid, view.statuses.back());
     if (!children) continue;  // has just ended
     for (Tid child : *children) queue.push_back({child, node.pid});
   }
@@ -219,7 +219,7 @@ Result<bool> Captives::seize_all(const Guest& guest) {
     process.node = view.tree[i];
     process.stat = std::move(view.stats[i]);
     process.status = std::move(view.statuses[i]);
-    for (Tid tid : TRY(proc::threads(pid))) {
+    for (Tid tid : TRY(proc::threads(pid, process.status))) {
       const auto same = [&](const CaptiveThread& t) { return t.tracee.tid() == tid; };
       if (std::any_of(process.threads.begin(), process.threads.end(), same)) continue;
       auto tracee = Tracee::seize(tid, Tracee::kills_on_exit);

@@ -79,6 +79,7 @@ struct CaptiveProcess {
   proc::Stat stat;
   proc::Status status;
   std::vector<CaptiveThread> threads;  ///< the leader first
+  std::string auxv;  ///< /proc/PID/auxv, from the first time that vdso_of() was asked for it
 
   CaptiveThread& leader() { return threads.front(); }
   /// "process 12 (python3)"

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "migrate/filters.h"
 #include "migrate/injector.h"
 #include "migrate/ipc.h"
 #include "migrate/parts.h"
@@ -29,10 +30,12 @@ Result<void> ask(CaptiveProcess& process, Scratch& scratch, std::vector<Batch>& 
 
 Result<void> capture_process(const Guest& guest, CaptiveProcess& process, const Platform& platform,
                              Image& image, Objects& objects, const Advices& advices,
-                             ProcessImage& out, Arena& arena, std::vector<Scratch>& borrowed) {
+                             ProcessImage& out, const Sketch* sketch, Arena& arena,
+                             std::vector<Scratch>& borrowed) {
   out.pid = process.node.pid;
   const RemoteAddress instruction =
-      TRY(syscall_instruction(process.pid, process.name(), platform.vdso));
+      TRY(syscall_instruction(process.pid, process.name(), TRY(vdso_of(process)), platform.vdso));
+  const std::string maps = TRY(proc::read(process.pid, "maps"));
   // Rows and answers: some 80 of the process, 11 per thread, one per child, one per POSIX timer
   // (RLIMIT_SIGPENDING bounds those; 512 fit).
   const auto children = static_cast<size_t>(
@@ -48,7 +51,16 @@ Result<void> capture_process(const Guest& guest, CaptiveProcess& process, const 
   stages::mark("scratch");
   std::vector<Batch> batches(process.threads.size());
   ProcessCapture context{guest,      process, image, objects, advices, out, scratch.workspace(),
-                         batches[0], batches, arena};
+                         batches[0], batches, arena, maps};
+  if (sketch) {
+    const auto& drafted = sketch->draft.processes;
+    const auto at = std::find_if(drafted.begin(), drafted.end(),
+                                 [&](const ProcessImage& p) { return p.pid == out.pid; });
+    if (at != drafted.end()) {
+      context.draft = &*at;
+      context.drafted_maps = &sketch->maps[static_cast<size_t>(at - drafted.begin())];
+    }
+  }
   for (const Part* part : parts())
     if (part->capture) {
       TRY(part->capture(context));
@@ -83,7 +95,8 @@ Result<int64_t> guest_monotonic(Tid process) {
 }
 
 Result<Captured> capture(const Guest& guest, Captives& captives, const Advices& advices,
-                         const Platform& platform, bool other_kernel, Arena& arena) {
+                         const Platform& platform, bool other_kernel, const Sketch* sketch,
+                         Arena& arena) {
   for (CaptiveProcess& process : captives.processes)
     TRY(step_out_of_vdso(process, platform, other_kernel));
   // Before anything is read: a wait may turn out to be over.
@@ -98,11 +111,15 @@ Result<Captured> capture(const Guest& guest, Captives& captives, const Advices& 
   image.processes.resize(count);     // never again: the parts keep references
   image.vdsos.push_back(platform.vdso);
   TRY(capture_ipc(guest, image));
+  TRY(capture_filters(captives, image));
+  stages::mark("filters");
   for (size_t i = 0; i < count; i++)
     TRY(capture_process(guest, captives.processes[i], platform, image, objects, advices,
-                        image.processes[i], arena, captured.borrowed));
+                        image.processes[i], sketch, arena, captured.borrowed));
   stages::mark("scratch");
-  TRY(capture_descriptions(guest, captives.processes, objects, image, captured.taken));
+  const KnownFiles none;
+  TRY(capture_descriptions(guest, captives.processes, sketch ? sketch->files : none, objects, image,
+                           captured.taken));
   stages::mark("descriptors");
   TRY(objects.finish(image));
   captured.objects = objects.take_files();

@@ -10,6 +10,7 @@
 #include "migrate/ptys.h"
 #include "migrate/restore.h"
 #include "migrate/scratch.h"
+#include "migrate/sketch.h"
 
 namespace hob::migrate {
 
@@ -24,9 +25,11 @@ struct Captured {
 
 /// Walks the table of parts over the stopped processes. `advices` were read before they were.
 /// `other_kernel`: threads inside the vdso go on until they are out of it. An Error with code
-/// kObstacle names what cannot be carried. The bytes of the image's pages lie in `arena`.
+/// kObstacle names what cannot be carried. The bytes of the image's pages lie in `arena`; those
+/// that the target has of the draft in `sketch` are left out (null: there is none).
 Result<Captured> capture(const Guest& guest, Captives& captives, const Advices& advices,
-                         const Platform& platform, bool other_kernel, Arena& arena);
+                         const Platform& platform, bool other_kernel, const Sketch* sketch,
+                         Arena& arena);
 
 /// What the image holds, for the report of either end.
 void count(const Image& image, Report& report);

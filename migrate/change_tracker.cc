@@ -104,7 +104,7 @@ class WriteProtection final : public ChangeTracker {
   static Result<Fd> make_in(CaptiveProcess& process, const Platform& platform) {
     CaptiveThread& leader = process.leader();
     const RemoteAddress instruction =
-        TRY(syscall_instruction(process.pid, process.name(), platform.vdso));
+        TRY(syscall_instruction(process.pid, process.name(), TRY(vdso_of(process)), platform.vdso));
     TRY(leader.tracee.set_options(Tracee::kills_on_exit | Tracee::suspends_seccomp));
     auto made = [&]() -> Result<Fd> {
       const int64_t number =

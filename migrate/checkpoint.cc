@@ -4,7 +4,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstring>
+#include <memory>
 
 #include "base/log.h"
 #include "migrate/control.h"
@@ -15,22 +17,43 @@
 namespace hob::migrate {
 namespace {
 
+using Digest = std::array<uint8_t, 32>;
+
 struct Head {
   char magic[8];
   uint32_t version, zero;
   uint64_t offset, size;
-  uint8_t digest[32];
+  Digest index_digest, pages_digest;
 };
 constexpr char kMagic[8] = {'H', 'O', 'B', 'C', 'K', 'P', 'T', '1'};
-constexpr uint32_t kVersion = 1;
+constexpr uint32_t kVersion = 2;
 /// Of an index: an image of 1 GiB, and page maps.
 constexpr uint64_t kMaxIndex = 2ull << 30;
 
-void digest(std::span<const std::byte> bytes, uint8_t (&out)[32]) {
-  CHECK(EVP_Digest(bytes.data(), bytes.size(), out, nullptr, EVP_sha256(), nullptr) > 0);
+constexpr std::string_view kSubject = "the checkpoint";
+
+Digest digest_of(std::span<const std::byte> bytes) {
+  Digest digest;
+  CHECK(EVP_Digest(bytes.data(), bytes.size(), digest.data(), nullptr, EVP_sha256(), nullptr) > 0);
+  return digest;
 }
 
-constexpr std::string_view kSubject = "the checkpoint";
+/// Of the pages: all from page 0 to `end`.
+Result<Digest> digest_of_pages(const Fd& file, uint64_t end) {
+  const std::unique_ptr<EVP_MD_CTX, void (*)(EVP_MD_CTX*)> context(EVP_MD_CTX_new(),
+                                                                   EVP_MD_CTX_free);
+  CHECK(context && EVP_DigestInit_ex(context.get(), EVP_sha256(), nullptr) > 0);
+  Bytes buffer(1u << 20);
+  for (uint64_t at = kPage; at < end;) {
+    const auto part = std::span(buffer).first(std::min<uint64_t>(buffer.size(), end - at));
+    TRY(read_at(file.get(), part, at, "read", kSubject));
+    CHECK(EVP_DigestUpdate(context.get(), part.data(), part.size()) > 0);
+    at += part.size();
+  }
+  Digest digest;
+  CHECK(EVP_DigestFinal_ex(context.get(), digest.data(), nullptr) > 0);
+  return digest;
+}
 
 Result<CheckpointIndex> index_of(const PageStore& store, Announcement announcement, Bytes image) {
   CheckpointIndex index;
@@ -57,7 +80,8 @@ Result<uint64_t> write_index(const PageStore& store, const CheckpointIndex& inde
   head.version = kVersion;
   head.offset = store.end();
   head.size = bytes.size();
-  digest(bytes, head.digest);
+  head.index_digest = digest_of(bytes);
+  head.pages_digest = TRY(digest_of_pages(store.file(), store.end()));
   TRY(write_at(store.file().get(), std::as_bytes(std::span(&head, 1)), 0, "write", kSubject));
   if (::fdatasync(store.file().get()) < 0) return Error::sys("write", "the checkpoint");
   return store.end() + bytes.size();
@@ -77,7 +101,9 @@ Result<uint64_t> record_checkpoint(Listener listener, Fd file, Duration patience
     TRY(control::say(link.control, control::Word::ready, control::kOtherKernel));
     link.control.set_patience(kRoundsPatience);
     SharedMemory memory = TRY(SharedMemory::map(kMaxImage));
-    const size_t size = TRY(control::receive_image(link.control, {memory.data(), memory.size()}));
+    const auto [is_draft, size] =
+        TRY(control::receive_image(link.control, {memory.data(), memory.size()}));
+    if (is_draft) return Error{"make a checkpoint: the source sends a draft", EPROTO};
     Bytes image(memory.data(), memory.data() + size);
     TRY(decode_image(image));
     TRY(fault::point(Fault::image_received));
@@ -111,9 +137,7 @@ Result<CheckpointFile> CheckpointFile::read(Fd file) {
     return Error{"read the checkpoint: it ends too early", EBADMSG};
   Bytes bytes(head.size);
   TRY(read_at(file.get(), bytes, head.offset, "read", kSubject));
-  uint8_t found[32];
-  digest(bytes, found);
-  if (std::memcmp(found, head.digest, sizeof found) != 0)
+  if (digest_of(bytes) != head.index_digest)
     return Error{"read the checkpoint: it is damaged", EBADMSG};
   CheckpointIndex index = TRY(decode_checkpoint_index(bytes));
   for (const auto& owner : index.owners)
@@ -121,7 +145,13 @@ Result<CheckpointFile> CheckpointFile::read(Fd file) {
       if (e.offset < kPage || e.offset > head.offset || e.size > head.offset - e.offset)
         return Error{"read the checkpoint: pages lie outside of it", EBADMSG};
   const int64_t monotonic = TRY(decode_image(index.image)).monotonic;
-  return CheckpointFile(std::move(file), std::move(index), size, monotonic);
+  return CheckpointFile(std::move(file), std::move(index), head.offset, head.pages_digest, size,
+                        monotonic);
+}
+
+Result<void> CheckpointFile::verify() const {
+  if (TRY(digest_of_pages(file_, pages_end_)) == pages_digest_) return {};
+  return Error{"read the checkpoint: its pages are damaged", EBADMSG};
 }
 
 Result<PageStore> CheckpointFile::store() const {

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <array>
 #include <string>
 
 #include "base/fd.h"
@@ -11,13 +12,14 @@
 /// Checkpoints: the image of a guest and all its pages in one file, from which it can go on.
 ///
 /// Bytes. Page 0: "HOBCKPT1", u32 version, u32 zero, u64 offset and u64 size of the index, SHA-256
-/// of the index; written last, so that a file that was not finished is not a checkpoint. Then
+/// of the index, SHA-256 of all between page 0 and the index; written last, so that a file that was
+/// not finished is not a checkpoint. Then
 /// pages, in the order in which they came. Then the index (CheckpointIndex, format in
 /// image_codec.cc): announcement, the image (with what SourceHooks::frozen gave), and where each
 /// page lies. Rejected: pages inside the image (it is read whole, they need not be), a file per
 /// process (a checkpoint is one thing to copy and to delete).
 ///
-/// The digest finds damage, not malice: whoever may restart a file may have made it, and it is
+/// The digests find damage, not malice: whoever may restart a file may have made it, and it is
 /// restored with that user's rights alone.
 namespace hob::migrate {
 
@@ -26,7 +28,7 @@ namespace hob::migrate {
 /// not.
 Result<uint64_t> record_checkpoint(Listener listener, Fd file, Duration patience);
 
-/// A checkpoint that was read. Hostile bytes give an Error.
+/// A checkpoint that was read, but for its pages. Hostile bytes give an Error.
 class CheckpointFile {
  public:
   static Result<CheckpointFile> read(Fd file);
@@ -36,14 +38,26 @@ class CheckpointFile {
   /// The guest's CLOCK_MONOTONIC when it was made, ns. It must not go back: a sandbox for it needs
   /// clock offsets to match.
   int64_t monotonic() const { return monotonic_; }
+  /// Reads all pages: are they those that were written? Takes a second per GiB or so; a program
+  /// that has begun on damaged ones could not be taken back.
+  Result<void> verify() const;
   /// The pages, read from the file as they are asked for.
   Result<PageStore> store() const;
 
  private:
-  CheckpointFile(Fd file, CheckpointIndex index, uint64_t size, int64_t monotonic)
-      : file_(std::move(file)), index_(std::move(index)), size_(size), monotonic_(monotonic) {}
+  using Digest = std::array<uint8_t, 32>;
+  CheckpointFile(Fd file, CheckpointIndex index, uint64_t pages_end, const Digest& pages_digest,
+                 uint64_t size, int64_t monotonic)
+      : file_(std::move(file)),
+        index_(std::move(index)),
+        pages_end_(pages_end),
+        pages_digest_(pages_digest),
+        size_(size),
+        monotonic_(monotonic) {}
   Fd file_;
   CheckpointIndex index_;
+  uint64_t pages_end_;
+  Digest pages_digest_;
   uint64_t size_;
   int64_t monotonic_;
 };

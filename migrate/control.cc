@@ -77,22 +77,33 @@ Result<Announcement> receive_announcement(Connection& link) {
   return decode_announcement(TRY(next(link, {Word::announcement})).rest);
 }
 
-Result<uint64_t> send_image(Connection& link, const Image& image) {
+Result<uint64_t> send_image(Connection& link, const Image& image, Word word) {
   Bytes storage;
   storage.reserve(256u << 10);
   const auto pieces = encode(image, storage);
   uint64_t size = 0;
   for (auto piece : pieces) size += piece.size();
-  const Word word = Word::image;
   TRY(link.send({bytes_of(word), bytes_of(size)}));
+  // As few records as possible: each costs a wake-up at the other end.
+  std::vector<std::span<const std::byte>> record;
+  size_t room = kMaxRecord;
   for (auto piece : pieces)
-    for (; !piece.empty(); piece = piece.subspan(std::min(piece.size(), kMaxRecord)))
-      TRY(link.send({piece.first(std::min(piece.size(), kMaxRecord))}));
+    while (!piece.empty()) {
+      const size_t n = std::min(piece.size(), room);
+      record.push_back(piece.first(n));
+      piece = piece.subspan(n);
+      room -= n;
+      if (room > 0) continue;
+      TRY(link.send(record));
+      record.clear();
+      room = kMaxRecord;
+    }
+  if (!record.empty()) TRY(link.send(record));
   return size;
 }
 
-Result<size_t> receive_image(Connection& link, std::span<std::byte> memory) {
-  Message head = TRY(next(link, {Word::image}));
+Result<Received> receive_image(Connection& link, std::span<std::byte> memory) {
+  Message head = TRY(next(link, {Word::image, Word::draft}));
   stages::begin();
   uint64_t size = 0;
   if (head.rest.size() != sizeof size) return Error{"the link: an image without a size", EBADMSG};
@@ -105,7 +116,7 @@ Result<size_t> receive_image(Connection& link, std::span<std::byte> memory) {
     if (got == 0) return Error{"the link: an empty piece of an image", EBADMSG};
     have += got;
   }
-  return static_cast<size_t>(size);
+  return Received{head.word == Word::draft, static_cast<size_t>(size)};
 }
 
 }  // namespace hob::migrate::control

@@ -12,6 +12,7 @@
 ///
 ///     source                                target
 ///     announcement  ------------------->    ready | refused TEXT
+///     draft, perhaps ------------------>    drafted
 ///     image         ------------------->    running | failed TEXT
 ///                   <-------------------    hurry, perhaps: push what has not been asked for
 ///                   <-------------------    complete
@@ -44,7 +45,9 @@ enum class Word : uint32_t {
   weaken,
   weakened,
   let_go,
-  gone
+  gone,
+  draft,
+  drafted
 };
 
 /// The processes may get another vdso (vdso.h).
@@ -67,8 +70,12 @@ Result<void> send_announcement(Connection& link, const Announcement& announcemen
 Result<Announcement> receive_announcement(Connection& link);
 
 /// Returns how many bytes it was.
-Result<uint64_t> send_image(Connection& link, const Image& image);
-/// Reads an image into `memory`; returns its size.
-Result<size_t> receive_image(Connection& link, std::span<std::byte> memory);
+Result<uint64_t> send_image(Connection& link, const Image& image, Word word = Word::image);
+/// Reads an image, or a draft, into `memory`.
+struct Received {
+  bool is_draft;
+  size_t size;
+};
+Result<Received> receive_image(Connection& link, std::span<std::byte> memory);
 
 }  // namespace hob::migrate::control

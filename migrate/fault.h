@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cerrno>
 #include <cstdint>
 
 #include "base/result.h"
@@ -20,6 +21,8 @@ enum class Fault : uint8_t {
   push,           ///< all pages pushed, the end not yet told
   round,          ///< a round of pre-copy has been sent
   let_go,         ///< the target is the live copy and has asked for locks and addresses
+  drafting,       ///< the draft is made, nothing of it sent; the guest runs
+  cut,            ///< either end, in the midst of the pages: `error` here is a link that breaks
   // target
   connected = 20,  ///< the source is there
   prepared,        ///< the stubs are parked
@@ -33,6 +36,7 @@ enum class Fault : uint8_t {
   pull,            ///< the first pages have arrived
   kept,            ///< all pages are kept at the target, nothing runs
   taken_over,      ///< committed; locks and addresses are the target's
+  drafted,         ///< what can be is built upon the draft
   // no step
   other_kernel = 60,  ///< this kernel's vdso counts as another than it is; stays armed
   last = other_kernel
@@ -53,6 +57,12 @@ inline Result<void> point(Fault where) {
   if (where != armed) [[likely]]
     return {};
   return reached(where);
+}
+
+/// The same of a link: the Error is one of those after which a new link may be better (relink.h).
+inline Result<void> link_point(Fault where) {
+  if (point(where)) return {};
+  return Error{"the link: made to break", ECONNRESET};
 }
 
 }  // namespace fault

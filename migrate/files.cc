@@ -212,9 +212,7 @@ AsEffectiveUser::~AsEffectiveUser() {
   CHECK(::seteuid(0) == 0 && ::setegid(0) == 0);
 }
 
-Result<void> flush_if_remote(int fd, const std::string& path) {
-  struct statfs fs;
-  if (::fstatfs(fd, &fs) < 0) return Error::sys("look at the file system of", path);
+static bool is_remote(const struct statfs& fs) {
   switch (static_cast<unsigned long>(fs.f_type)) {
     case NFS_SUPER_MAGIC:
     case SMB2_SUPER_MAGIC:
@@ -223,11 +221,27 @@ Result<void> flush_if_remote(int fd, const std::string& path) {
     case AFS_SUPER_MAGIC:
     case V9FS_MAGIC:
     case FUSE_SUPER_MAGIC:
-      if (::fsync(fd) < 0) return Error::sys("flush", path);
-      return {};
+      return true;
     default:
-      return {};
+      return false;
   }
+}
+
+Result<bool> is_remote(int fd, const std::string& path) {
+  struct statfs fs;
+  if (::fstatfs(fd, &fs) < 0) return Error::sys("look at the file system of", path);
+  return is_remote(fs);
+}
+
+Result<bool> is_remote(const std::string& path) {
+  struct statfs fs;
+  if (::statfs(path.c_str(), &fs) < 0) return Error::sys("look at the file system of", path);
+  return is_remote(fs);
+}
+
+Result<void> flush_if_remote(int fd, const std::string& path) {
+  if (TRY(is_remote(fd, path)) && ::fsync(fd) < 0) return Error::sys("flush", path);
+  return {};
 }
 
 Result<struct stat> stat_for(Tid process, const std::string& path) {

@@ -39,6 +39,10 @@ class AsEffectiveUser {
   bool changed_ = false;
 };
 
+/// Whether other hosts may have the file too, with caches of their own.
+Result<bool> is_remote(int fd, const std::string& path);
+Result<bool> is_remote(const std::string& path);
+
 /// If the file may be cached away from its server: everything written here is made visible to the
 /// hosts that open it from now on. Does nothing for local file systems.
 Result<void> flush_if_remote(int fd, const std::string& path);

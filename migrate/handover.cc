@@ -18,9 +18,10 @@ Result<void> Yielding::lend(uint32_t process,
                             const std::function<Result<void>(const Foothold&)>& call) {
   CaptiveProcess& captive = captives_.processes[process];
   CaptiveThread& leader = captive.leader();
-  return call({leader.tracee, leader.registers,
-               TRY(syscall_instruction(captive.pid, captive.name(), platform_.vdso)),
-               captive.name()});
+  return call(
+      {leader.tracee, leader.registers,
+       TRY(syscall_instruction(captive.pid, captive.name(), TRY(vdso_of(captive)), platform_.vdso)),
+       captive.name()});
 }
 
 LockHands Yielding::hands() {

@@ -72,7 +72,15 @@ struct ThreadImage {
   int8_t nice = 0;
   Bytes processors;     ///< a cpu_set_t, as a wish; empty: all
   uint32_t policy = 0;  ///< SCHED_OTHER, _BATCH or _IDLE, with SCHED_RESET_ON_FORK; as a wish
-  uint16_t disk_priority = 0;  ///< ioprio_set(2), as a wish; 0: none
+  uint16_t disk_priority = 0;     ///< ioprio_set(2), as a wish; 0: none
+  std::vector<uint32_t> filters;  ///< indices into Image::filters, the oldest first
+};
+
+/// A seccomp filter of the guest's own; see filters.h.
+struct FilterImage {
+  Bytes code;       ///< struct sock_filter, one after the other
+  uint8_t log = 0;  ///< SECCOMP_FILTER_FLAG_LOG
+  bool operator==(const FilterImage&) const = default;
 };
 
 /// ProcessImage::memory_score of a process that has not set its own.
@@ -82,6 +90,7 @@ struct FileImage {
   std::string path;
   uint64_t size = 0;
   int64_t modified = 0;  ///< mtime in ns; the target refuses to map another file of the same name
+  bool operator==(const FileImage&) const = default;
 };
 
 enum class MappingKind : uint8_t {
@@ -112,6 +121,7 @@ struct DescriptorImage {
   int32_t number = 0;
   uint32_t description = 0;  ///< index into Image::descriptions
   uint8_t close_on_exec = 0;
+  bool operator==(const DescriptorImage&) const = default;
 };
 
 struct TimerImage {
@@ -132,6 +142,10 @@ struct ResourceLimit {
 
 /// What the parent of a process has not been told by wait(2).
 enum class Untold : uint8_t { nothing = 0, stopped, continued, last = continued };
+
+/// Whether what a process maps from now on is locked (mlockall(2)): with all its pages at once, or
+/// as they are touched.
+enum class LockFuture : uint8_t { no = 0, at_once, on_fault, last = on_fault };
 
 struct ProcessImage {
   pid_t pid = 0;
@@ -159,6 +173,7 @@ struct ProcessImage {
   std::array<IntervalTimer, 3> interval_timers = {};
   std::vector<TimerImage> timers;
 
+  LockFuture lock_future = LockFuture::no;
   uint8_t no_huge_pages = 0;          ///< PR_GET_THP_DISABLE
   uint8_t merge_memory = 0;           ///< PR_SET_MEMORY_MERGE
   uint8_t memory_error_policy = 2;    ///< PR_MCE_KILL_*; 2: as the host has it
@@ -197,18 +212,25 @@ enum class DescriptionKind : uint8_t {
   last = inet
 };
 
+inline bool is_pipe(DescriptionKind kind) {
+  return kind == DescriptionKind::pipe_read || kind == DescriptionKind::pipe_write ||
+         kind == DescriptionKind::pipe_both;
+}
+
 /// Numbers of inotify watches are made one by one.
 inline constexpr int32_t kMostWatch = 1 << 16;
 struct WatchImage {
   int32_t number = 0;
   uint32_t mask = 0;  ///< IN_*
   std::string path;
+  bool operator==(const WatchImage&) const = default;
 };
 
 struct EpollEntry {
   int32_t number = 0;
   uint32_t events = 0;
   uint64_t data = 0;
+  bool operator==(const EpollEntry&) const = default;
 };
 
 /// An open file description: shared by all descriptors that came of one open(2).
@@ -233,6 +255,7 @@ struct Description {
   uint8_t owner_type = 0;  ///< of signals on input: 0 nobody, else F_OWNER_* of fcntl(2), plus 1
   pid_t owner_number = 0;
   uint32_t owner_signal = 0;  ///< F_SETSIG
+  bool operator==(const Description&) const = default;
 };
 
 enum class ObjectKind : uint8_t { memory = 0, file, last = file };
@@ -353,6 +376,7 @@ struct TerminalImage {
   pid_t session = 0, foreground = 0;
   Bytes settings;  ///< struct termios as TCGETS2 gives it
   uint16_t rows = 0, columns = 0;
+  bool operator==(const TerminalImage&) const = default;
 };
 
 /// What must agree between the two hosts; sent before the freeze as well.
@@ -379,6 +403,7 @@ struct Image {
   std::vector<ObjectImage> objects;
   std::vector<SocketImage> sockets;
   std::vector<InetImage> inet_sockets;
+  std::vector<FilterImage> filters;
   /// The first is that of the source's kernel; others have come along from earlier ones (vdso.h).
   std::vector<Bytes> vdsos;
   IpcImage ipc;

@@ -81,6 +81,19 @@ bool can_be_waited_in(uint32_t call) {
          call == SYS_clock_nanosleep;
 }
 
+// seccomp(2), BPF_MAXINSNS, and MAX_INSNS_PER_PATH of the kernel.
+constexpr size_t kInstruction = 8, kMostInstructions = 4096, kMostOfChain = 32768;
+
+Result<void> check_filters(const Image& image, const ThreadImage& thread) {
+  size_t instructions = 0;
+  for (const uint32_t filter : thread.filters) {
+    if (filter >= image.filters.size()) return invalid("a thread has no such filter");
+    instructions += image.filters[filter].code.size() / kInstruction;
+    if (instructions > kMostOfChain) return invalid("a thread has too many filters");
+  }
+  return {};
+}
+
 Result<void> check_process(const Image& image, const ProcessImage& p, std::set<pid_t>& tids) {
   if (p.threads.empty() || p.threads[0].tid != p.pid) return invalid("a process has no leader");
   for (const ThreadImage& t : p.threads) {
@@ -96,6 +109,7 @@ Result<void> check_process(const Image& image, const ProcessImage& p, std::set<p
     if (t.keep_capabilities > 1 || t.no_time_stamps > 1 || t.no_cpuid > 1)
       return invalid("a thread's settings are impossible");
     if (t.name.size() > 15) return invalid("a thread's name is too long");
+    TRY(check_filters(image, t));
     if (t.extended_state.size() < 576 || t.extended_state.size() > 65536)
       return invalid("a thread's extended state has an impossible size");
   }
@@ -311,6 +325,10 @@ Result<void> check_form(const Image& image) {
   for (const Bytes& vdso : image.vdsos)
     if (vdso.empty() || vdso.size() % kPage || vdso.size() > kMostVdso)
       return invalid("a vdso is malformed");
+  for (const FilterImage& filter : image.filters)
+    if (filter.code.empty() || filter.code.size() % kInstruction ||
+        filter.code.size() / kInstruction > kMostInstructions || filter.log > 1)
+      return invalid("a filter is malformed");
   size_t next = 0;
   std::set<pid_t> tids;
   for (const TreeNode& node : image.tree) {

@@ -195,7 +195,11 @@ void fields(A& a, ThreadImage& x) {
   a(x.stack_pointer), a(x.stack_size), a(x.stack_flags), a(x.pending);
   a(x.wait_call), a(x.wait_end), a(x.timer_slack), a(x.speculation), a(x.keep_capabilities);
   a(x.no_time_stamps), a(x.no_cpuid);
-  a(x.nice), a(x.processors), a(x.policy), a(x.disk_priority);
+  a(x.nice), a(x.processors), a(x.policy), a(x.disk_priority), a(x.filters);
+}
+template <class A>
+void fields(A& a, FilterImage& x) {
+  a(x.code), a(x.log);
 }
 template <class A>
 void fields(A& a, FileImage& x) {
@@ -237,7 +241,7 @@ template <class A>
 void fields(A& a, ProcessImage& x) {
   a(x.pid), a(x.threads), a(x.memory_map), a(x.auxv), a(x.files), a(x.executable);
   a(x.executable_is_object), a(x.mappings), a(x.vdso);
-  a(x.no_huge_pages), a(x.merge_memory), a(x.memory_error_policy);
+  a(x.lock_future), a(x.no_huge_pages), a(x.merge_memory), a(x.memory_error_policy);
   a(x.descriptors), a(x.directory), a(x.umask), a(x.actions), a(x.pending), a(x.interval_timers);
   a(x.timers), a(x.limits), a(x.personality), a(x.dumpable), a(x.subreaper);
   a(x.parent_death_signal), a(x.permitted_state), a(x.stop_signal), a(x.untold), a(x.memory_score);
@@ -329,7 +333,7 @@ void fields(A& a, Image& x) {
   a(x.tree), a(x.descriptions), a(x.pipes), a(x.objects), a(x.sockets), a(x.vdsos), a(x.ipc),
       a(x.terminal), a(x.input), a(x.hook_bytes);
   a(x.monotonic), a(x.processes), a(x.locks), a(x.ptys), a(x.network), a(x.machine);
-  a(x.inet_sockets);
+  a(x.inet_sockets), a(x.filters);
 }
 
 struct Header {

@@ -300,6 +300,7 @@ Result<void> InetCollector::finish() {
     if (seen_[i].peer != 0) {
       const auto at = known_.find(seen_[i].peer);
       if (at == known_.end()) return connection_outside(socket, seen_[i].subject);
+      if (at->second == i) return obstacle(seen_[i].subject, "a connection to itself");
       socket.peer = static_cast<int32_t>(at->second);
       writer = &seen_[at->second].socket;
       writer_done = all[at->second].shutdown & kNoMoreWritten;

@@ -181,9 +181,10 @@ Result<void> InetPlacement::connect_pair(size_t first) {
     if (!strangers_.back().end) return Error::sys("make", "a network socket");
   }
   const Fd& second = other ? sockets_[static_cast<size_t>(s.peer)] : strangers_.back().end;
-  // Of one that has ended nobody remembers where it led.
+  // Of one that has ended nobody remembers where it led: from a port that no client gets, and
+  // another for each.
   Endpoint there = s.remote;
-  if (s.state == InetState::ended) (there = s.local).port = 1;
+  if (s.state == InetState::ended) (there = s.local).port = static_cast<uint16_t>(1 + first);
   const auto waits = [](const InetImage* image) {
     return image ? static_cast<uint32_t>(image->queue.size()) : 0;
   };

@@ -23,26 +23,6 @@ namespace {
 constexpr uint64_t kMostInAll = 512u << 20;
 constexpr unsigned kPermissions = 0777;
 
-/// While it lives the calling thread is in the ipc namespace of a process.
-class Visit {
- public:
-  static Result<Visit> to(pid_t process) {
-    Fd own = TRY(open_file("/proc/thread-self/ns/ipc", O_RDONLY));
-    Fd there = TRY(open_file(proc::path(Tid{process}, "ns/ipc"), O_RDONLY));
-    if (::setns(there.get(), CLONE_NEWIPC) < 0)
-      return Error::sys("enter the ipc namespace of", "the sandbox");
-    return Visit(std::move(own));
-  }
-  Visit(Visit&&) noexcept = default;
-  ~Visit() {
-    if (own_) CHECK(::setns(own_.get(), CLONE_NEWIPC) == 0);
-  }
-
- private:
-  explicit Visit(Fd own) : own_(std::move(own)) {}
-  Fd own_;
-};
-
 /// While it lives the calling thread makes things in the user's name. Raw calls: glibc's would
 /// change all threads.
 class InTheNameOf {
@@ -303,14 +283,23 @@ Result<void> make(const std::string& directory, const SharedFileImage& f, const 
 
 }  // namespace
 
+Result<IpcVisit> IpcVisit::to(const Guest& guest) {
+  Fd own = TRY(open_file("/proc/thread-self/ns/ipc", O_RDONLY));
+  Fd there = TRY(open_file(proc::path(Tid{guest.sandbox->init()}, "ns/ipc"), O_RDONLY));
+  if (::setns(there.get(), CLONE_NEWIPC) < 0)
+    return Error::sys("enter the ipc namespace of", "the sandbox");
+  return IpcVisit(std::move(own));
+}
+
+IpcVisit::~IpcVisit() {
+  if (own_) CHECK(::setns(own_.get(), CLONE_NEWIPC) == 0);
+}
+
 Result<void> capture_ipc(const Guest& guest, Image& image) {
   Room room;
-  {
-    const Visit visit = TRY(Visit::to(guest.sandbox->init()));
-    TRY(capture_segments(image.ipc, room));
-    TRY(capture_semaphores(image.ipc));
-    TRY(capture_queues(image.ipc));
-  }
+  TRY(capture_segments(image.ipc, room));
+  TRY(capture_semaphores(image.ipc));
+  TRY(capture_queues(image.ipc));
   return capture_files(shared_directory(guest), image.ipc, room);
 }
 
@@ -326,7 +315,7 @@ Result<void> make_ipc(const Guest& guest, const IpcImage& image) {
   for (const SharedFileImage& file : image.files)
     TRY(make(shared_directory(guest), file, guest.user));
   if (image.segments.empty() && image.semaphores.empty() && image.queues.empty()) return {};
-  const Visit visit = TRY(Visit::to(guest.sandbox->init()));
+  const IpcVisit visit = TRY(IpcVisit::to(guest));
   for (const SegmentImage& s : image.segments) TRY(make(s, guest.user));
   for (const SemaphoresImage& s : image.semaphores) TRY(make(s, guest.user));
   for (const QueueImage& q : image.queues) TRY(make(q, guest.user));

@@ -4,7 +4,9 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/log.h"
 #include "migrate/capture.h"
+#include "migrate/draft.h"
 #include "migrate/fault.h"
 #include "migrate/huge_pages.h"
 #include "migrate/stages.h"
@@ -83,18 +85,50 @@ Result<void> Landing::park(const Tree& tree) {
   return {};
 }
 
+std::span<std::byte> Landing::image_memory() {
+  return std::span(memory_->data(), memory_->size()).subspan(draft_place_.end);
+}
+
+Result<void> Landing::draft(size_t size) {
+  Patience bound(patience_);
+  draft_ = std::make_unique<Image>(TRY(decode_image(image_memory().first(size))));
+  draft_place_ = {0, size};
+  if (draft_->tree != stubs_->tree()) return {};  // it will be another one once more
+  auto built = restoration_->build_ahead(*draft_, draft_place_);
+  built_ahead_ = built.ok();
+  if (!built) {
+    log::debug("build ahead: {}", built.error().text);
+    restoration_.reset();
+    stubs_.reset();
+  }
+  return {};
+}
+
+// Why it must begin from parked copies once more.
+std::optional<std::string> Landing::begins_anew() const {
+  if (!stubs_) return "nothing could be built ahead";
+  if (image_->tree != stubs_->tree()) return "the tree has changed";
+  if (!built_ahead_) return std::nullopt;
+  if (auto why = difference(*draft_, *image_)) return why;
+  if (restoration_->in_the_way(*image_)) return "its memory is where the engine is";
+  return std::nullopt;
+}
+
 Result<void> Landing::decode(size_t size, const std::function<Result<void>()>& end_threads) {
-  size_ = size;
+  place_ = {draft_place_.end, draft_place_.end + size};
   image_ = std::make_unique<Image>(TRY(decode_image(image_memory().first(size))));
   TRY(fault::point(Fault::image_received));
-  if (image_->tree == stubs_->tree()) return {};
+  const auto why = begins_anew();
+  if (draft_ && (why || !built_ahead_)) put_back_pages(*image_, *draft_, pages_of_draft_);
+  if (!why) return {};
+  log::debug("the move begins anew: {}", *why);
   if (end_threads) TRY(end_threads());
   return park(image_->tree);
 }
 
 Result<void> Landing::build(PageSink& sink) {
   Patience bound(patience_);
-  TRY(restoration_->adopt(*image_, size_));
+  TRY(restoration_->adopt(*image_, place_));
   TRY(fault::point(Fault::adopted));
   TRY(refill_input(*guest_, image_->input));
   // Files are open, with the user's rights.
@@ -137,7 +171,7 @@ pid_t Landing::resume(Wishes& wishes) {
 }
 
 void Landing::count(Report& report) const {
-  report.image_bytes = size_;
+  report.image_bytes = place_.size();
   migrate::count(*image_, report);
 }
 

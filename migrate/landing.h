@@ -2,6 +2,9 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
+#include <string>
+#include <vector>
 
 #include "base/result.h"
 #include "migrate/handover.h"
@@ -26,8 +29,11 @@ class Landing {
 
   /// The source's kernel has another vdso than this one.
   bool other_kernel() const { return other_kernel_; }
-  /// Where the image is to be put.
-  std::span<std::byte> image_memory() { return {memory_->data(), memory_->size()}; }
+  /// Where the image is to be put, or the draft before it.
+  std::span<std::byte> image_memory();
+  /// Decodes a draft of `size` bytes, and builds upon it what it can. What fails is tried again
+  /// from the image.
+  Result<void> draft(size_t size);
   /// Decodes it. If the tree has changed meanwhile, other copies are parked; this process must then
   /// have no other thread, and `end_threads` sees to it.
   Result<void> decode(size_t size, const std::function<Result<void>()>& end_threads = {});
@@ -47,6 +53,7 @@ class Landing {
  private:
   Landing(const Guest& guest, SharedMemory memory, Duration patience);
   Result<void> park(const Tree& tree);
+  std::optional<std::string> begins_anew() const;
 
   const Guest* guest_;
   Duration patience_;
@@ -54,7 +61,11 @@ class Landing {
   bool copy_ = false;                   ///< no source: a checkpoint is restarted
   std::unique_ptr<Platform> platform_;  // Restoration refers to it
   std::unique_ptr<SharedMemory> memory_;
-  size_t size_ = 0;
+  Range place_;        // of the image in memory_
+  Range draft_place_;  // of the draft, before it
+  std::unique_ptr<Image> draft_;
+  bool built_ahead_ = false;           // upon the draft
+  std::vector<Bytes> pages_of_draft_;  // that the image has been given
   std::unique_ptr<Stubs> stubs_;
   std::unique_ptr<Restoration> restoration_;  // before the stubs go
   std::unique_ptr<Image> image_;

@@ -28,7 +28,7 @@ constexpr size_t kHello = sizeof kMagic + 1 + kSalt + kMac;
 using Salt = std::array<uint8_t, kSalt>;
 
 Error broken(const char* what) {
-  return Error{std::string("the link: ") + what + "; it was cut or forged", EPIPE};
+  return Error{std::string("the link: ") + what + "; it was cut or forged", EPROTO};
 }
 
 Error slow() {
@@ -209,9 +209,12 @@ void Connection::shut() {
   // What is still on its way nobody reads: the peer is to hear so (a reset) when this is closed. A
   // mere FIN would leave it waiting for room in a full window until the kernel forgets the
   // connection, a minute later.
+  break_off();
+  ::shutdown(state_->fd.get(), SHUT_RDWR);
+}
+void Connection::break_off() {
   const linger reset = {1, 0};
   ::setsockopt(state_->fd.get(), SOL_SOCKET, SO_LINGER, &reset, sizeof reset);
-  ::shutdown(state_->fd.get(), SHUT_RDWR);
 }
 int Connection::fd() const {
   return state_->fd.get();
@@ -221,6 +224,10 @@ uint64_t Connection::sent_bytes() const {
 }
 
 Result<void> Connection::send(std::initializer_list<std::span<const std::byte>> pieces) {
+  return send(std::span(pieces.begin(), pieces.size()));
+}
+
+Result<void> Connection::send(std::span<const std::span<const std::byte>> pieces) {
   size_t size = 0;
   for (auto piece : pieces) size += piece.size();
   CHECK(size <= kMaxRecord);
@@ -422,6 +429,8 @@ Result<Link> accept_link(int listener, const LinkKey& key, Duration limit) {
         p.fd = std::move(fd);
         p.end = Clock::now() + seconds(5);
         pending.push_back(std::move(p));
+      } else if (errno == EINVAL) {
+        return Error{"wait for the source: the listener was shut down", ECANCELED};
       }
     }
   }

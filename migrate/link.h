@@ -50,13 +50,17 @@ class Connection {
 
   /// Sends the pieces as one record. One thread at a time; another may receive meanwhile.
   Result<void> send(std::initializer_list<std::span<const std::byte>> pieces);
-  /// The next record; valid until the next call. An Error with code EPIPE: the peer has closed.
+  Result<void> send(std::span<const std::span<const std::byte>> pieces);
+  /// The next record; valid until the next call. An Error with code EPIPE: the peer has closed;
+  /// EPROTO: somebody has tampered with it.
   Result<std::span<const std::byte>> receive();
   /// The next record, decrypted to where it shall be; its size must be at most `to`'s.
   Result<size_t> receive_into(std::span<std::byte> to);
 
   /// Ends all waiting on this connection, now and later; from any thread.
   void shut();
+  /// When this object goes, the peer shall see a broken connection and not one that was hung up.
+  void break_off();
   int fd() const;
   /// On the wire, so far.
   uint64_t sent_bytes() const;
@@ -81,7 +85,7 @@ Result<Link> connect_link(const std::string& address, uint16_t port, const LinkK
                           Duration limit);
 
 /// The target's side: waits for the three connections of one source; strangers are closed and do
-/// not hold up anybody.
+/// not hold up anybody. ECANCELED: the listener was shut down by another thread.
 Result<Link> accept_link(int listener, const LinkKey& key, Duration limit);
 
 /// A listening socket on address:0 and its port.

@@ -7,6 +7,7 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "base/fd.h"
@@ -110,6 +111,8 @@ class Listener {
   uint16_t port() const;
   /// The engine's: waits for the source (link.h).
   Result<Link> accept(Duration patience);
+  /// The engine's: its socket and key, for a source that comes back (relink.h). The last call.
+  std::pair<Fd, LinkKey> take();
   Listener(Listener&&) noexcept;
   ~Listener();
 
@@ -168,8 +171,9 @@ struct SendOptions {
 /// Moves the guest to the Listener at address:port. Blocks until every page has been delivered;
 /// with Strategy::demand that can be as long as the guest lives. A guest that is frozen already
 /// (its owner is back) is always pushed. If the link breaks once the image is on its way, `settle`
-/// decides; a link that breaks after the commit is not made again: pages that had not travelled are
-/// lost, and the guest with them (Sent::lost). It never runs here again.
+/// decides. A link that breaks after the commit, while pages are owed, is made again (relink.h);
+/// where that fails the pages are lost, and the guest with them (Sent::lost). It never runs here
+/// again.
 Result<Sent> send(Guest& guest, const std::string& address, uint16_t port, const LinkKey& key,
                   SourceHooks& hooks, const SendOptions& options = {});
 

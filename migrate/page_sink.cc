@@ -43,22 +43,21 @@ void step_back() {
 
 }  // namespace
 
-PageSink::PageSink(Connection demand, Connection bulk, Events events, Fd done, Fd wake)
-    : demand_(std::move(demand)),
-      bulk_(std::move(bulk)),
+PageSink::PageSink(Connection demand, Connection bulk, Events events, Fd done, Fd wake,
+                   Duration relink)
+    : link_(std::move(demand), std::move(bulk), relink),
       events_(std::move(events)),
       done_(std::move(done)),
-      wake_(std::move(wake)) {
-  bulk_.set_patience(kPagePatience);
-}
+      wake_(std::move(wake)) {}
 
 Result<std::unique_ptr<PageSink>> PageSink::create(Connection demand, Connection bulk,
-                                                   Events events) {
+                                                   Events events, Duration relink) {
   Fd done(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)),
       wake_fd(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
   if (!done || !wake_fd) return Error::sys("make", "an eventfd");
-  return std::unique_ptr<PageSink>(new PageSink(
-      std::move(demand), std::move(bulk), std::move(events), std::move(done), std::move(wake_fd)));
+  return std::unique_ptr<PageSink>(new PageSink(std::move(demand), std::move(bulk),
+                                                std::move(events), std::move(done),
+                                                std::move(wake_fd), relink));
 }
 
 PageSink::~PageSink() {
@@ -96,8 +95,7 @@ void PageSink::open() {
 void PageSink::stop() {
   stopping_ = true;
   open();
-  demand_.shut();
-  bulk_.shut();
+  link_.stop();
   const uint64_t one = 1;
   if (::write(wake_.get(), &one, sizeof one) < 0) CHECK(errno == EAGAIN);
   if (crew_) crew_->join();
@@ -111,6 +109,7 @@ Result<void> PageSink::outcome() const {
 
 void PageSink::serve_faults() {
   go_first();  // a program waits (ENGINE.md P14)
+  PageLink::Held link = link_.current();
   while (!stopping_) {
     std::vector<pollfd> polled = {{wake_.get(), POLLIN, 0}};
     std::vector<size_t> which;
@@ -135,13 +134,38 @@ void PageSink::serve_faults() {
       for (size_t i = 0; i < which.size(); i++)
         if (polled[i + 1].revents) read_events(which[i], requests);
       retry_zeros();
+      if (const auto now = link_.current(); now != link) {
+        link = now;
+        ask_again(requests);
+      }
     }
     for (auto [process, address] : requests) {
       demanded_++;
       const stream::Request request = {address, process, 0};
-      if (!demand_.send({std::as_bytes(std::span(&request, 1))})) return;  // receivers report it
+      // If it does not get there: the receivers notice, and a new link is asked for all.
+      if (!link->demand.send({std::as_bytes(std::span(&request, 1))})) break;
     }
   }
+}
+
+// Of a link made again: everything that somebody waits for.
+void PageSink::ask_again(std::vector<std::pair<uint32_t, uint64_t>>& requests) {
+  requests.clear();
+  for (const auto& [key, waiting] : waiting_)
+    if (requests.empty() || requests.back() != key) requests.push_back(key);
+}
+
+void PageSink::renew(Connection demand, Connection bulk) {
+  link_.renew(std::move(demand), std::move(bulk));
+  const uint64_t one = 1;
+  if (::write(wake_.get(), &one, sizeof one) < 0) CHECK(errno == EAGAIN);
+}
+
+PagesByProcess PageSink::received() {
+  std::lock_guard guard(lock_);
+  PagesByProcess all;
+  for (const uint32_t process : received_.processes()) all[process] = received_.of(process);
+  return all;
 }
 
 void PageSink::read_events(size_t index, std::vector<std::pair<uint32_t, uint64_t>>& requests) {
@@ -313,9 +337,14 @@ void PageSink::resolve_waiting(uint32_t process, uint64_t source, bool zero) {
 
 void PageSink::receive_demanded() {
   go_first();
-  demand_.set_patience(hours(24));  // answers come when there are questions
+  for (PageLink::Held link = link_.current(); link; link = link_.after_demand(link))
+    receive_answers(link->demand);
+}
+
+void PageSink::receive_answers(Connection& demand) {
+  demand.set_patience(hours(24));  // answers come when there are questions
   for (;;) {
-    auto record = demand_.receive();
+    auto record = demand.receive();
     if (!record || record->size() < sizeof(stream::Reply)) return;
     const auto reply = head_of<stream::Reply>(*record);
     auto page = record->subspan(sizeof reply);
@@ -338,8 +367,8 @@ void PageSink::learn_populated(const stream::Record& record) {
 }
 
 // True: it was the last one.
-Result<bool> PageSink::receive_record(std::span<std::byte> scratch) {
-  const auto record = TRY(stream::decode_record(TRY(bulk_.receive()), scratch));
+Result<bool> PageSink::receive_record(Connection& bulk, std::span<std::byte> scratch) {
+  const auto record = TRY(stream::decode_record(TRY(bulk.receive()), scratch));
   switch (record.kind) {
     case stream::Kind::populated:
       learn_populated(record);
@@ -352,7 +381,12 @@ Result<bool> PageSink::receive_record(std::span<std::byte> scratch) {
     case stream::Kind::pages:
       install(record.process, record.address, record.pages);
       pages_ += record.pages.size() / kPage;
+      {
+        std::lock_guard guard(lock_);
+        received_.add(record.process, {record.address, record.address + record.pages.size()});
+      }
       TRY(fault::point(Fault::pull));
+      TRY(fault::link_point(Fault::cut));
       return false;
     case stream::Kind::end:
       return true;
@@ -368,12 +402,20 @@ void PageSink::receive_pushed() {
     std::unique_lock guard(lock_);
     opened_.wait(guard, [this] { return open_; });
   }
+  PageLink::Held link = link_.current();
   for (;;) {
-    priority.pause();
-    auto last = receive_record(scratch);
-    if (!last) return finish(std::move(last).error());
-    if (*last) return finish({});
+    auto received = receive_until_end(link->bulk, scratch, priority);
+    if (received || !may_relink(received.error())) return finish(std::move(received));
+    link = link_.after_bulk(link, received.error());
+    if (!link) return finish(std::move(received));
   }
+}
+
+Result<void> PageSink::receive_until_end(Connection& bulk, std::span<std::byte> scratch,
+                                         BulkPriority& priority) {
+  do priority.pause();
+  while (!TRY(receive_record(bulk, scratch)));
+  return {};
 }
 
 void PageSink::finish(Result<void> outcome) {

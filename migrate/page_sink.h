@@ -14,7 +14,10 @@
 #include "migrate/crew.h"
 #include "migrate/inheriting_mutex.h"
 #include "migrate/link.h"
+#include "migrate/page_link.h"
 #include "migrate/page_stream.h"
+#include "migrate/relink.h"
+#include "migrate/thread_priority.h"
 #include "migrate/territory.h"
 #include "migrate/types.h"
 
@@ -35,8 +38,9 @@ class PageSink {
     std::function<void()> complete;
     std::function<void()> lost;
   };
-  static Result<std::unique_ptr<PageSink>> create(Connection demand, Connection bulk,
-                                                  Events events);
+  /// `relink`: how long to wait for a source whose link has broken; none: what breaks is lost.
+  static Result<std::unique_ptr<PageSink>> create(Connection demand, Connection bulk, Events events,
+                                                  Duration relink = {});
   ~PageSink();
 
   /// The memory of a process, as the page stream names it: registered ranges of its userfaultfd,
@@ -49,6 +53,12 @@ class PageSink {
   void open();
   /// Ends the threads, whatever they are doing.
   void stop();
+
+  /// The source has come back (relink.h); it has been told received().
+  void renew(Connection demand, Connection bulk);
+  PagesByProcess received();
+  /// The link is broken now. It may be made again.
+  bool is_broken() const { return link_.is_broken(); }
 
   int done_fd() const { return done_.get(); }
   Result<void> outcome() const;  ///< valid when done_fd() is readable
@@ -75,11 +85,15 @@ class PageSink {
   };
   enum class Installed { done, again };
 
-  PageSink(Connection demand, Connection bulk, Events events, Fd done, Fd wake);
+  PageSink(Connection demand, Connection bulk, Events events, Fd done, Fd wake, Duration relink);
   void serve_faults();
   void receive_demanded();
   void receive_pushed();
-  Result<bool> receive_record(std::span<std::byte> scratch);
+  void receive_answers(Connection& demand);
+  Result<void> receive_until_end(Connection& bulk, std::span<std::byte> scratch,
+                                 BulkPriority& priority);
+  Result<bool> receive_record(Connection& bulk, std::span<std::byte> scratch);
+  void ask_again(std::vector<std::pair<uint32_t, uint64_t>>& requests);
   void finish(Result<void> outcome);
 
   void read_events(size_t space, std::vector<std::pair<uint32_t, uint64_t>>& requests);
@@ -93,7 +107,7 @@ class PageSink {
   Installed copy(Space& space, Range target, const std::byte* from);
   void resolve_waiting(uint32_t process, uint64_t source, bool zero);
 
-  Connection demand_, bulk_;
+  PageLink link_;
   Events events_;
   Fd done_, wake_;
   InheritingMutex lock_;  // spaces_, waiting_, zeros_, populated_, mapped_
@@ -102,6 +116,7 @@ class PageSink {
   std::vector<Waiting> zeros_;                                     // to be tried again
   std::map<uint32_t, std::map<uint64_t, uint64_t>> populated_;     // start to end, per process
   std::set<uint32_t> mapped_;                                      // whose map is complete
+  ReceivedPages received_;                                         // under lock_, too
   std::atomic<int> urgent_{0};                                     // faults that want the lock
   std::atomic<bool> stopping_{false};
   std::condition_variable_any opened_;

@@ -81,9 +81,12 @@ Result<void> Pusher::tell_populated() {
   return {};
 }
 
-Result<void> Pusher::push_all() {
+Result<void> Pusher::push_all(const PagesByProcess& received) {
   if (maps_.empty()) TRY(tell_populated());
-  for (const auto& [process, ranges] : maps_) TRY(push(process, ranges));
+  for (const auto& [process, ranges] : maps_) {
+    const auto there = received.find(process);
+    TRY(push(process, there == received.end() ? ranges : without(ranges, there->second)));
+  }
   return {};
 }
 
@@ -148,7 +151,7 @@ Result<void> Pusher::send_pages(uint32_t process, uint64_t address,
     TRY(link_.send({bytes_of(stream::Head{stream::Kind::pages, process, address}), pages}));
   packing_.sent(pages.size(), Clock::now() - start);
   pages_ += pages.size() / kPage;
-  return {};
+  return fault::link_point(Fault::cut);
 }
 
 }  // namespace hob::migrate

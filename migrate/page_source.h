@@ -10,6 +10,7 @@
 #include "migrate/packing.h"
 #include "migrate/page_origin.h"
 #include "migrate/page_stream.h"
+#include "migrate/relink.h"
 #include "migrate/thread_priority.h"
 
 /// The sending end of the page stream: serves what the target's programs wait for, and pushes the
@@ -41,8 +42,9 @@ class Pusher {
 
   /// Tells every populated range of every process, and of the objects.
   Result<void> tell_populated();
-  /// tell_populated() and all of it, what is likeliest to be needed first.
-  Result<void> push_all();
+  /// tell_populated() and all of it, what is likeliest to be needed first, but not what the other
+  /// side has `received` already (relink.h).
+  Result<void> push_all(const PagesByProcess& received = {});
   /// Everything has been sent.
   Result<void> end();
 

@@ -41,6 +41,7 @@ Result<Record> decode_record(std::span<const std::byte> bytes, std::span<std::by
   switch (head.kind) {
     case Kind::populated:
     case Kind::cleared:
+    case Kind::received:
       if (!valid(head.process) || rest.size() % sizeof(Range))
         return malformed("a record of ranges is malformed");
       record.ranges = rest;

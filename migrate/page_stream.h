@@ -53,6 +53,7 @@ enum class Kind : uint32_t {
   end = 4,        ///< everything has been sent
   packed = 5,     ///< as `pages`, as one LZ4 block
   cleared = 6,    ///< followed by Ranges: pages sent before that are all zero now
+  received = 7,  ///< target to source, on a link made again: Ranges that need not be sent; then end
 };
 struct Head {
   Kind kind;
@@ -75,9 +76,10 @@ bool valid(uint32_t process, Range range);
 struct Record {
   Kind kind;
   uint32_t process;
-  uint64_t address = 0;               ///< pages
-  std::span<const std::byte> pages;   ///< pages; packed ones have been unpacked and have this kind
-  std::span<const std::byte> ranges;  ///< populated, cleared: whole Ranges, perhaps not aligned
+  uint64_t address = 0;              ///< pages
+  std::span<const std::byte> pages;  ///< pages; packed ones have been unpacked and have this kind
+  std::span<const std::byte>
+      ranges;  ///< populated, cleared, received: whole Ranges, perhaps not aligned
   Range range(size_t i) const;
   size_t range_count() const { return ranges.size() / sizeof(Range); }
 };

@@ -13,6 +13,7 @@
 #include <set>
 #include <tuple>
 
+#include "migrate/descriptions.h"
 #include "migrate/fifos.h"
 #include "migrate/files.h"
 #include "migrate/here.h"
@@ -28,11 +29,6 @@
 /// with their bytes, working directory, umask.
 namespace hob::migrate {
 namespace {
-
-bool is_pipe(DescriptionKind kind) {
-  return kind == DescriptionKind::pipe_read || kind == DescriptionKind::pipe_write ||
-         kind == DescriptionKind::pipe_both;
-}
 
 Result<void> check_fifo(Tid process, int fd, const std::string& path, const std::set<pid_t>& tree,
                         const std::string& subject) {
@@ -140,10 +136,6 @@ Result<void> check_tables(const std::vector<CaptiveProcess>& processes) {
   return {};
 }
 
-bool same_description(Tid a, int fd_a, Tid b, int fd_b) {
-  return ::syscall(SYS_kcmp, a.value, b.value, KCMP_FILE, fd_a, fd_b) == 0;
-}
-
 /// Finds out which ends belong together while descriptors are looked at one by one.
 class SocketPairs {
  public:
@@ -234,14 +226,9 @@ Result<void> look_at_fifo(Tid process, int fd, const Description& d, const std::
 }  // namespace
 
 Result<void> capture_descriptions(const Guest& guest, std::vector<CaptiveProcess>& processes,
-                                  Objects& objects, Image& image, std::vector<TakenBytes>& taken) {
-  struct Seen {
-    Tid process;
-    int fd;
-    uint32_t description;
-  };
-  using Key = std::tuple<dev_t, ino_t, uint8_t, uint32_t>;
-  std::map<Key, std::vector<Seen>> seen;  // only descriptors that look alike are compared
+                                  const KnownFiles& known, Objects& objects, Image& image,
+                                  std::vector<TakenBytes>& taken) {
+  SeenDescriptions seen;
   std::map<std::pair<dev_t, ino_t>, uint32_t> pipes;
   std::set<uint32_t> filled;
   SocketPairs sockets(image);
@@ -258,16 +245,16 @@ Result<void> capture_descriptions(const Guest& guest, std::vector<CaptiveProcess
     std::set<uint32_t> here;  // descriptions
     const DescriptorTable table = TRY(DescriptorTable::of(pid));
     for (int fd : TRY(proc::descriptors(pid))) {
-      auto described = describe(guest, table, fd);
+      auto unchanged = known.still(pid, fd);
+      auto described =
+          unchanged ? Result<Described>(std::move(*unchanged)) : describe(guest, table, fd);
       if (!described) return std::move(described).error().in(processes[p].name());
       Description& d = described->description;
-      const Key key{described->device, described->inode, static_cast<uint8_t>(d.kind), d.flags};
-      auto& alike = seen[key];
-      auto same = std::find_if(alike.begin(), alike.end(), [&](const Seen& s) {
-        return same_description(s.process, s.fd, pid, fd);
-      });
-      const bool fresh = same == alike.end();
+      auto number = seen.find(*described, pid, fd);
+      const bool fresh = !number;
       if (fresh) {
+        number = static_cast<uint32_t>(image.descriptions.size());
+        seen.add(*described, pid, fd, *number);
         const auto pipe_key = std::pair{described->device, described->inode};
         const std::string subject = "fd " + std::to_string(fd) + " of " + processes[p].name();
         if (is_pipe(d.kind)) {
@@ -288,7 +275,7 @@ Result<void> capture_descriptions(const Guest& guest, std::vector<CaptiveProcess
           image.input = std::move(TRY(peek_pipe(pid, fd)).content);
           input_read = true;
         }
-        if (d.kind == DescriptionKind::regular && (d.flags & O_ACCMODE) != O_RDONLY)
+        if (described->file && (d.flags & O_ACCMODE) != O_RDONLY)
           TRY(flush_if_remote(described->file.get(), d.path));
         if (d.kind == DescriptionKind::object) {
           d.object =
@@ -302,12 +289,10 @@ Result<void> capture_descriptions(const Guest& guest, std::vector<CaptiveProcess
         if (d.kind == DescriptionKind::pty_master || d.kind == DescriptionKind::pty_slave)
           d.pty = TRY(ptys.add(d, pid, fd, subject));
         d.owner = processes[p].node.pid;
-        alike.push_back({pid, fd, static_cast<uint32_t>(image.descriptions.size())});
         image.descriptions.push_back(std::move(d));
-        same = alike.end() - 1;
       }
-      locks.add(p, fd, described->locks, fresh, here.insert(same->description).second);
-      image.processes[p].descriptors.push_back({fd, same->description, described->close_on_exec});
+      locks.add(p, fd, described->locks, fresh, here.insert(*number).second);
+      image.processes[p].descriptors.push_back({fd, *number, described->close_on_exec});
     }
   }
   TRY(locks.finish());
@@ -414,6 +399,6 @@ Result<void> rebuild(Rebuild& r) {
 
 }  // namespace
 
-const Part kFiles = {"files", check, capture, adopt, rebuild};
+const Part kFiles = {"files", check, capture, adopt, rebuild, capture};
 
 }  // namespace hob::migrate

@@ -10,9 +10,11 @@
 #include <map>
 #include <set>
 
+#include "migrate/draft.h"
 #include "migrate/files.h"
 #include "migrate/huge_pages.h"
 #include "migrate/ipc.h"
+#include "migrate/memory_rebuild.h"
 #include "migrate/pagemap.h"
 #include "migrate/parts.h"
 #include "migrate/waits.h"
@@ -27,8 +29,8 @@ bool starts(const std::string& text, std::string_view with) {
 }
 
 // By the name that they have now.
-Result<std::vector<proc::Mapping>> mappings_of(Tid process) {
-  auto maps = TRY(proc::maps(process));
+Result<std::vector<proc::Mapping>> mappings_of(Tid process, const std::string& text) {
+  auto maps = TRY(proc::parse_maps(text));
   for (proc::Mapping& m : maps)
     if (starts(m.name, "/dev/shm/") && m.name.ends_with(" (deleted)"))
       if (auto path = path_in_shm(process, m.inode)) m.name = *path;
@@ -89,8 +91,10 @@ bool invisible(const proc::Mapping& m) {
 }
 
 void check(Inspection& i) {
-  auto maps = mappings_of(i.pid);
-  if (!maps || maps->empty()) return;  // has just ended
+  const auto text = proc::read(i.pid, "maps");
+  if (!text || text->empty()) return;  // has just ended
+  auto maps = mappings_of(i.pid, *text);
+  if (!maps) return;
   bool vdso = false;
   Classifier classify(i.pid);
   for (const proc::Mapping& m : *maps) {
@@ -134,24 +138,6 @@ Result<void> flush_shared(ProcessCapture& c, const proc::Mapping& m) {
   return flush_if_remote(file.get(), m.name);
 }
 
-// The engine's own scratch memory is in the process while this looks; the kernel may have joined it
-// with a neighbour.
-std::vector<proc::Mapping> without(const std::vector<proc::Mapping>& maps, Range hole) {
-  std::vector<proc::Mapping> rest;
-  for (const proc::Mapping& m : maps) {
-    if (!m.range.overlaps(hole)) {
-      rest.push_back(m);
-      continue;
-    }
-    proc::Mapping part = m;
-    part.range = {m.range.start, hole.start};
-    if (!part.range.empty()) rest.push_back(part);
-    part.range = {hole.end, m.range.end};
-    if (!part.range.empty()) rest.push_back(part);
-  }
-  return rest;
-}
-
 Result<uint32_t> object_index(ProcessCapture& c, const proc::Mapping& m) {
   char range[40];
   std::snprintf(range, sizeof range, "%lx-%lx", m.range.start, m.range.end);
@@ -189,12 +175,22 @@ Result<void> capture_executable(ProcessCapture& c, std::map<ino_t, uint32_t>& kn
   return {};
 }
 
+// The files were looked at for the draft, and the target has opened them since. None is to be
+// flushed: sketch() has seen to it. A vdso that has come along is cut out anew (part_vdso.cc).
+bool same_as_drafted(const ProcessCapture& c) {
+  return c.draft && c.draft->vdso == 0 && *c.drafted_maps == c.maps;
+}
+
 Result<void> capture_mappings(ProcessCapture& c) {
+  if (same_as_drafted(c)) {
+    c.out.mappings = c.draft->mappings;
+    c.out.files = c.draft->files;
+    c.out.executable = c.draft->executable;
+    return {};
+  }
   std::map<ino_t, uint32_t> known;
   Classifier classify(c.process.pid);
-  const uint64_t scratch = c.workspace.remote().value;
-  const auto maps =
-      without(TRY(mappings_of(c.process.pid)), {scratch, scratch + c.workspace.size()});
+  const auto maps = TRY(mappings_of(c.process.pid, c.maps));
   for (const proc::Mapping& m : maps) {
     if (invisible(m)) continue;
     auto kind = classify(m);
@@ -221,16 +217,28 @@ Result<void> capture_mappings(ProcessCapture& c) {
   return capture_executable(c, known);
 }
 
+// No interface tells of mlockall(2) with MCL_FUTURE. But our scratch memory has just been mapped:
+// if it is locked, all new memory is; and where its last pages are there, untouched, all new pages
+// are. Who has locked nothing at all is not looked at: that future has never come.
+Result<void> capture_future_locks(ProcessCapture& c) {
+  const uint64_t before = c.process.status.locked, size = c.workspace.size();
+  if (before == 0) return {};
+  if (TRY(proc::status(c.process.pid)).locked < before + size) return {};
+  const uint64_t end = c.workspace.remote().value + size;
+  std::vector<Range> there;
+  TRY(TRY(PageMap::open(c.process.pid)).scan({end - kPage, end}, there));
+  c.out.lock_future = there.empty() ? LockFuture::on_fault : LockFuture::at_once;
+  return {};
+}
+
+// What PR_SET_MM_MAP keeps.
 Result<void> capture_notes(ProcessCapture& c) {
   const proc::Stat& s = c.process.stat;
   c.out.memory_map = {
       s.start_code, s.end_code, s.start_data, s.end_data, s.start_brk, 0, s.start_stack,
       s.arg_start,  s.arg_end,  s.env_start,  s.env_end,  0,           0, 0};
-  c.leader.then(SYS_brk, {0}, [&c](int64_t result) -> Result<void> {
-    c.out.memory_map.brk = static_cast<uint64_t>(result);
-    return {};
-  });
-  const std::string auxv = TRY(proc::read(c.process.pid, "auxv"));
+  TRY(vdso_of(c.process));
+  const std::string& auxv = c.process.auxv;
   const auto* bytes = reinterpret_cast<const std::byte*>(auxv.data());
   c.out.auxv.assign(bytes, bytes + auxv.size());
   return {};
@@ -289,6 +297,21 @@ Result<void> add_changed_file_pages(ProcessCapture& c, std::set<uint64_t>& pages
   return {};
 }
 
+// What the target has already need not travel again.
+void leave_out_drafted(ProcessCapture& c, std::span<std::byte> bytes) {
+  const DraftedPages drafted(*c.draft, c.out);
+  size_t kept = 0;
+  for (size_t i = 0; i < c.out.pages.size(); i++) {
+    std::byte* page = bytes.data() + i * kPage;
+    if (drafted.has(c.out.pages[i], page)) continue;
+    c.out.pages[kept] = c.out.pages[i];
+    if (kept != i) std::memcpy(bytes.data() + kept * kPage, page, kPage);
+    kept++;
+  }
+  c.out.pages.resize(kept);
+  c.out.page_bytes = bytes.first(kept * kPage);
+}
+
 Result<void> read_pages(ProcessCapture& c, const std::set<uint64_t>& pages) {
   c.out.pages.assign(pages.begin(), pages.end());
   const std::span<std::byte> bytes = c.arena.take(pages.size() * kPage);
@@ -305,121 +328,45 @@ Result<void> read_pages(ProcessCapture& c, const std::set<uint64_t>& pages) {
     done += static_cast<size_t>(got) / kPage;
   }
   c.out.page_bytes = bytes;
+  if (c.draft) leave_out_drafted(c, bytes);
   return {};
 }
 
 Result<void> capture(ProcessCapture& c) {
   TRY(capture_mappings(c));
   TRY(capture_notes(c));
+  TRY(capture_future_locks(c));
+  c.leader.then(SYS_brk, {0}, [&c](int64_t result) -> Result<void> {
+    c.out.memory_map.brk = static_cast<uint64_t>(result);
+    return {};
+  });
   std::set<uint64_t> pages;
   TRY(add_changed_file_pages(c, pages));
+  // One that has gone back to what is in the file would stay as it was in the draft.
+  if (c.draft) {
+    const DraftedPages drafted(*c.draft, c.out);
+    pages.insert(drafted.all().begin(), drafted.all().end());
+  }
   add_hot_pages(c.out, pages);
   return read_pages(c, pages);
 }
 
-bool written_through(const ProcessImage& p, size_t file) {
-  return std::any_of(p.mappings.begin(), p.mappings.end(), [&](const MappingImage& m) {
-    return m.kind == MappingKind::file && m.file == file && m.shared;
-  });
-}
-
-Result<void> adopt(Adoption& a) {
-  AsUser rights(a.guest.user);
-  for (size_t i = 0; i < a.process.files.size(); i++) {
-    const FileImage& file = a.process.files[i];
-    const bool shared = written_through(a.process, i);
-    auto opened = open_file(file.path, (shared ? O_RDWR : O_RDONLY) | O_NONBLOCK | O_NOCTTY);
-    if (!opened && shared) opened = open_file(file.path, O_RDONLY | O_NONBLOCK | O_NOCTTY);
-    Fd fd = TRY(std::move(opened));
-    struct stat st;
-    if (::fstat(fd.get(), &st) < 0 || !S_ISREG(st.st_mode))
-      return Error{"map " + file.path + ": it is not a regular file here", ENODEV};
-    const int64_t modified = st.st_mtim.tv_sec * 1'000'000'000 + st.st_mtim.tv_nsec;
-    if (!shared && (static_cast<uint64_t>(st.st_size) != file.size || modified != file.modified))
-      return Error{
-          "map " + file.path + ": it is another file here; hosts of a cell need the same one",
-          ESTALE};
-    if (::dup3(fd.get(), a.mapped_files + static_cast<int>(i), O_CLOEXEC) < 0)
-      return Error::sys("place", file.path);
-  }
-  return {};
-}
-
-void clear_address_space(Rebuild& r) {
-  // The kernel's own pages step aside first, keeping their distances, which the code relies on.
-  const Rebuild::Vdso& v = r.vdso;
-  const uint64_t low = v.low();
-  const uint64_t high = v.code.end;
-  for (const Range& own : {v.vvar, v.vvar_clock, v.code})
-    if (!own.empty())
-      r.space.must("move the vdso aside", SYS_mremap,
-                   {own.start, own.size(), own.size(), MREMAP_MAYMOVE | MREMAP_FIXED,
-                    r.spare.start + (own.start - low)});
-  const Range kept[] = {
-      {r.workspace.remote().value, r.workspace.remote().value + r.workspace.size()},
-      {r.spare.start, r.spare.start + (high - low)}};
-  uint64_t at = 65536;  // vm.mmap_min_addr
-  auto clear = [&](uint64_t end) {
-    if (at < end) r.space.must("clear the address space", SYS_munmap, {at, end - at});
-  };
-  for (const Range& keep : kept) {
-    clear(keep.start);
-    at = keep.end;
-  }
-  clear(kUserEnd);
-}
-
-constexpr uint64_t kMapHuge = MAP_HUGETLB | 21u << MAP_HUGE_SHIFT;
-static_assert(kHugePage == 1u << 21);
-
-void advise(Rebuild& r, const MappingImage& m) {
-  for (uint8_t flag = 1; flag <= static_cast<uint8_t>(Advice::mergeable);
-       flag = static_cast<uint8_t>(flag << 1))
-    // Whether a kernel knows huge pages is its own affair.
-    if (m.advice & flag)
-      r.space.may(SYS_madvise,
-                  {m.range.start, m.range.size(), static_cast<uint64_t>(madvise_of(Advice{flag}))});
-  // Pages are locked as they come: at once, it would wait for all of them.
-  if (m.advice & static_cast<uint8_t>(Advice::locked))
-    r.space.may(SYS_mlock2, {m.range.start, m.range.size(), MLOCK_ONFAULT});
-}
-
-Result<void> rebuild(Rebuild& r) {
-  clear_address_space(r);
-  for (const MappingImage& m : r.process.mappings) {
-    if (m.kind >= MappingKind::vdso) continue;  // part_vdso.cc, part_segments.cc
-    uint64_t flags = MAP_FIXED_NOREPLACE | (m.shared ? MAP_SHARED : MAP_PRIVATE);
-    uint64_t fd = ~0ull;
-    if (m.kind == MappingKind::file)
-      fd = static_cast<uint64_t>(r.mapped_files) + m.file;
-    else if (m.kind == MappingKind::object)
-      fd = static_cast<uint64_t>(r.objects) + m.file;
-    else
-      flags |= MAP_ANONYMOUS | (m.kind == MappingKind::huge ? kMapHuge : MAP_NORESERVE);
-    if (m.kind == MappingKind::stack ||
-        (m.kind == MappingKind::anonymous && m.advice & static_cast<uint8_t>(Advice::grows_down)))
-      flags |= MAP_GROWSDOWN;
-    // Past the protection of huge pages nobody can write: they are protected when they are there.
-    const bool later = m.kind == MappingKind::huge ||
-                       (m.kind == MappingKind::object && !m.shared && r.image.objects[m.file].huge);
-    const uint64_t protection = later ? PROT_READ | PROT_WRITE : m.protection;
-    r.space.must("map", SYS_mmap, {m.range.start, m.range.size(), protection, flags, fd, m.offset});
-    if (later && m.protection != protection)
-      r.threads[0].must("protect", SYS_mprotect, {m.range.start, m.range.size(), m.protection});
-    advise(r, m);
-  }
-  kernel::MemoryMap map = r.process.memory_map;
-  map.auxv = r.workspace.put_bytes(r.process.auxv).value;
-  map.auxv_size = static_cast<uint32_t>(r.process.auxv.size());
-  map.exe_fd = static_cast<uint32_t>(r.process.executable_is_object ? r.objects : r.mapped_files) +
-               r.process.executable;
-  r.space.must("set the memory map", SYS_prctl,
-               {kernel::kPrSetMm, kernel::kPrSetMmMap, r.workspace.put(map).value, sizeof map, 0});
-  return {};
+Result<void> sketch(ProcessCapture& c) {
+  TRY(capture_mappings(c));
+  for (const MappingImage& m : c.out.mappings)
+    if (!can_be_drafted(m.kind) ||
+        (m.kind == MappingKind::file && m.shared && m.protection & PROT_WRITE &&
+         TRY(is_remote(proc::path(c.process.pid, "root") + c.out.files[m.file].path))))
+      return Error{"a mapping that must be made at the freeze", ENOTSUP};
+  TRY(capture_notes(c));
+  c.out.memory_map.brk = c.out.memory_map.start_brk;
+  std::set<uint64_t> pages;
+  TRY(add_changed_file_pages(c, pages));
+  return read_pages(c, pages);
 }
 
 }  // namespace
 
-const Part kMemory = {"memory", check, capture, adopt, rebuild};
+const Part kMemory = {"memory", check, capture, adopt_memory, rebuild_memory, sketch, build_memory};
 
 }  // namespace hob::migrate

@@ -14,6 +14,7 @@ namespace hob::migrate {
 namespace {
 
 constexpr long kRseq = 334;
+constexpr size_t kLeastState = 576;  // what FXSAVE keeps, and the header of an xsave area
 constexpr int kArchGetXcompPerm = 0x1022, kArchReqXcompPerm = 0x1023, kAmxTileData = 18;
 
 Result<Bytes> capture_extended_state(const Tracee& tracee) {
@@ -21,7 +22,7 @@ Result<Bytes> capture_extended_state(const Tracee& tracee) {
   Bytes state = TRY(tracee.extended_state(buffer));
   // 11 KiB on a machine with AMX, nearly all of it zero: the target pads it again.
   size_t size = state.size();
-  while (size > 576 && state[size - 1] == std::byte{0}) size--;
+  while (size > kLeastState && state[size - 1] == std::byte{0}) size--;
   state.resize(size);
   return state;
 }
@@ -35,7 +36,7 @@ void capture_wait(const CaptiveThread& captive, ThreadImage& out) {
 }
 
 Result<void> capture(ProcessCapture& c) {
-  c.out.threads.resize(c.process.threads.size());
+  c.out.threads.resize(c.process.threads.size());  // with the filters in them already
   for (size_t i = 0; i < c.process.threads.size(); i++) {
     CaptiveThread& captive = c.process.threads[i];
     ThreadImage& out = c.out.threads[i];
@@ -108,7 +109,7 @@ Result<void> allow_tiles(Rebuild& r) {
 void rebuild_thread(Rebuild& r, size_t index) {
   const ThreadImage& thread = r.process.threads[index];
   Batch& batch = r.threads[index];
-  if (index == 0) batch.must("set the tid address", SYS_set_tid_address, {thread.tid_address});
+  batch.must("set the tid address", SYS_set_tid_address, {thread.tid_address});
   batch.must("set the robust list", SYS_set_robust_list, {thread.robust_list, 24});
   if (thread.stack_size) {
     stack_t stack = {};
@@ -125,19 +126,34 @@ void rebuild_thread(Rebuild& r, size_t index) {
                {thread.rseq.pointer, thread.rseq.size, thread.rseq.flags, thread.rseq.signature});
 }
 
+// Of a new thread only the id matters: everything else it is told by its own program.
+void clone(Rebuild& r, pid_t tid) {
+  kernel::CloneArguments clone = {};
+  clone.flags = CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM;
+  clone.set_tid = r.workspace.put(tid).value;
+  clone.set_tid_size = 1;
+  r.clones.must("clone a thread", SYS_clone3, {r.workspace.put(clone).value, sizeof clone});
+}
+
+Result<void> sketch(ProcessCapture& c) {
+  for (const Tid tid : TRY(proc::threads(c.process.pid))) {
+    const auto status = TRY(proc::parse_status(
+        TRY(proc::read(c.process.pid, "task/" + std::to_string(tid.value) + "/status"))));
+    ThreadImage& out = c.out.threads.emplace_back();
+    out.tid = status.inside.empty() ? tid.value : status.inside.back();
+    out.extended_state.resize(kLeastState);
+  }
+  return {};
+}
+
+Result<void> rebuild_ahead(Rebuild& r) {
+  for (size_t i = 1; i < r.process.threads.size(); i++) clone(r, r.process.threads[i].tid);
+  return {};
+}
+
 Result<void> rebuild(Rebuild& r) {
   for (size_t i = 0; i < r.process.threads.size(); i++) {
-    const ThreadImage& thread = r.process.threads[i];
-    if (i > 0) {
-      kernel::CloneArguments clone = {};
-      clone.flags = CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD |
-                    CLONE_SYSVSEM | CLONE_SETTLS | CLONE_CHILD_CLEARTID;
-      clone.child_tid = thread.tid_address;
-      clone.tls = thread.registers.fs_base;
-      clone.set_tid = r.workspace.put(thread.tid).value;
-      clone.set_tid_size = 1;
-      r.clones.must("clone a thread", SYS_clone3, {r.workspace.put(clone).value, sizeof clone});
-    }
+    if (i > 0 && !r.drafted) clone(r, r.process.threads[i].tid);
     rebuild_thread(r, i);
   }
   if (r.process.permitted_state != 0) TRY(allow_tiles(r));
@@ -146,6 +162,6 @@ Result<void> rebuild(Rebuild& r) {
 
 }  // namespace
 
-const Part kThreads = {"threads", nullptr, capture, nullptr, rebuild};
+const Part kThreads = {"threads", nullptr, capture, nullptr, rebuild, sketch, rebuild_ahead};
 
 }  // namespace hob::migrate

@@ -17,8 +17,15 @@ Result<RemoteAddress> vdso_of(Tid process, const std::string& name) {
   return *address;
 }
 
+Result<RemoteAddress> vdso_of(CaptiveProcess& process) {
+  if (process.auxv.empty()) process.auxv = TRY(proc::read(process.pid, "auxv"));
+  const auto address = vdso_address(std::as_bytes(std::span(process.auxv)));
+  if (!address) return obstacle(process.name(), "it has no vdso");
+  return *address;
+}
+
 Result<void> step_out_of_vdso(CaptiveProcess& process, const Platform& platform, bool leaves) {
-  const RemoteAddress address = TRY(vdso_of(process.pid, process.name()));
+  const RemoteAddress address = TRY(vdso_of(process));
   Bytes there(platform.vdso.size());
   const bool whole = proc::read_memory(process.pid, address, there.data(), there.size()).ok();
   const bool copied = !whole || there != platform.vdso;
@@ -62,7 +69,7 @@ uint32_t index_of(Image& image, Bytes vdso) {
 
 // Cuts the copy out of the anonymous memory that it is here, and leaves out this kernel's own.
 Result<void> capture(ProcessCapture& c) {
-  const RemoteAddress address = TRY(vdso_of(c.process.pid, c.process.name()));
+  const RemoteAddress address = TRY(vdso_of(c.process));
   std::vector<MappingImage>& all = c.out.mappings;
   if (std::any_of(all.begin(), all.end(), [&](const MappingImage& m) {
         return m.kind == MappingKind::vdso && m.range.start == address.value;
@@ -113,7 +120,7 @@ bool fits(const Rebuild& r, uint64_t place) {
 }
 
 // It stands aside already (part_memory.cc has moved it there).
-Result<void> rebuild(Rebuild& r) {
+Result<void> place(Rebuild& r) {
   const auto code = std::find_if(r.process.mappings.begin(), r.process.mappings.end(),
                                  [](const auto& m) { return m.kind == MappingKind::vdso; });
   CHECK(code != r.process.mappings.end());
@@ -137,8 +144,12 @@ Result<void> rebuild(Rebuild& r) {
   return {};
 }
 
+Result<void> rebuild(Rebuild& r) {
+  return r.drafted ? Result<void>() : place(r);
+}
+
 }  // namespace
 
-const Part kVdso = {"vdso", nullptr, capture, nullptr, rebuild};
+const Part kVdso = {"vdso", nullptr, capture, nullptr, rebuild, capture, place};
 
 }  // namespace hob::migrate

@@ -14,6 +14,7 @@
 #include "migrate/check.h"
 #include "migrate/image.h"
 #include "migrate/injector.h"
+#include "migrate/known_files.h"
 #include "migrate/migrate.h"
 #include "migrate/objects.h"
 #include "migrate/proc.h"
@@ -21,7 +22,7 @@
 /// Process state as a table of parts. The engine walks the table and knows nothing of what is in
 /// it.
 ///
-/// Each part has four functions, any of which may be null:
+/// Each part has these functions, any of which may be null:
 /// - check: looks at a process from outside, stops nothing, names what it could not capture;
 /// - capture: reads the state of one stopped process into its image; what only the process itself
 /// can
@@ -29,7 +30,9 @@
 /// - adopt: runs natively in the new process, as root, while it still is a copy of the engine: what
 /// is
 ///   done with files;
-/// - rebuild: queues the system calls by which the new process makes the state its own.
+/// - rebuild: queues the system calls by which the new process makes the state its own;
+/// - sketch: reads of a process that runs what a draft has of it (draft.h);
+/// - rebuild_ahead: queues what can be done upon a draft; rebuild then finds Rebuild::drafted.
 namespace hob::migrate {
 
 class MadePtys;
@@ -64,7 +67,10 @@ struct ProcessCapture {
   std::vector<Batch>&
       threads;  ///< one per thread; the leader's is unused: its calls go to `leader`
   Batch& of(size_t thread) { return thread == 0 ? leader : threads[thread]; }
-  Arena& arena;  ///< holds what out.page_bytes will show
+  Arena& arena;                         ///< holds what out.page_bytes will show
+  const std::string& maps;              ///< /proc/PID/maps, before anything was borrowed of it
+  const ProcessImage* draft = nullptr;  ///< what the target has of it already (draft.h)
+  const std::string* drafted_maps = nullptr;  ///< from which that was made
 };
 
 /// What a new process has at hand while it is still a copy of the engine.
@@ -107,6 +113,8 @@ struct Rebuild {
   /// where the kernel's own vdso took the old place), and where the kernel's own is then.
   Bytes vdso_copy;
   RemoteAddress copy_at, vdso_at;
+  /// What has been built ahead; null: nothing.
+  const ProcessImage* drafted = nullptr;
 };
 
 struct Part {
@@ -115,6 +123,8 @@ struct Part {
   Result<void> (*capture)(ProcessCapture&);
   Result<void> (*adopt)(Adoption&);
   Result<void> (*rebuild)(Rebuild&);
+  Result<void> (*sketch)(ProcessCapture&) = nullptr;
+  Result<void> (*rebuild_ahead)(Rebuild&) = nullptr;
 };
 
 extern const Part kThreads, kMemory, kVdso, kSegments, kFiles, kSignals, kTimers, kSettings,
@@ -124,12 +134,15 @@ std::span<const Part* const> parts();
 
 /// State that belongs to the tree as a whole (files.cc, terminal.cc).
 Result<void> capture_descriptions(const Guest& guest, std::vector<CaptiveProcess>& processes,
-                                  Objects& objects, Image& image, std::vector<TakenBytes>& taken);
+                                  const KnownFiles& known, Objects& objects, Image& image,
+                                  std::vector<TakenBytes>& taken);
 Result<void> capture_terminal(const Guest& guest, const std::vector<CaptiveProcess>& processes,
                               Image& image);
 
 /// Where the auxiliary vector says that its vdso is (part_vdso.cc).
 Result<RemoteAddress> vdso_of(Tid process, const std::string& name);
+/// The same of a stopped one, whose vector is read once.
+Result<RemoteAddress> vdso_of(CaptiveProcess& process);
 /// Lets the threads that are inside the vdso run until they are not, if they have to leave it: it
 /// is a copy of another kernel's, or `leaves` says so.
 Result<void> step_out_of_vdso(CaptiveProcess& process, const Platform& platform, bool leaves);

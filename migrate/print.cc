@@ -79,6 +79,10 @@ void print_shared(const Image& image, std::vector<std::string>& out) {
     out.push_back(fmt::format("socket {}: {}", i, line_of(image.sockets[i])));
   for (size_t i = 0; i < image.inet_sockets.size(); i++)
     out.push_back(fmt::format("network socket {}: {}", i, line_of(image.inet_sockets[i])));
+  for (size_t i = 0; i < image.filters.size(); i++)
+    out.push_back(fmt::format("seccomp filter {}: {} instructions{}", i,
+                              image.filters[i].code.size() / 8,
+                              image.filters[i].log ? ", logs" : ""));
   for (size_t i = 0; i < image.ptys.size(); i++)
     out.push_back(fmt::format("pty {}: {}", i, line_of(image.ptys[i])));
   for (const LockImage& lock : image.locks) out.push_back("lock: " + line_of(image, lock));

@@ -40,6 +40,8 @@ void print_thread(const ThreadImage& t, std::vector<std::string>& out) {
   const user_regs_struct& r = t.registers;
   out.push_back(fmt::format("  thread {} ({}): nice {}, blocked {}", t.tid, printable(t.name),
                             t.nice, signal_names(t.signal_mask)));
+  if (!t.filters.empty())
+    out.push_back(fmt::format("    seccomp filters {}", fmt::join(t.filters, ", ")));
   if (t.policy != 0 || t.disk_priority != 0)
     out.push_back(fmt::format("    asks for: scheduling class {:#x}, disk priority {:#x}", t.policy,
                               t.disk_priority));
@@ -213,8 +215,10 @@ std::string line_of(const ObjectImage& o) {
   uint64_t inside = 0;
   for (const ObjectPiece& piece : o.pieces) inside += piece.content.size();
   return fmt::format("{} {}, {}, mode {:03o}, seals {:#x}, {}",
-                     o.kind == ObjectKind::memory ? "memory" : "file", printable(o.path),
-                     size_for_people(o.size), o.mode, o.seals,
+                     o.huge                         ? "memory of huge pages"
+                     : o.kind == ObjectKind::memory ? "memory"
+                                                    : "file",
+                     printable(o.path), size_for_people(o.size), o.mode, o.seals,
                      o.streamed ? "its pages come with the page stream"
                                 : size_for_people(inside) + " in the image");
 }

@@ -13,6 +13,7 @@
 #include <cstdlib>
 #include <memory>
 
+#include "base/check.h"
 #include "base/fd.h"
 
 namespace hob::migrate::proc {
@@ -158,6 +159,8 @@ Result<Status> parse_status(std::string_view text) {
       status.inside_group = inner_numbers(s.text);
     } else if (key == "NSsid") {
       status.inside_session = inner_numbers(s.text);
+    } else if (key == "Threads") {
+      status.threads = s.number<int>(10);
     } else if (key == "TracerPid") {
       status.tracer = s.number<pid_t>(10);
     } else if (key == "Uid") {
@@ -174,6 +177,9 @@ Result<Status> parse_status(std::string_view text) {
       status.seccomp_filters = s.number<int>(10);
     } else if (key == "SigIgn") {
       status.ignored = s.number<uint64_t>(16);
+    } else if (key == "VmLck") {
+      s.skip(" \t");
+      status.locked = s.number<uint64_t>(10) * 1024;
     } else if (key == "x86_Thread_features") {
       status.shadow_stack = s.text.find("shstk") != s.text.npos;
     } else if (key == "CapEff") {
@@ -256,7 +262,42 @@ std::string path(Tid process, std::string_view file) {
   return "/proc/" + std::to_string(process.value) + "/" + std::string(file);
 }
 
+namespace {
+thread_local KeptOpen* kept_open = nullptr;
+
+// Records of /proc are smaller; one that is not is read in the ordinary way.
+Result<std::string> read_kept(int fd) {
+  char buffer[8192];
+  const ssize_t n = ::pread(fd, buffer, sizeof buffer, 0);
+  if (n < 0) return Error::sys("read", "a file of /proc");
+  if (n == sizeof buffer) return Error{"", EFBIG};
+  return std::string(buffer, static_cast<size_t>(n));
+}
+}  // namespace
+
+KeptOpen::KeptOpen() {
+  CHECK(!kept_open);
+  kept_open = this;
+}
+KeptOpen::~KeptOpen() {
+  kept_open = nullptr;
+}
+
+void KeptOpen::add(Tid process, std::initializer_list<const char*> files) {
+  for (const char* file : files)
+    if (auto opened = open_file(path(process, file), O_RDONLY))
+      files_.insert_or_assign({process, file}, std::move(*opened));
+}
+
+int KeptOpen::find(Tid process, std::string_view file) {
+  if (!kept_open) return -1;
+  const auto at = kept_open->files_.find(std::pair{process, std::string(file)});
+  return at == kept_open->files_.end() ? -1 : at->second.get();
+}
+
 Result<std::string> read(Tid process, std::string_view file) {
+  if (const int fd = KeptOpen::find(process, file); fd >= 0)
+    if (auto text = read_kept(fd)) return text;
   auto text = read_file(path(process, file));
   if (!text && text.error().code == ENOENT) {
     Error error = std::move(text).error();
@@ -297,9 +338,14 @@ Result<std::vector<Tid>> threads(Tid process) {
   return all;
 }
 
-Result<std::vector<Tid>> children(Tid process) {
+Result<std::vector<Tid>> threads(Tid process, const Status& status) {
+  if (status.threads == 1) return std::vector<Tid>{process};
+  return threads(process);
+}
+
+static std::vector<Tid> children_of(Tid process, const std::vector<Tid>& threads) {
   std::vector<Tid> all;
-  for (Tid thread : TRY(threads(process))) {
+  for (Tid thread : threads) {
     auto text = read(process, "task/" + std::to_string(thread.value) + "/children");
     if (!text) continue;  // a thread that has just ended; its children are its siblings' now
     Scanner s{*text};
@@ -307,6 +353,13 @@ Result<std::vector<Tid>> children(Tid process) {
       all.push_back({s.number<pid_t>(10)});
   }
   return all;
+}
+
+Result<std::vector<Tid>> children(Tid process) {
+  return children_of(process, TRY(threads(process)));
+}
+Result<std::vector<Tid>> children(Tid process, const Status& status) {
+  return children_of(process, TRY(threads(process, status)));
 }
 
 Result<Fd> borrow_descriptor(Tid process, int number) {

@@ -3,8 +3,12 @@
 #include <sys/types.h>
 
 #include <cstdint>
+#include <functional>
+#include <initializer_list>
+#include <map>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "base/fd.h"
@@ -42,12 +46,14 @@ struct Status {
   std::string name;
   std::vector<pid_t> inside;  ///< NSpid without the first: the numbers further inside
   std::vector<pid_t> inside_group, inside_session;
+  int threads = 0;
   pid_t tracer = 0;
   uid_t uid[4] = {};
   gid_t gid[4] = {};
   mode_t umask = 022;
   int no_new_privileges = 0, seccomp = 0, seccomp_filters = 0;
   bool shadow_stack = false;
+  uint64_t locked = 0;  ///< bytes of memory that are mapped as locked (mlock(2))
   uint64_t ignored = 0, effective = 0;
 };
 Result<Status> parse_status(std::string_view text);
@@ -76,6 +82,23 @@ Result<std::vector<Timer>> parse_timers(std::string_view text);
 std::string path(Tid process, std::string_view file);
 /// Reads a file of /proc/PID; ESRCH if the process is gone.
 Result<std::string> read(Tid process, std::string_view file);
+/// While it lives, this thread reads `files` of the processes that are added through descriptors
+/// that have been opened: half the time. Only for files that tell of the process as it is when they
+/// are read; what tells of its memory (maps, auxv, pagemap) stays with what that was when they were
+/// opened. At most one at a time.
+class KeptOpen {
+ public:
+  KeptOpen();
+  KeptOpen(const KeptOpen&) = delete;
+  KeptOpen& operator=(const KeptOpen&) = delete;
+  ~KeptOpen();
+  void add(Tid process, std::initializer_list<const char*> files);
+  /// -1: it is not there.
+  static int find(Tid process, std::string_view file);
+
+ private:
+  std::map<std::pair<Tid, std::string>, Fd, std::less<>> files_;
+};
 Result<Stat> stat(Tid process);
 Result<Status> status(Tid process);
 Result<std::vector<Mapping>> maps(Tid process);
@@ -83,6 +106,9 @@ Result<std::vector<Mapping>> maps(Tid process);
 Result<std::vector<Tid>> threads(Tid process);
 /// Children of all its threads, zombies included.
 Result<std::vector<Tid>> children(Tid process);
+/// The same, where status() has told how many threads there are.
+Result<std::vector<Tid>> threads(Tid process, const Status& status);
+Result<std::vector<Tid>> children(Tid process, const Status& status);
 /// A descriptor of ours for the open file behind one of the process's (pidfd_getfd(2)).
 Result<Fd> borrow_descriptor(Tid process, int number);
 /// Numbers of the open descriptors, ascending.

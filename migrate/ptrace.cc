@@ -218,6 +218,26 @@ Result<kernel::RseqConfiguration> Tracee::rseq() const {
   return configuration;
 }
 
+Result<Tracee::SeccompFilter> Tracee::seccomp_filter(uint64_t index) const {
+  constexpr int kGetFilter = 0x420c, kGetMetadata = 0x420d;
+  constexpr size_t kInstruction = 8;
+  constexpr uint64_t kLog = 2;  // SECCOMP_FILTER_FLAG_LOG
+  const long count = raw_ptrace(kGetFilter, tid_.value, index, 0);
+  if (count < 0) return Error::sys("read a filter of", thread_name(tid_));
+  SeccompFilter filter;
+  filter.code.resize(static_cast<size_t>(count) * kInstruction);
+  if (raw_ptrace(kGetFilter, tid_.value, index, reinterpret_cast<uint64_t>(filter.code.data())) !=
+      count)
+    return Error::sys("read a filter of", thread_name(tid_));
+  struct {
+    uint64_t index, flags;
+  } about = {index, 0};
+  if (raw_ptrace(kGetMetadata, tid_.value, sizeof about, reinterpret_cast<uint64_t>(&about)) < 0)
+    return Error::sys("read the flags of a filter of", thread_name(tid_));
+  filter.log = (about.flags & kLog) != 0;
+  return filter;
+}
+
 Result<unsigned long> Tracee::event_message() const {
   unsigned long message = 0;
   TRY(request(PTRACE_GETEVENTMSG, 0, reinterpret_cast<uint64_t>(&message), "read an event of"));

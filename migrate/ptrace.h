@@ -90,6 +90,13 @@ class Tracee {
   Result<std::vector<siginfo_t>> pending_signals(bool shared) const;
   Result<kernel::RseqConfiguration> rseq() const;
   Result<unsigned long> event_message() const;
+  struct SeccompFilter {
+    std::vector<std::byte> code;
+    bool log = false;
+  };
+  /// The oldest is 0; ENOENT: it has no such. EACCES: this process is under a filter itself, or
+  /// lacks CAP_SYS_ADMIN.
+  Result<SeccompFilter> seccomp_filter(uint64_t index) const;
 
  private:
   Result<std::vector<std::byte>> legacy_state() const;

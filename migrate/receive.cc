@@ -1,5 +1,7 @@
 #include <poll.h>
 
+#include <algorithm>
+
 #include "base/log.h"
 #include "migrate/arrival.h"
 #include "migrate/checkpoint.h"
@@ -24,6 +26,10 @@ Result<Listener> Listener::open(const std::string& address, const LinkKey& key) 
   return Listener(std::move(state));
 }
 
+std::pair<Fd, LinkKey> Listener::take() {
+  return {std::move(state_->socket.fd), state_->key};
+}
+
 Result<Link> Listener::accept(Duration patience) {
   return accept_link(state_->socket.fd.get(), state_->key, patience);
 }
@@ -31,6 +37,7 @@ Result<Link> Listener::accept(Duration patience) {
 // ---- what goes on behind the guest
 
 Arrival::State::~State() {
+  readmission.reset();
   if (!sink) return;
   sink->stop();
   if (finished) return;
@@ -42,8 +49,27 @@ Arrival::State::~State() {
 void Arrival::State::say(control::Word word, std::string_view text) {
   if (!control) return;
   std::lock_guard guard(saying);
-  // If the source is gone, so is what it would do about it.
+  hurried = hurried || word == control::Word::hurry;
+  completed = completed || word == control::Word::complete;
+  // If the source is gone, so is what it would do about it; if it comes back, it is told again.
   if (auto told = control::say(*control, word, text); !told) log::warning("{}", told.error().text);
+}
+
+void Arrival::State::readmit(Listener listener) {
+  auto [socket, key] = listener.take();
+  const auto admitted = [this](Link link) {
+    {
+      std::lock_guard guard(saying);
+      control.emplace(std::move(link.control));
+      for (const auto& [said, word] : {std::pair(hurried, control::Word::hurry),
+                                       std::pair(completed, control::Word::complete)})
+        if (auto told = said ? control::say(*control, word) : Result<void>(); !told)
+          log::warning("{}", told.error().text);
+    }
+    sink->renew(std::move(link.demand), std::move(link.bulk));
+  };
+  readmission.emplace(std::move(socket), key,
+                      Readmission::Events{[this] { return sink->received(); }, admitted});
 }
 
 void Arrival::State::kill_guest() {
@@ -52,14 +78,17 @@ void Arrival::State::kill_guest() {
 }
 
 Result<void> Arrival::State::make_sink(std::unique_ptr<PageKeeper> from, std::optional<Link>& link,
-                                       std::unique_ptr<Crew> crew, bool tell_complete) {
+                                       std::unique_ptr<Crew> crew, bool tell_complete,
+                                       Duration relink) {
   keeper = std::move(from);
   PageSink::Events events = {[this, tell_complete] {
                                if (tell_complete) say(control::Word::complete);
                              },
                              [this] { kill_guest(); }};
-  sink = keeper ? TRY(PageSink::create(keeper->take_demand(), keeper->take_bulk(), events))
-                : TRY(PageSink::create(std::move(link->demand), std::move(link->bulk), events));
+  sink =
+      keeper
+          ? TRY(PageSink::create(keeper->take_demand(), keeper->take_bulk(), events))
+          : TRY(PageSink::create(std::move(link->demand), std::move(link->bulk), events, relink));
   sink->start(crew ? std::move(crew) : std::make_unique<Crew>(PageSink::kThreads));
   return {};
 }
@@ -78,6 +107,7 @@ Result<Report> Arrival::finish() {
   State& s = *state_;
   pollfd p{done_fd(), POLLIN, 0};
   CHECK(::poll(&p, 1, 0) == 1);
+  s.readmission.reset();
   s.sink->stop();
   s.finished = true;
   if (!s.sink->outcome()) {
@@ -149,7 +179,7 @@ static Result<void> land(Landing& landing, Arrival::State& state, TargetHooks& h
   if (before_commit && !state.keeper) {
     TRY(await_pages(*state.sink));
     TRY(fault::point(Fault::kept));
-  } else if (readable(state.sink->done_fd())) {
+  } else if (readable(state.sink->done_fd()) || (!state.keeper && state.sink->is_broken())) {
     return Error{"the link broke before the commit", EPIPE};
   }
   // Nothing is missing, or the source is still there to send it.
@@ -191,10 +221,21 @@ Result<Arrival> Arrival::receive(Listener listener, Guest& guest, TargetHooks& h
 
     if (plan.rounds) control.set_patience(kRoundsPatience);
     std::optional<FirstOfAll> urgent(std::in_place);
-    const size_t size = TRY(control::receive_image(control, landing.image_memory()));
+    auto image = TRY(control::receive_image(control, landing.image_memory()));
+    if (image.is_draft) {
+      urgent.reset();  // the guest runs
+      TRY(landing.draft(image.size));
+      TRY(fault::point(Fault::drafted));
+      TRY(control::say(control, control::Word::drafted));
+      urgent.emplace();
+      image = TRY(control::receive_image(control, landing.image_memory()));
+      if (image.is_draft) return Error{"the link: a second draft", EPROTO};
+    }
+    // What could be built upon a draft stands.
+
     control.set_patience(patience);
     stages::mark("receive");
-    TRY(landing.decode(size, [&] {
+    TRY(landing.decode(image.size, [&] {
       crew.reset();
       urgent.reset();
       return keeper ? keeper->filled() : Result<void>();
@@ -202,7 +243,9 @@ Result<Arrival> Arrival::receive(Listener listener, Guest& guest, TargetHooks& h
     stages::mark("decode");
     // The image is whole and well-formed, and the copies are those it needs.
 
-    TRY(state->make_sink(std::move(keeper), link, std::move(crew), !plan.before_commit));
+    const Duration relink =
+        plan.before_commit ? Duration{0} : std::min<Duration>(kRelinkLimit, patience);
+    TRY(state->make_sink(std::move(keeper), link, std::move(crew), !plan.before_commit, relink));
     stages::mark("page sink");
     TRY(land(landing, *state, hooks, plan.before_commit));
     TRY(hooks.commit());
@@ -217,12 +260,17 @@ Result<Arrival> Arrival::receive(Listener listener, Guest& guest, TargetHooks& h
     resume(landing, *state, guest);
     TRY(fault::point(Fault::running));
     // It runs.
-    std::lock_guard guard(state->saying);
-    auto told = control::say(control, control::Word::running);
+    Result<void> told;
+    {
+      std::lock_guard guard(state->saying);
+      told = control::say(control, control::Word::running);
+    }
+    if (!told) log::warning("tell the source that the guest runs: {}", told.error().text);
+    if (!plan.before_commit) state->readmit(std::move(listener));
     urgent.reset();
     stages::tell("target");
-    // A source that is not needed any more may be gone; it asks home.
-    return told || !plan.before_commit ? std::move(told) : Result<void>();
+    // A source that is not needed any more may be gone, and one that is comes back; it asks home.
+    return {};
   }();
   if (received) return Arrival(std::move(state));
   Error why = std::move(received).error();
@@ -239,6 +287,7 @@ Result<Arrival> Arrival::receive(Listener listener, Guest& guest, TargetHooks& h
 Result<Arrival> Arrival::restart(const CheckpointFile& checkpoint, Guest& guest, TargetHooks& hooks,
                                  Duration patience) {
   TRY(may_be_guest(guest));
+  TRY(checkpoint.verify());
   auto state = std::make_unique<State>(*guest.sandbox);
   Landing landing = TRY(Landing::prepare(guest, checkpoint.announcement(), patience));
   const auto image = checkpoint.image();
@@ -247,7 +296,7 @@ Result<Arrival> Arrival::restart(const CheckpointFile& checkpoint, Guest& guest,
   std::copy(image.begin(), image.end(), landing.image_memory().begin());
   TRY(landing.decode(image.size()));
   std::optional<Link> none;
-  TRY(state->make_sink(TRY(PageKeeper::create(TRY(checkpoint.store()))), none, nullptr, false));
+  TRY(state->make_sink(TRY(PageKeeper::create(TRY(checkpoint.store()))), none, nullptr, false, {}));
   TRY(land(landing, *state, hooks, true));
   TRY(hooks.commit());
   TRY(landing.take_over(nullptr));

@@ -16,12 +16,15 @@
 #include "base/log.h"
 #include "migrate/address_plan.h"
 #include "migrate/capture.h"
+#include "migrate/filters.h"
 #include "migrate/injector.h"
 #include "migrate/ipc.h"
 #include "migrate/job_control.h"
+#include "migrate/making.h"
 #include "migrate/page_stream.h"
 #include "migrate/pinned.h"
 #include "migrate/priorities.h"
+#include "migrate/settlement.h"
 #include "migrate/stages.h"
 #include "migrate/urgency.h"
 #include "migrate/waits.h"
@@ -29,28 +32,15 @@
 namespace hob::migrate {
 namespace {
 
-constexpr int kEventClone = 3;  // PTRACE_EVENT_CLONE
+constexpr unsigned kOptions = Tracee::kills_on_exit | Tracee::follows_clones;
 constexpr sched_param kNoPriority = {};
 
-/// One process in the making.
-struct Making {
-  Tid pid;
-  std::vector<Tracee> threads;  // the leader first
-  std::optional<Workspace> workspace;
-  std::optional<Rebuild> program;
-  std::vector<proc::Mapping> maps;       // of the copy of the engine that it still is
-  user_regs_struct base = {};            // the leader's, to start batches from
-  std::vector<user_regs_struct> onward;  // the threads': with which they go on
-
-  Tracee& leader() { return threads.front(); }
-};
-
 // What the calls of a process need of the workspace: rows and their data, generously.
-size_t space_needed(const ProcessImage& p) {
+size_t space_needed(const Image& image, const ProcessImage& p) {
   size_t signals = p.pending.size();
   for (const ThreadImage& t : p.threads) signals += t.pending.size();
   return (64u << 10) + p.mappings.size() * 64 + p.threads.size() * 2048 + signals * 256 +
-         p.timers.size() * 512 + p.descriptors.size() * 64 + p.auxv.size();
+         p.timers.size() * 512 + p.descriptors.size() * 64 + p.auxv.size() + filter_space(image, p);
 }
 
 }  // namespace
@@ -62,12 +52,19 @@ struct Restoration::State {
   Stubs& stubs;
   const Platform& platform;
   const Image* image = nullptr;
+  const Image* draft = nullptr;  // that has been built upon
+  std::optional<Settlement> settlement;
   std::vector<Making> makings;
   std::unique_ptr<Pinned> pinned;
   void pin() {
     pinned = std::make_unique<Pinned>();
-    for (Making& m : makings) pinned->bring(m.pid);
+    for (Making& m : makings)
+      for (const Tracee& thread : m.threads) pinned->bring(thread.tid());
   }
+  /// Files and identity of `image`, natively; returns when all have set out.
+  Result<void> let_stubs_adopt(Range place);
+  /// An empty program for a process of `image`.
+  Rebuild& begin_program(size_t i);
   bool resumed = false;
 };
 
@@ -95,65 +92,122 @@ Result<Restoration> Restoration::begin(const Guest& guest, Stubs& stubs, const P
     Making& m = r.state_->makings.emplace_back();
     m.pid = stubs.pid(i);
     m.maps = TRY(proc::maps(m.pid));
-    m.threads.push_back(TRY(Tracee::seize(m.pid, Tracee::kills_on_exit | Tracee::follows_clones)));
+    m.threads.push_back(TRY(Tracee::seize(m.pid, kOptions)));
   }
   return r;
 }
 
-Result<void> Restoration::adopt(const Image& image, size_t image_size) {
-  State& s = *state_;
-  s.image = &image;
-  CHECK(image.processes.size() == s.makings.size());
+Result<void> Restoration::State::let_stubs_adopt(Range place) {
+  CHECK(image->processes.size() == makings.size());
   std::vector<RemoteAddress> addresses;
-  std::vector<AddressPlan> plans;
-  for (size_t i = 0; i < s.makings.size(); i++) {
-    if (space_needed(image.processes[i]) > Stubs::kWorkspace)
-      return Error{
-          "restore process " + std::to_string(image.processes[i].pid) + ": too many mappings",
-          E2BIG};
-    plans.push_back(TRY(plan_addresses(s.makings[i].maps, image.processes[i], Stubs::kWorkspace)));
-    addresses.push_back(plans.back().workspace);
+  for (size_t i = 0; i < makings.size(); i++) {
+    const ProcessImage& process = image->processes[i];
+    if (space_needed(*image, process) > Stubs::kWorkspace)
+      return Error{"restore process " + std::to_string(process.pid) + ": too many mappings", E2BIG};
+    makings[i].plan = TRY(plan_addresses(makings[i].maps, process, Stubs::kWorkspace));
+    addresses.push_back(makings[i].plan.workspace);
   }
-  TRY(make_ipc(s.guest, image.ipc));
   stages::mark("plan");
   // Waking a process on this processor and waiting for it costs 5 us, on one that sleeps 60 to 130
   // (ENGINE.md section 2). Several open their files side by side first.
-  if (s.makings.size() == 1) s.pin();
-  for (const Making& m : s.makings) TRY(hasten(m.pid.value));
-  s.stubs.go(image_size, addresses);
-  // While the stubs open their files: what depends on nothing they find out. The rest waits.
-  for (size_t i = 0; i < s.makings.size(); i++) {
-    Making& m = s.makings[i];
-    m.workspace.emplace(s.stubs.workspace(i), Stubs::kWorkspace, addresses[i]);
-  }
+  if (makings.size() == 1) pin();
+  stubs.go(place, addresses);
+  return {};
+}
+
+Rebuild& Restoration::State::begin_program(size_t i) {
+  Making& m = makings[i];
+  m.workspace.emplace(stubs.workspace(i), Stubs::kWorkspace, m.plan.workspace);
+  const ProcessImage& process = image->processes[i];
+  m.program.emplace(Rebuild{*image,
+                            process,
+                            guest,
+                            *m.workspace,
+                            stubs.mapped_files(i),
+                            stubs.objects(i),
+                            m.plan.spare,
+                            m.plan.vdso,
+                            platform.vdso,
+                            {},
+                            {},
+                            {},
+                            {},
+                            {},
+                            {},
+                            {}});
+  m.program->threads.resize(process.threads.size());
+  return *m.program;
+}
+
+Result<void> Restoration::build_ahead(const Image& draft, Range place) {
+  State& s = *state_;
+  s.image = &draft;
+  TRY(s.let_stubs_adopt(place));
   for (size_t i = 0; i < s.makings.size(); i++) {
     Making& m = s.makings[i];
     TRY(wait_trap(m.leader()));
-    stages::mark("stubs adopt");
     TRY(s.stubs.adopted(i));
     m.base = TRY(m.leader().registers());
-    const ProcessImage& process = image.processes[i];
-    m.program.emplace(Rebuild{image,
-                              process,
-                              s.guest,
-                              *m.workspace,
-                              s.stubs.mapped_files(i),
-                              s.stubs.objects(i),
-                              plans[i].spare,
-                              plans[i].vdso,
-                              s.platform.vdso,
-                              {},
-                              {},
-                              {},
-                              {},
-                              {},
-                              {},
-                              {}});
-    m.program->threads.resize(process.threads.size());
+    Rebuild& program = s.begin_program(i);
     for (const Part* part : parts())
-      if (part->rebuild) TRY(part->rebuild(*m.program));
-    m.program->space.must("close the stub's descriptors", SYS_close_range,
-                          {static_cast<uint64_t>(s.stubs.first_free(i)), ~0u, 0});
+      if (part->rebuild_ahead) TRY(part->rebuild_ahead(program));
+  }
+  TRY(build_memory());
+  for (Making& m : s.makings) {
+    TRY(clone_threads(m));
+    m.program->rights.place(*m.workspace);
+    TRY(m.program->rights.start(m.leader(), *m.workspace, m.base));
+    TRY(m.program->rights.wait(m.leader()));
+    TRY(m.program->rights.finish(*m.workspace));
+  }
+  s.settlement = TRY(Settlement::prepare(draft, s.makings[0].pid, s.stubs.opened()));
+  s.draft = &draft;
+  s.pinned.reset();
+  for (const Making& m : s.makings)
+    for (const Tracee& thread : m.threads) TRY(hasten(thread.tid().value));
+  return {};
+}
+
+bool Restoration::in_the_way(const Image& image) const {
+  for (size_t i = 0; i < state_->makings.size(); i++) {
+    const AddressPlan& plan = state_->makings[i].plan;
+    const Range ours = {plan.workspace.value, plan.spare.end};
+    for (const MappingImage& m : image.processes[i].mappings)
+      if (m.range.overlaps(ours)) return true;
+    if (space_needed(image, image.processes[i]) > Stubs::kWorkspace) return true;
+  }
+  return false;
+}
+
+Result<void> Restoration::adopt(const Image& image, Range place) {
+  State& s = *state_;
+  s.image = &image;
+  TRY(make_ipc(s.guest, image.ipc));
+  if (s.settlement) {
+    TRY(s.settlement->settle(image));
+  } else {
+    for (const Making& m : s.makings) TRY(hasten(m.pid.value));
+    TRY(s.let_stubs_adopt(place));
+  }
+  stages::mark("settle");
+  for (size_t i = 0; i < s.makings.size(); i++) {
+    Making& m = s.makings[i];
+    const std::optional<Rebuild> ahead = std::move(m.program);
+    if (!s.draft) {
+      TRY(wait_trap(m.leader()));
+      stages::mark("stubs adopt");
+      TRY(s.stubs.adopted(i));
+      m.base = TRY(m.leader().registers());
+    }
+    Rebuild& program = s.begin_program(i);
+    if (s.draft) {
+      program.drafted = &s.draft->processes[i];
+      program.vdso_at = ahead->vdso_at;
+    }
+    for (const Part* part : parts())
+      if (part->rebuild) TRY(part->rebuild(program));
+    program.space.must("close the stub's descriptors", SYS_close_range,
+                       {static_cast<uint64_t>(s.stubs.first_free(i)), ~0u, 0});
     stages::mark("plan");
   }
   return {};
@@ -174,24 +228,7 @@ Result<void> Restoration::build_memory() {
   stages::mark("address space");
   if (!state_->pinned) state_->pin();
   for (Making& m : state_->makings) {
-    const ProcessImage& process = m.program->process;
-    Fd memory = TRY(open_file(proc::path(m.pid, "mem"), O_RDWR));
-    const Bytes& copy = m.program->vdso_copy;
-    if (::pwrite(memory.get(), copy.data(), copy.size(),
-                 static_cast<off_t>(m.program->copy_at.value)) != static_cast<ssize_t>(copy.size()))
-      return Error::sys("write the vdso of", "process " + std::to_string(process.pid));
-    // Written past the protection of the mappings: most are read-only by now.
-    for (size_t i = 0; i < process.pages.size();) {
-      size_t end = i + 1;
-      while (end < process.pages.size() && process.pages[end] == process.pages[end - 1] + kPage)
-        end++;
-      const ssize_t n = ::pwrite(memory.get(), process.page_bytes.data() + i * kPage,
-                                 (end - i) * kPage, static_cast<off_t>(process.pages[i]));
-      if (n != static_cast<ssize_t>((end - i) * kPage))
-        return Error::sys("write the pages of", "process " + std::to_string(process.pid),
-                          n < 0 ? errno : EIO);
-      i = end;
-    }
+    TRY(write_pages(m));
     stages::mark("write pages");
   }
   return {};
@@ -234,102 +271,13 @@ Result<std::vector<std::vector<HeldBack>>> Restoration::hold_back_pages(
   return covered;
 }
 
-namespace {
-
-Result<void> clone_threads(Making& m) {
-  Rebuild& program = *m.program;
-  if (program.clones.empty()) return {};
-  program.clones.place(*m.workspace);
-  // What a real-time thread clones would be left without timer slack (urgency.h).
-  if (::sched_setscheduler(m.pid.value, SCHED_OTHER, &kNoPriority) < 0)
-    return Error::sys("lower the priority of", "process " + std::to_string(m.pid.value));
-  m.threads.reserve(program.process.threads.size());  // the leader stays where it is while we wait
-  TRY(program.clones.start(m.leader(), *m.workspace, m.base));
-  TRY(program.clones.wait(m.leader(), [&](Stop stop) -> Result<void> {
-    if (stop.event == kEventClone)
-      m.threads.push_back(Tracee::adopt({static_cast<pid_t>(TRY(m.leader().event_message()))}));
-    return {};
-  }));
-  TRY(program.clones.finish(*m.workspace));
-  if (m.threads.size() != program.process.threads.size())
-    return Error{"clone the threads of process " + std::to_string(program.process.pid) +
-                     ": some are missing",
-                 EPROTO};
-  for (size_t i = 1; i < m.threads.size(); i++) TRY(m.threads[i].wait());
-  for (const Tracee& thread : m.threads) TRY(hasten(thread.tid().value));
-  return {};
-}
-
-// From outside and while the process is still root's: afterwards nothing needs room any more.
-Result<void> set_limits(Tid pid, const ProcessImage& process) {
-  for (size_t resource = 0; resource < process.limits.size(); resource++) {
-    rlimit64 limit = {process.limits[resource].soft, process.limits[resource].hard}, now = {};
-    if (::syscall(SYS_prlimit64, pid.value, resource, nullptr, &now) == 0 &&
-        now.rlim_cur == limit.rlim_cur && now.rlim_max == limit.rlim_max)
-      continue;
-    if (::syscall(SYS_prlimit64, pid.value, resource, &limit, nullptr) < 0)
-      return Error::sys("set limit " + std::to_string(resource) + " of",
-                        "process " + std::to_string(process.pid), errno,
-                        "it is above what hostd may give here");
-  }
-  return {};
-}
-
-Result<void> run_thread_programs(Making& m) {
-  auto& batches = m.program->threads;
-  for (size_t i = 0; i < batches.size(); i++) {
-    TRY(m.threads[i].set_signal_mask(kInjectionMask));
-    batches[i].place(*m.workspace);
-    TRY(batches[i].start(m.threads[i], *m.workspace, m.base));
-  }
-  for (size_t i = 0; i < batches.size(); i++) {
-    TRY(batches[i].wait(m.threads[i]));
-    TRY(batches[i].finish(*m.workspace));
-  }
-  return {};
-}
-
-// The kernel gives a thread room for tiles at its first use of one, and only then takes them from
-// us.
-Result<void> touch_tiles(Making& m) {
-  for (size_t i = 0; i < m.threads.size(); i++) {
-    const Bytes& state = m.program->process.threads[i].extended_state;
-    uint64_t components = 0;
-    constexpr size_t kComponents = 512;
-    constexpr int kTileData = 18;
-    if (state.size() < kComponents + 8) continue;
-    std::memcpy(&components, state.data() + kComponents, sizeof components);
-    if (!(components >> kTileData & 1)) continue;
-    user_regs_struct registers = m.base;
-    registers.rip = m.workspace->touch_tiles().value;
-    registers.rbx = m.workspace->tile_config().value;
-    registers.orig_rax = ~0ull;
-    TRY(m.threads[i].set_registers(registers));
-    TRY(m.threads[i].resume());
-    TRY(wait_trap(m.threads[i]));
-  }
-  return {};
-}
-
-// The last that the threads do by injected calls: another wait would take the note's place.
-Result<void> take_up_waits(Making& m, RemoteAddress instruction) {
-  for (size_t i = 0; i < m.threads.size(); i++) {
-    const ThreadImage& image = m.program->process.threads[i];
-    m.onward.push_back(image.wait_end == 0
-                           ? image.registers
-                           : TRY(resume_wait(m.threads[i], *m.workspace, instruction, m.base, image,
-                                             TRY(guest_monotonic(m.pid)))));
-  }
-  return {};
-}
-
-}  // namespace
-
 Result<void> Restoration::build_threads() {
   // The kernel compiles the filter of system calls for each process, 80 us: side by side.
   const bool several = state_->makings.size() > 1;
   for (Making& m : state_->makings) {
     TRY(clone_threads(m));
+    if (!m.program->clones.empty())
+      for (const Tracee& thread : m.threads) TRY(hasten(thread.tid().value));
     stages::mark("clone");
     TRY(set_limits(m.pid, m.program->process));
     TRY(run_thread_programs(m));
@@ -345,6 +293,10 @@ Result<void> Restoration::build_threads() {
     if (several) state_->pinned->bring(m.pid);
   }
   stages::mark("rights");
+  for (Making& m : state_->makings)
+    if (has_filters(m.program->process))
+      TRY(install_filters(*state_->image, m.program->process, m.threads, kOptions, *m.workspace,
+                          m.base));
   for (Making& m : state_->makings) {
     const size_t offset = find_syscall(state_->platform.vdso);
     CHECK(offset != std::string::npos);
@@ -382,8 +334,10 @@ Result<void> Restoration::lend(size_t process,
   Making& m = state_->makings[process];
   const std::string name = "process " + std::to_string(m.program->process.pid);
   const ThreadImage& thread = m.program->process.threads.front();
-  const Foothold foothold{m.leader(), m.base,
-                          TRY(syscall_instruction(m.pid, name, state_->platform.vdso)), name};
+  const Foothold foothold{
+      m.leader(), m.base,
+      TRY(syscall_instruction(m.pid, name, TRY(vdso_of(m.pid, name)), state_->platform.vdso)),
+      name};
   TRY(m.leader().set_signal_mask(kInjectionMask));
   TRY(call(foothold));
   TRY(m.leader().set_registers(thread.registers));

@@ -22,8 +22,15 @@ class Restoration {
   Restoration(Restoration&&) noexcept;
   ~Restoration();
 
+  /// Builds upon a draft (draft.h) what it can: files, address spaces and threads. Part of the
+  /// preparation, too. `place` is where it lies in the image memory.
+  Result<void> build_ahead(const Image& draft, Range place);
+  /// Something of `image` wants addresses at which the engine's own things stand meanwhile.
+  bool in_the_way(const Image& image) const;
+
   /// Lets the stubs adopt files and identity natively, while the calls that follow are made ready.
-  Result<void> adopt(const Image& image, size_t image_size);
+  /// Upon a draft: sets right what differs, which must be possible (draft.h).
+  Result<void> adopt(const Image& image, Range place);
   /// The old address spaces are gone, the new ones and their hot pages are there.
   Result<void> build_memory();
   /// Makes everything else missing until it arrives; returns per process what it covers.

@@ -15,8 +15,7 @@
 namespace hob::migrate {
 
 Result<RemoteAddress> syscall_instruction(Tid process, const std::string& name,
-                                          std::span<const std::byte> vdso) {
-  const RemoteAddress address = TRY(vdso_of(process, name));
+                                          RemoteAddress address, std::span<const std::byte> vdso) {
   const size_t usual = find_syscall(vdso);
   constexpr uint16_t kSyscall = 0x050f;
   if (usual != std::string::npos) {
@@ -34,6 +33,8 @@ Result<Scratch> Scratch::borrow(Foothold foothold, size_t size) {
       {0, size, PROT_READ | PROT_WRITE | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, ~0ull, 0}));
   if (at == -EACCES)
     return obstacle(foothold.name, "it has forbidden itself memory with code (PR_SET_MDWE)");
+  if (at == -EAGAIN)
+    return obstacle(foothold.name, "it has locked all the memory that it may (RLIMIT_MEMLOCK)");
   if (at < 0) return Error::sys("borrow memory in", foothold.name, static_cast<int>(-at));
   return Scratch(std::move(foothold), {static_cast<uint64_t>(at)}, size);
 }

@@ -24,10 +24,9 @@ struct Foothold {
 };
 
 /// A `syscall` instruction that every process has: in its vdso (`vdso`: what that usually is) or in
-/// a copy of an earlier one, which start where the auxiliary vector says. An Error with code
-/// kObstacle: it has none.
+/// a copy of an earlier one, which start at `vdso_at`. An Error with code kObstacle: it has none.
 Result<RemoteAddress> syscall_instruction(Tid process, const std::string& name,
-                                          std::span<const std::byte> vdso);
+                                          RemoteAddress vdso_at, std::span<const std::byte> vdso);
 
 /// Memory borrowed in a process that is held still: code, table and data of batches. Given back by
 /// the destructor, unless the process has died.

@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
+#include <netinet/in.h>
 #include <sched.h>
 #include <seccomp.h>
 #include <sys/ioctl.h>
@@ -82,8 +83,8 @@ class Filter {
     must(seccomp_rule_add_array(context_, SCMP_ACT_ERRNO(EPERM), call, 1, &when));
   }
   /// One use of a call: as one that this kernel does not know.
-  void hide(int call, const scmp_arg_cmp& when) {
-    must(seccomp_rule_add_array(context_, SCMP_ACT_ERRNO(EINVAL), call, 1, &when));
+  void hide(int call, const scmp_arg_cmp& when, uint16_t error = EINVAL) {
+    must(seccomp_rule_add_array(context_, SCMP_ACT_ERRNO(error), call, 1, &when));
   }
   void hide(int call) { must(seccomp_rule_add(context_, SCMP_ACT_ERRNO(ENOSYS), call, 0)); }
 
@@ -115,6 +116,9 @@ std::vector<sock_filter> compile_filter() {
   constexpr unsigned kGuardInstall = 102;
   filter.hide(SCMP_SYS(madvise), SCMP_A2_32(SCMP_CMP_EQ, kGuardInstall));
   filter.hide(SCMP_SYS(process_madvise), SCMP_A3_32(SCMP_CMP_EQ, kGuardInstall));
+  // Multipath TCP cannot be moved. Servers that try it first (Go's) go on with TCP, as on a kernel
+  // without.
+  filter.hide(SCMP_SYS(socket), SCMP_A2_32(SCMP_CMP_EQ, IPPROTO_MPTCP), EPROTONOSUPPORT);
   filter.refuse(SCMP_SYS(clone), new_user);
   filter.refuse(SCMP_SYS(unshare), new_user);
   // Putting input into a terminal: of the user's shell, when the pty is shared. The kernel looks at

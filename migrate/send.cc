@@ -3,16 +3,20 @@
 #include <functional>
 #include <optional>
 
+#include "base/log.h"
 #include "migrate/captive.h"
 #include "migrate/capture.h"
 #include "migrate/control.h"
 #include "migrate/fault.h"
 #include "migrate/handover.h"
 #include "migrate/huge_pages.h"
+#include "migrate/ipc.h"
 #include "migrate/migrate.h"
 #include "migrate/page_source.h"
 #include "migrate/parts.h"
 #include "migrate/precopy.h"
+#include "migrate/relink.h"
+#include "migrate/sketch.h"
 #include "migrate/stages.h"
 
 namespace hob::migrate {
@@ -30,6 +34,30 @@ Result<bool> announce(const Guest& guest, const Platform& platform, const SendOp
   TRY(control::send_announcement(
       link.control, {platform, std::move(view.tree), options.strategy, options.copy, huge_pages}));
   return control::expect_ready(link.control);
+}
+
+/// What the capture reads of every process.
+void keep_open(const Guest& guest, proc::KeptOpen& files) {
+  auto view = view_tree(guest);
+  if (!view) return;
+  for (const Tid pid : view->pids) {
+    files.add(pid, {"status", "stat", "personality", "timers", "timens_offsets"});
+    files.add(pid, {("task/" + std::to_string(pid.value) + "/children").c_str()});
+  }
+}
+
+/// Nothing: the guest has something that drafts do not have.
+Result<std::optional<Sketch>> send_draft(const Guest& guest, const Platform& platform, Link& link,
+                                         Arena& arena) {
+  auto sketched = sketch(guest, guest.advices, platform, arena);
+  if (!sketched) {
+    log::debug("{}", sketched.error().text);
+    return std::optional<Sketch>();
+  }
+  TRY(fault::point(Fault::drafting));
+  TRY(control::send_image(link.control, sketched->draft, control::Word::draft));
+  TRY(control::expect(link.control, control::Word::drafted));
+  return std::optional<Sketch>(std::move(*sketched));
 }
 
 /// Who is the live copy now?
@@ -86,32 +114,42 @@ Verdict await_verdict(Link& link, const Image& image, const SendOptions& options
   return hooks.settle() ? Verdict::target : Verdict::source;
 }
 
-/// After the move, where pages did not travel before it: serves and pushes them until the target
-/// has them all, or wants no more.
-Result<uint64_t> deliver(const LivePages& pages, Link& link, const Guest& guest, bool at_once,
-                         SourceHooks& hooks) {
-  TRY(fault::point(Fault::told_running));
+/// Whether pages are pushed, and what came of it.
+struct Delivery {
+  bool at_once;
+  uint64_t pages = 0;
+};
+
+/// Over one link: serves and pushes what the target has not `received`, until it has all, or wants
+/// no more.
+Result<void> deliver(const LivePages& pages, Link& link, const Guest& guest,
+                     const PagesByProcess& received, Delivery& delivery, SourceHooks& hooks) {
   link.bulk.set_patience(kPagePatience);
   link.control.set_patience(kPagePatience);
   BulkPriority priority;
   Pusher pusher(pages, link.bulk);
   pusher.pause_with(priority);
+  struct Count {
+    ~Count() { delivery.pages += pusher.pages(); }
+    const Pusher& pusher;
+    Delivery& delivery;
+  } count{pusher, delivery};
   TRY(pusher.tell_populated());
   // Strategy::demand. The target's side decides, or the owner of this host.
-  while (!at_once) {
+  while (!delivery.at_once) {
     pollfd p{link.control.fd(), POLLIN, 0};
     if (::poll(&p, 1, 1000) > 0) {
       const control::Word word = TRY(control::hear(link.control));
-      if (word == control::Word::complete) return pusher.pages();
-      at_once = word == control::Word::hurry;
+      if (word == control::Word::complete) return {};
+      delivery.at_once = word == control::Word::hurry;
     }
-    at_once = at_once || hooks.hurry() || TRY(guest.sandbox->cgroup().freezing());
+    delivery.at_once = delivery.at_once || hooks.hurry() || TRY(guest.sandbox->cgroup().freezing());
   }
-  TRY(pusher.push_all());
+  TRY(pusher.push_all(received));
   TRY(pusher.end());
   while (TRY(control::hear(link.control)) != control::Word::complete) {
   }
-  return pusher.pages();
+  return {};
 }
 
 Sent not_moved(Error why) {
@@ -160,7 +198,15 @@ Result<Sent> send(Guest& guest, const std::string& address, uint16_t port, const
   // Most of the memory is there, if that is how it travels. The guest runs.
 
   constexpr size_t kUsualPages = 4u << 20;  // an interpreter's changed file pages and many stacks
-  Arena arena(kUsualPages);
+  Arena arena(2 * kUsualPages);
+  std::optional<Sketch> sketched;
+  if (!options.copy && !TRY(guest.sandbox->cgroup().freezing()))
+    sketched = TRY(send_draft(guest, platform, link, arena));
+  // What can be is built at the target. The guest runs.
+
+  proc::KeptOpen kept;
+  keep_open(guest, kept);
+  std::optional<IpcVisit> visit(TRY(IpcVisit::to(guest)));
   Patience patience(kCaptureLimit);
   Captives captives = TRY(Captives::take(guest, kFreezeLimit));
   TRY(fault::point(Fault::seized));
@@ -168,7 +214,8 @@ Result<Sent> send(Guest& guest, const std::string& address, uint16_t port, const
   stages::mark("drain");
   // Nothing of the guest runs. Leaving this function gives all back.
 
-  auto captured = capture(guest, captives, guest.advices, platform, *ready, arena);
+  auto captured = capture(guest, captives, guest.advices, platform, *ready,
+                          sketched ? &*sketched : nullptr, arena);
   if (!captured && captured.error().code == kObstacle)
     return not_moved(std::move(captured).error());
   TRY(captured.ok() ? Result<void>() : Result<void>(captured.error()));
@@ -182,6 +229,9 @@ Result<Sent> send(Guest& guest, const std::string& address, uint16_t port, const
   const LivePages pages(captives.processes, image, captured->objects);
   std::optional<DemandServer> server;
   const Push push = [&]() -> Result<void> {
+    // Before the target may ask for what only one copy can have open.
+    if (sketched) sketched->files.clear();
+    visit.reset();
     server.emplace(pages, link.demand);
     if (!plan.before_commit) return {};
     captives.take_time();
@@ -216,16 +266,35 @@ Result<Sent> send(Guest& guest, const std::string& address, uint16_t port, const
   // The target is the live copy. This one can never run again: it stays stopped until it is killed.
 
   if (!plan.before_commit) {
-    auto delivered = deliver(pages, link, guest, plan.pushes || captives.was_frozen(), hooks);
-    if (delivered.ok())
-      sent.report.pages_moved += *delivered;
-    else
-      sent.lost = std::move(delivered).error().text;
+    Delivery delivery{plan.pushes || captives.was_frozen()};
+    Result<void> delivered = fault::point(Fault::told_running);
+    if (delivered) delivered = deliver(pages, link, guest, {}, delivery, hooks);
+    // The pages are here and nowhere else.
+    for (uint32_t number = 1; !delivered && may_relink(delivered.error()); number++) {
+      log::warning("{}; the link to {} is made again", delivered.error().text, address);
+      server->stop();
+      sent.report.pages_demanded += server->served();
+      server.reset();
+      for (Connection* c : {&link.control, &link.demand, &link.bulk}) {
+        sent.report.wire_bytes += c->sent_bytes();
+        c->break_off();
+      }
+      auto again = relink(address, port, key, number, kRelinkLimit);
+      if (!again) {
+        delivered = std::move(again).error().in(delivered.error().text + "; make the link again");
+        break;
+      }
+      link = std::move(again->link);
+      server.emplace(pages, link.demand);
+      delivered = deliver(pages, link, guest, again->received, delivery, hooks);
+    }
+    sent.report.pages_moved += delivery.pages;
+    if (!delivered) sent.lost = std::move(delivered).error().text;
   }
   // None where the link broke before it was needed, and home says that the target lives.
   if (server) {
     server->stop();
-    sent.report.pages_demanded = server->served();
+    sent.report.pages_demanded += server->served();
   }
   captives.destroy();
   for (const Connection* c : {&link.control, &link.demand, &link.bulk})

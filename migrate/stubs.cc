@@ -69,10 +69,10 @@ struct Stubs::Shared {
   Word arrived;  // counts those that reached the next step, over all steps
   Word parked;   // living stubs that wait for the image
   Word go;
-  Word shared_files;  // 1: opened, 2: failed
-  Word failed;        // somebody failed while the tree was made
-  uint64_t image_size;
-  int highest_descriptor;  // of the engine, and so of its copies
+  Word shared_files;           // 1: opened, 2: failed
+  Word failed;                 // somebody failed while the tree was made
+  uint64_t image, image_size;  // where it lies in the image memory
+  int highest_descriptor;      // of the engine, and so of its copies
   Slot slots[];
 };
 
@@ -254,7 +254,7 @@ class Stub {
   }
 
   Result<void> adopt() {
-    std::span<const std::byte> bytes(s_.image_memory.data(), shared_.image_size);
+    std::span<const std::byte> bytes(s_.image_memory.data() + shared_.image, shared_.image_size);
     auto decoded = decode_image(bytes);
     if (!decoded) {
       if (index_ == 0) announce_files(false);
@@ -451,9 +451,10 @@ const Tree& Stubs::tree() const {
   return state_->tree;
 }
 
-void Stubs::go(size_t image_size, const std::vector<RemoteAddress>& workspaces) {
+void Stubs::go(Range image, const std::vector<RemoteAddress>& workspaces) {
   Shared& common = state_->shared();
-  common.image_size = image_size;
+  common.image = image.start;
+  common.image_size = image.size();
   for (size_t i = 0; i < workspaces.size(); i++) common.slots[i].workspace = workspaces[i];
   common.go = 1;
   futex_wake(common.go);

@@ -56,15 +56,17 @@ class Stubs {
   std::byte* workspace(size_t index) const;
   const Tree& tree() const;
 
-  /// Lets the stubs decode the image and adopt what is done natively; each ends in a trap, which
-  /// its tracer sees. `workspaces` are the addresses to which each moves its workspace. The
-  /// descriptors from `first_free` on are theirs.
-  void go(size_t image_size, const std::vector<RemoteAddress>& workspaces);
+  /// Lets the stubs decode the image, which lies at `image` in the image memory, and adopt what is
+  /// done natively; each ends in a trap, which its tracer sees. `workspaces` are the addresses to
+  /// which each moves its workspace. The descriptors from `first_free` on are theirs.
+  void go(Range image, const std::vector<RemoteAddress>& workspaces);
   /// After the trap: what went wrong natively, if anything did.
   Result<void> adopted(size_t index) const;
   /// Where the stub placed the files to be mapped, and the first descriptor that must be closed.
   int mapped_files(size_t index) const;
   int objects(size_t index) const;
+  /// Where the first of them has image.descriptions[i], until that is closed: opened() + i.
+  int opened() const { return first_free(0); }
   int first_free(size_t index) const;
 
   /// The processes are the guest now.

@@ -32,7 +32,7 @@ FUZZ_PACKAGES=(clang-14 libclang-rt-14-dev)
 
 # What a cell needs of the build.
 # shellcheck disable=SC2034
-PROGRAMS=(hob-coordinator hob-hostd hob-starter remote hob-cell hob-look)
+PROGRAMS=(hob-coordinator hob-hostd hob-starter remote hob-cell hob-look pmake recipe/sh)
 
 # missing_packages NAME...: those that are not installed.
 missing_packages() {

@@ -56,12 +56,18 @@ def of_host(cell, groups, host):
         "memory files": sorted(f for p in inside for f in links(p) if "memfd:" in f),
         "listening sockets": sorted(line.split()[1] for line in read(f"/proc/{pid}/net/tcp").splitlines()
                                     if line.split()[3] == "0A"),
+        # To whom, without the ports, which differ from one to the next.
+        "connections": sorted(line.split()[2].split(":")[0] for line in read(f"/proc/{pid}/net/tcp").splitlines()
+                              if line.split()[3] == "01"),
         "unix sockets": sorted(line.split()[-1] for line in read(f"/proc/{pid}/net/unix").splitlines()
                                if "/" in line or "@" in line),
         "files": sorted(os.path.join(d, f)[len(root):] for root in [f"/proc/{pid}/root"]
                         for top in ("/run/hob", "/etc/hob", "/var/lib/hob")
                         for d, _, files in os.walk(root + top) for f in files),
-        "shared memory": [line.split()[1] for line in read(f"/proc/{pid}/sysvipc/shm").splitlines()[1:]],
+        **{f"System V {kind}": [line.split()[1] for line in read(f"/proc/{pid}/sysvipc/{kind}").splitlines()[1:]]
+           for kind in ("shm", "sem", "msg")},
+        # Of the daemon alone it may differ by what its allocator keeps; see Soak.growth.
+        "memory of others, MiB": [1] * sum(cost(p)[0] // 1024 for p in inside if int(p) != pid),
     }
     return found
 

@@ -31,6 +31,7 @@ extern "C" int LLVMFuzzerInitialize(int* argc, char*** argv) {
   };
   seed("populated", record(stream::Kind::populated, 0, std::as_bytes(std::span(ranges))));
   seed("cleared", record(stream::Kind::cleared, 0, std::as_bytes(std::span(ranges))));
+  seed("received", record(stream::Kind::received, 0, std::as_bytes(std::span(ranges))));
   seed("mapped", record(stream::Kind::mapped, 0, {}));
   seed("pages", record(stream::Kind::pages, 0x10000, pages));
   seed("packed", record(stream::Kind::packed, 0x10000, packed));

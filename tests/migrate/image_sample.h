@@ -68,6 +68,8 @@ inline migrate::Image sample_image(migrate::Bytes& pages) {
     s.options.resize(inet_option_count());
     s.queue.resize(5);
   }
+  image.filters = {{Bytes(16), 1}};
+  image.processes[0].threads[1].filters = {0, 0};
   image.input.resize(10);
   image.hook_bytes = "hook";
   image.monotonic = 123;

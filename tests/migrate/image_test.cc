@@ -174,6 +174,12 @@ TEST_CASE("an image whose parts do not fit together is an error") {
   CHECK(inet_refused([](InetImage& s) { s.options.pop_back(); }));
   CHECK(inet_refused([](InetImage& s) { s.options[0].resize(5); }));
   CHECK(inet_refused([](InetImage& s) { s.queue.resize((64u << 20) + 1); }));
+  CHECK(refused([](Image& i) { i.filters[0].code.resize(12); }));
+  CHECK(refused([](Image& i) { i.filters[0].code.clear(); }));
+  CHECK(refused([](Image& i) { i.filters[0].code.resize(8 * 4097); }));
+  CHECK(refused([](Image& i) { i.filters[0].log = 2; }));
+  CHECK(refused([](Image& i) { i.processes[0].threads[0].filters = {1}; }));
+  CHECK(refused([](Image& i) { i.processes[0].threads[0].filters.resize(16385); }));
   CHECK(refused([](Image& i) { i.descriptions[3].socket = 2; }));
   CHECK(refused([](Image& i) { i.descriptions[0].watches = {{0, 1, "/x"}}; }));
   CHECK(refused([](Image& i) { i.descriptions[0].watches = {{2, 1, "/x"}, {2, 1, "/y"}}; }));

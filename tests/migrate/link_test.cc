@@ -105,7 +105,7 @@ TEST_CASE("a record that was changed on its way is refused") {
   REQUIRE(::send(source->control.fd(), forged, sizeof forged, 0) == sizeof forged);
   auto got = pair.target->value().control.receive();
   REQUIRE_FALSE(got.ok());
-  CHECK(got.error().code == EPIPE);
+  CHECK(got.error().code == EPROTO);
   uint8_t huge[4] = {255, 255, 255, 255};
   REQUIRE(::send(source->bulk.fd(), huge, sizeof huge, 0) == sizeof huge);
   CHECK_FALSE(pair.target->value().bulk.receive().ok());

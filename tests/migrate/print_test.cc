@@ -74,6 +74,8 @@ TEST_CASE("an image in full names every thread, mapping, descriptor and page") {
   CHECK(has(lines, "socket 0: stream, listens, 0 B in 0 messages waiting, is /tmp/socket"));
   CHECK(
       has(lines, "network socket 0: TCP at 127.0.0.1:80 to 127.0.0.1:5000, socket 1, 5 B waiting"));
+  CHECK(has(lines, "seccomp filters 0, 0"));
+  CHECK(has(lines, "seccomp filter 0: 2 instructions, logs"));
   CHECK(has(lines, "/dev/pts/1: 24 rows, 80 columns, foreground group 7, 5 B typed, 7 B printed"));
   CHECK(has(lines, "lock: POSIX, exclusive, bytes 10 to 20, fd 5 of process 7"));
 }
@@ -86,7 +88,7 @@ TEST_CASE("an image cannot write to its reader's terminal") {
   image.processes[0].directory = evil;
   image.processes[0].files[0].path = evil;
   image.descriptions[0].path = evil;
-  image.objects.push_back({ObjectKind::file, evil, 0, 0, 0, 0, {}});
+  image.objects.push_back({ObjectKind::file, evil, 0, 0, 0, 0, 0, {}});
   for (const std::string& line : print(image, Detail::all))
     for (const char c : line) CHECK(static_cast<unsigned char>(c) >= 0x20);
 }

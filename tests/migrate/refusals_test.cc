@@ -145,6 +145,10 @@ TEST_CASE("a deleted directory is named") {
 TEST_CASE("a shared table of descriptors is named") {
   refused({victim("refused"), "table"}, "it shares its descriptors with process 2 (refused)");
 }
+TEST_CASE("a filter that asks another process is named") {
+  refused({victim("refused"), "filter"},
+          "process 2 (refused): it has a seccomp filter that asks another process");
+}
 TEST_CASE("a lease is named") {
   refused({victim("refused"), "lease"}, "fd 3 of process 2 (refused): a lease");
 }

@@ -113,6 +113,26 @@ TEST_CASE("damaged checkpoints are refused in words") {
   CHECK(refused(damaged) == "read the checkpoint: it is damaged");
 }
 
+TEST_CASE("a checkpoint with a damaged page is not restarted") {
+  File file;
+  Job job({victim("memory"), "4"});
+  save(job, file.path, Strategy::freeze_copy);
+  job.ends_well(*job.host);
+  const std::string whole = read_file(file.path).value();
+  for (const size_t at : {size_t{4096}, size_t{1} << 20}) {
+    std::string damaged = whole;
+    damaged[at] = static_cast<char>(damaged[at] ^ 1);
+    REQUIRE(replace_file(file.path, damaged).ok());
+    Home::get().reset();
+    Collector collector;
+    Host host(collector.write_end());
+    const auto restarted = host.restart(file.path);
+    REQUIRE_FALSE(restarted.ok());
+    CHECK(restarted.error().text.find("its pages are damaged") != std::string::npos);
+    CHECK(host.guests().empty());
+  }
+}
+
 TEST_CASE(
     "whatever fails under a strategy, at most one copy lives, and the next attempt succeeds") {
   struct Case {

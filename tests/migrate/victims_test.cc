@@ -65,10 +65,12 @@ VICTIM("notices")
 VICTIM("names")
 VICTIM("watches")
 VICTIM("tcp")
+VICTIM("filters")
 VICTIM("stopped")
 VICTIM("persona")
 VICTIM("restartable")
 VICTIM("changed")
+VICTIM("locked")
 
 TEST_CASE("a thousand threads move") {
   moves({victim("crowd"), "1000"});

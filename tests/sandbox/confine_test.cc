@@ -2,6 +2,7 @@
 #include <linux/keyctl.h>
 #include <linux/sched.h>
 #include <linux/securebits.h>
+#include <netinet/in.h>
 #include <sched.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
@@ -95,6 +96,8 @@ TEST_CASE("what cannot be moved looks like a kernel without it") {
   NEED_SANDBOX();
   CHECK(confined(SYS_io_uring_setup, 1) == ENOSYS);
   CHECK(confined(SYS_userfaultfd, 0) == ENOSYS);
+  CHECK(confined(SYS_socket, AF_INET, SOCK_STREAM, IPPROTO_MPTCP) == EPROTONOSUPPORT);
+  CHECK(confined(SYS_socket, AF_INET, SOCK_STREAM, IPPROTO_TCP) == 0);
   static char page[4096] __attribute__((aligned(4096)));
   CHECK(confined(SYS_madvise, ptr(page), sizeof page, 102 /* MADV_GUARD_INSTALL */) == EINVAL);
   CHECK(confined(SYS_madvise, ptr(page), sizeof page, MADV_NORMAL) == 0);

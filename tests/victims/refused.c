@@ -1,13 +1,18 @@
 /* Holds one thing that cannot be moved, and goes on with it. */
 #include "victim.h"
 #include <fcntl.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <netinet/in.h>
 #include <sched.h>
 #include <signal.h>
 #include <sys/inotify.h>
+#include <stddef.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/shm.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/un.h>
 static int waits(void* nothing) {
   (void)nothing;
@@ -60,6 +65,19 @@ int main(int argc, char** argv) {
     fd = dup(0);
     sharer = clone(waits, stack + sizeof stack, CLONE_FILES | SIGCHLD, NULL);
     EXPECT(sharer > 0);
+  }
+  if (!strcmp(what, "filter")) { /* one that asks another process, which has gone */
+    struct sock_filter code[] = {
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_getsid, 0, 1),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_USER_NOTIF),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+    };
+    struct sock_fprog program = {4, code};
+    int listener;
+    EXPECT(!prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0));
+    EXPECT((listener = (int)syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_NEW_LISTENER, &program)) >= 0);
+    EXPECT(!close(listener) && (fd = dup(0)) >= 0);
   }
   if (!strcmp(what, "fifo")) fd = open(argv[2], O_RDWR);
   int pair[2];

@@ -107,7 +107,7 @@ int main(int argc, char** argv) {
   EXPECT(plain >= 0 && only >= 0);
   set(only, IPPROTO_IPV6, IPV6_V6ONLY, 1);
 
-  int a[2], b[2], c[2], d[2], half[2], closed[2], ended[2], broken[2], full[2], back[2];
+  int a[2], b[2], c[2], d[2], half[2], closed[2], ended[2], more[2], broken[2], full[2], back[2];
   pair(four, AF_INET, a);
   pair(six, AF_INET6, b);
   pair(both, AF_INET, c);
@@ -116,6 +116,7 @@ int main(int argc, char** argv) {
   pair(six, AF_INET6, closed);
   pair(four, AF_INET, ended);
   pair(four, AF_INET, broken);
+  pair(four, AF_INET, more);
   pair(both, AF_INET6, full);
   pair(four, AF_INET, back);
   union name names[] = {name_of(a[0], 0), name_of(a[0], 1), name_of(b[1], 0), name_of(b[1], 1), name_of(c[1], 1)};
@@ -124,6 +125,7 @@ int main(int argc, char** argv) {
   EXPECT(writes(half[0], "last words") && !shutdown(half[0], SHUT_WR));
   EXPECT(writes(closed[1], "farewell") && !close(closed[1]));
   EXPECT(writes(ended[0], "rest") && !shutdown(ended[0], SHUT_RDWR) && !shutdown(ended[1], SHUT_RDWR));
+  EXPECT(writes(more[0], "more") && !shutdown(more[0], SHUT_RDWR) && !shutdown(more[1], SHUT_RDWR));
   struct linger hard = {1, 0};
   EXPECT(!setsockopt(broken[1], SOL_SOCKET, SO_LINGER, &hard, sizeof hard) && !close(broken[1]));
   size_t stuffed = stuff(full[0]), stuffed_back = stuff(full[1]);
@@ -183,6 +185,7 @@ int main(int argc, char** argv) {
   EXPECT(writes(half[1], "heard") && reads(half[0], "heard"));
   EXPECT(reads(closed[0], "farewell") && read(closed[0], &rest, 1) == 0);
   EXPECT(reads(ended[1], "rest") && read(ended[1], &rest, 1) == 0 && gone(ended[1]) && gone(ended[0]));
+  EXPECT(reads(more[1], "more") && read(more[1], &rest, 1) == 0 && gone(more[1]) && gone(more[0]));
   EXPECT(read(broken[0], &rest, 1) == -1 && errno == ECONNRESET && read(broken[0], &rest, 1) == 0 && gone(broken[0]));
   EXPECT(drained(full[1], stuffed) && drained(full[0], stuffed_back));
   EXPECT(writes(full[0], "on") && reads(full[1], "on"));

@@ -1,13 +1,13 @@
-#include "cli/json.h"
+#include "base/json.h"
 
 #include <fmt/core.h>
 
 #include <cmath>
 
 #include "base/check.h"
-#include "cli/text.h"
+#include "base/time.h"
 
-namespace hob::cli {
+namespace hob {
 namespace {
 
 /// Length of the UTF-8 character at the front of `s`, 0 if there is none (Unicode 15, table 3-7).
@@ -73,7 +73,7 @@ std::string base64(std::string_view bytes) {
 JsonWriter& JsonWriter::member(std::string_view name, std::string_view bytes) {
   const std::string text = valid_utf8(bytes);
   raw(name, quoted(text));
-  if (text != bytes) raw(fmt::format("{}_b64", name), quoted(base64(bytes)));
+  if (text != bytes && !name.empty()) raw(fmt::format("{}_b64", name), quoted(base64(bytes)));
   return *this;
 }
 
@@ -115,4 +115,4 @@ std::string JsonWriter::document() && {
   return std::move(text_) + "\n";
 }
 
-}  // namespace hob::cli
+}  // namespace hob

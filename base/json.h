@@ -4,12 +4,13 @@
 #include <string>
 #include <string_view>
 
-namespace hob::cli {
+namespace hob {
 
 /// Writes one JSON document on one line. Only what is asked of it: no reading, no tree.
 ///
 /// Byte strings that are no UTF-8 are written with U+FFFD for what does not fit, and beside them a
-/// member NAME_b64 holds the bytes (base64), so that nothing is lost.
+/// member NAME_b64 holds the bytes (base64), so that nothing is lost. An element of an array has no
+/// place beside it: there the replaced text is all.
 class JsonWriter {
  public:
   JsonWriter() { open("", '{'); }
@@ -57,4 +58,4 @@ class JsonWriter {
 std::string valid_utf8(std::string_view bytes);
 std::string base64(std::string_view bytes);
 
-}  // namespace hob::cli
+}  // namespace hob

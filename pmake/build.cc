@@ -1,0 +1,391 @@
+#include "pmake/build.h"
+
+#include <fcntl.h>
+#include <fmt/core.h>
+#include <sched.h>
+#include <sys/epoll.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <csignal>
+#include <cstdlib>
+#include <utility>
+
+#include "cli/client.h"
+#include "cli/say.h"
+#include "pmake/gnu_make.h"
+#include "pmake/packed_rules.h"
+#include "pmake/recipe.h"
+
+namespace hob::pmake {
+namespace {
+
+/// How often make's use of its tokens is looked at.
+constexpr auto kTick = milliseconds(100);
+constexpr auto kHostdAgain = milliseconds(500);
+
+uint32_t own_processors() {
+  cpu_set_t set;
+  const int n = ::sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
+  return static_cast<uint32_t>(n);
+}
+
+Schedule::Limits limits_of(const Options& options) {
+  // One processor is make's own, and the user's, who sits here.
+  const uint32_t local = options.local_given ? options.local : std::max(1u, own_processors() - 1);
+  return {options.most == 0 ? local : std::min(local, options.most), options.most,
+          options.export_ok};
+}
+
+std::string host_name() {
+  char name[256] = "";
+  return ::gethostname(name, sizeof name - 1) == 0 ? name : "home";
+}
+
+}  // namespace
+
+Build::Build(EventLoop& loop, Tool tool, Options options, Rules rules, std::string shell)
+    : loop_(loop),
+      tool_(tool),
+      options_(std::move(options)),
+      rules_(std::move(rules)),
+      shell_(std::move(shell)),
+      home_(host_name()),
+      schedule_(limits_of(options_)),
+      timeline_(home_) {}
+
+Build::~Build() {
+  listener_.reset();
+  if (directory_.empty()) return;
+  ::unlink((directory_ + "/pmake.mk").c_str());
+  ::unlink((directory_ + "/socket").c_str());
+  ::rmdir(directory_.c_str());
+}
+
+Result<std::unique_ptr<Build>> Build::create(EventLoop& loop, Tool tool, Options options,
+                                             Rules rules, std::string shell) {
+  std::unique_ptr<Build> build(
+      new Build(loop, tool, std::move(options), std::move(rules), std::move(shell)));
+  TRY(build->prepare());
+  return build;
+}
+
+Result<void> Build::prepare() {
+  const char* runtime = ::getenv("XDG_RUNTIME_DIR");
+  std::string name = fmt::format(
+      "{}/pmake-XXXXXX",
+      runtime != nullptr && *runtime == '/' && ::access(runtime, W_OK) == 0 ? runtime : "/tmp");
+  if (::mkdtemp(name.data()) == nullptr) return Error::sys("make", name);
+  directory_ = name;
+  TRY(replace_file(directory_ + "/pmake.mk", makefile(shell_), 0600));
+  listener_ =
+      TRY(wire::StreamListener::create(loop_, directory_ + "/socket", 0600,
+                                       [this](Fd socket) { on_connection(std::move(socket)); }));
+  jobserver_ = TRY(Jobserver::create(loop_));
+  signals_ = TRY(loop_.on_signals({SIGINT, SIGQUIT, SIGTERM, SIGHUP}, [this](int signal) {
+    // The terminal has told make as well; what was meant for us alone is passed on.
+    if (tool_pid_ > 0 && (signal == SIGTERM || signal == SIGHUP)) ::kill(tool_pid_, signal);
+  }));
+  return {};
+}
+
+// ---------------------------------------------------------------------------------- the tool
+
+std::vector<std::string> Build::tool_arguments() const {
+  std::vector<std::string> words;
+  if (tool_ == Tool::ninja) {
+    // It has no jobserver before 1.13. Recipes that have no slot yet wait here, and cost little.
+    words = {"ninja", fmt::format("-j{}", options_.most != 0 ? options_.most : 4 * 64)};
+  } else if (tool_ == Tool::bmake) {
+    words = {"bmake", "-j", fmt::format("{}", options_.most != 0 ? options_.most : 4 * 64)};
+  } else {
+    const char* make = ::getenv("PMAKE_MAKE");
+    words = {make != nullptr && *make != '\0' ? make : "make"};
+  }
+  words.insert(words.end(), options_.passed_on.begin(), options_.passed_on.end());
+  return words;
+}
+
+void Build::set_environment() const {
+  const auto set = [](const char* name, const std::string& value) {
+    ::setenv(name, value.c_str(), 1);
+  };
+  const auto get = [](const char* name) -> std::string {
+    const char* value = ::getenv(name);
+    return value == nullptr ? "" : value;
+  };
+  set(kSocketVariable, directory_ + "/socket");
+  set(kRulesVariable, pack(rules_));
+  if (tool_ != Tool::make) return;
+  const std::string before = get("MAKEFILES");
+  set("MAKEFILES", directory_ + "/pmake.mk" + (before.empty() ? "" : " " + before));
+  set("MAKEFLAGS", make_flags(get("MAKEFLAGS"), jobserver_->auth(), !options_.output_sync_given));
+}
+
+Result<void> Build::start_tool() {
+  const std::vector<std::string> words = tool_arguments();
+  const pid_t pid = ::fork();
+  if (pid < 0) return Error::sys("start", words[0]);
+  if (pid == 0) {
+    sigset_t none;
+    ::sigemptyset(&none);
+    ::sigprocmask(SIG_SETMASK, &none, nullptr);
+    set_environment();
+    std::vector<char*> pointers;
+    for (const std::string& word : words) pointers.push_back(const_cast<char*>(word.c_str()));
+    pointers.push_back(nullptr);
+    ::execvp(pointers[0], pointers.data());
+    cli::say(Error::sys("run", words[0], errno, "is it installed?").text);
+    ::_exit(127);
+  }
+  tool_pid_ = pid;
+  child_ = TRY(loop_.on_child_exit(pid, [this](int status) {
+    status_ = status;
+    loop_.stop();
+  }));
+  return {};
+}
+
+Result<int> Build::run() {
+  began_ = Clock::now();
+  if (options_.export_ok) connect_hostd();
+  settle();
+  TRY(start_tool());
+  tick_ = loop_.every(kTick, [this] {
+    want();
+    show_watch();
+  });
+  loop_.run();
+  ended_ = Clock::now();
+  if (!watch_said_.empty()) cli::say_over("");
+  for (const auto& [number, line] : std::map(by_number_)) timeline_.end(number, now());
+  return *status_;
+}
+
+// ---------------------------------------------------------------------------------- hostd
+
+void Build::connect_hostd() {
+  auto socket = wire::connect_stream(cli::hostd_socket());
+  auto channel = socket.ok()
+                     ? wire::StreamChannel::create(
+                           loop_, std::move(socket).value(),
+                           {[this](wire::Message message) { on_hostd_message(message.envelope); },
+                            [this](const Error& reason) { on_hostd_gone(reason); }})
+                     : Result<std::unique_ptr<wire::StreamChannel>>(socket.error());
+  if (!channel.ok()) {
+    if (!std::exchange(hostd_said_, true))
+      cli::say(cli::unreachable(channel.error()) + " Recipes run at home meanwhile.");
+    again_ = loop_.after(kHostdAgain, [this] { connect_hostd(); });
+    return;
+  }
+  hostd_ = std::move(channel).value();
+  wanted_ = 0;
+  pb::Envelope who;
+  who.set_request(++last_request_);
+  who.mutable_host_status();
+  answers_[last_request_] = [this](const pb::Envelope& answer) {
+    if (answer.has_host_status()) home_ = answer.host_status().name();
+  };
+  hostd_->send(std::move(who));
+  want();
+}
+
+void Build::on_hostd_gone(const Error&) {
+  loop_.defer([this] { hostd_.reset(); });
+  for (auto& [number, on_answer] : std::exchange(answers_, {}))
+    on_answer(wire::failure(pb::Failure::UNREACHABLE, "hostd on this machine has gone"));
+  on_holding({});
+  again_ = loop_.after(kHostdAgain, [this] { connect_hostd(); });
+}
+
+void Build::on_hostd_message(const pb::Envelope& envelope) {
+  if (auto it = answers_.find(envelope.answers()); it != answers_.end()) {
+    const auto on_answer = std::move(it->second);
+    answers_.erase(it);
+    return on_answer(envelope);
+  }
+  if (envelope.has_holding()) return on_holding(envelope.holding());
+  if (envelope.has_held_job()) return on_held_job(envelope.held_job());
+}
+
+void Build::on_holding(const pb::Holding& holding) {
+  std::vector<Schedule::Slot> slots;
+  for (const pb::Holding::Slot& slot : holding.slots())
+    slots.push_back({slot.lease(), slot.host(), slot.leaving()});
+  schedule_.hold(std::move(slots));
+  settle();
+}
+
+void Build::on_held_job(const pb::HeldJob& news) {
+  LinePtr line = find(news.recipe());
+  if (!line) return;
+  line->job = news.job();
+  if (news.state() == pb::JobReport::MOVING && !news.reason().empty())
+    line->why_moving = news.reason();
+  if (news.state() != pb::JobReport::RUNNING) return;
+  const bool here = news.host() == home_;
+  begin(*line, here ? timeline_.home() : news.host(), "");
+  timeline_.move(line->number, here ? timeline_.home() : news.host(), line->why_moving, now());
+  if (here) schedule_.came_home(line->number, Clock::now());
+  settle();
+}
+
+void Build::order(const Schedule::SendOut& order) {
+  LinePtr line = find(order.recipe);
+  if (!line || !hostd_ || line->job.empty())
+    return schedule_.sent_out(order.recipe, false, Clock::now());
+  pb::Envelope envelope;
+  envelope.set_request(++last_request_);
+  envelope.mutable_migrate()->set_job(line->job);
+  envelope.mutable_migrate()->set_lease(order.lease);
+  answers_[last_request_] = [this, number = order.recipe](const pb::Envelope& answer) {
+    schedule_.sent_out(number, answer.has_done(), Clock::now());
+    settle();
+  };
+  hostd_->send(std::move(envelope));
+}
+
+/// Asks hostd for as many slots as the build can use.
+void Build::want() {
+  const uint32_t wanted = schedule_.wanted(jobserver_->idle(), Clock::now());
+  if (!hostd_ || wanted == wanted_) return;
+  wanted_ = wanted;
+  pb::Envelope envelope;
+  envelope.set_request(++last_request_);
+  envelope.mutable_hold()->set_wanted(wanted);
+  answers_[last_request_] = [this](const pb::Envelope& answer) {
+    if (answer.has_failure() && !std::exchange(hostd_said_, true))
+      cli::say(answer.failure().text() + "; recipes run at home");
+  };
+  hostd_->send(std::move(envelope));
+}
+
+// ---------------------------------------------------------------------------------- recipes
+
+Build::LinePtr Build::find(uint64_t number) const {
+  auto it = by_number_.find(number);
+  return it == by_number_.end() ? nullptr : it->second;
+}
+
+void Build::on_connection(Fd socket) {
+  auto who = wire::peer_identity(socket.get());
+  if (!who.ok() || who->uid != ::geteuid()) return;
+  auto line = std::make_shared<Line>();
+  line->pid = who->pid;
+  std::weak_ptr<Line> weak = line;
+  auto channel = wire::StreamChannel::create(loop_, std::move(socket),
+                                             {[this, weak](wire::Message message) {
+                                                if (LinePtr l = weak.lock())
+                                                  on_recipe(l, message.envelope);
+                                              },
+                                              [this, weak](const Error&) {
+                                                if (LinePtr l = weak.lock()) on_line_closed(l);
+                                              }});
+  if (!channel.ok()) return;  // its shell runs the recipe at home
+  line->channel = std::move(channel).value();
+  lines_[line.get()] = line;
+}
+
+void Build::on_recipe(const LinePtr& line, const pb::Envelope& request) {
+  if (!request.has_recipe()) return;
+  const pb::Recipe& recipe = request.recipe();
+  if (recipe.here()) return timeline_.count_cheap();
+  line->request = request.request();
+  if (recipe.refused() != 0 && line->number != 0) {
+    schedule_.refused(line->number);
+  } else if (!recipe.lost().empty() && line->number != 0) {
+    timeline_.lose(line->number, recipe.lost(), now());
+    line->may_leave = false;
+    schedule_.lost(line->number);
+  } else {
+    line->number = ++last_recipe_;
+    line->target = recipe.target();
+    line->command = recipe.command();
+    line->why_home = recipe.why();
+    line->may_leave = recipe.why().empty();
+    by_number_[line->number] = line;
+    schedule_.ask(line->number, line->may_leave);
+  }
+  settle();
+}
+
+void Build::place(const Schedule::Placed& placed) {
+  LinePtr line = find(placed.recipe);
+  if (!line) return;
+  line->placed = true;
+  std::string why;
+  if (placed.lease == 0) {
+    why = line->may_leave ? "no host was free" : line->why_home;
+    // It becomes the recipe's own process; nothing else tells when that has ended.
+    line->process = Fd(static_cast<int>(::syscall(SYS_pidfd_open, line->pid, 0)));
+    if (line->process)
+      if (auto watch = loop_.watch(line->process.get(), EPOLLIN,
+                                   [this, weak = std::weak_ptr<Line>(line)](uint32_t) {
+                                     if (LinePtr l = weak.lock()) end_line(l);
+                                   });
+          watch.ok())
+        line->process_watch = std::move(watch).value();
+  }
+  if (placed.lease == 0) begin(*line, timeline_.home(), why);
+  pb::Envelope asked, answer;
+  asked.set_request(line->request);
+  answer.mutable_place()->set_recipe(line->number);
+  answer.mutable_place()->set_lease(placed.lease);
+  line->channel->answer(asked, std::move(answer));
+}
+
+/// Once: what was lost and runs again is in the timeline already.
+void Build::begin(Line& line, const std::string& host, const std::string& why_home) {
+  if (!std::exchange(line.begun, true))
+    timeline_.begin(line.number, line.target, line.command, host, why_home, now());
+}
+
+void Build::on_line_closed(const LinePtr& line) {
+  if (line->process_watch) return;  // it runs at home, and its process says when it has ended
+  end_line(line);
+}
+
+void Build::end_line(const LinePtr& line) {
+  if (line->number != 0) {
+    if (line->placed) begin(*line, timeline_.home(), "it ended before it was seen");
+    timeline_.end(line->number, now());
+    schedule_.end(line->number);
+    by_number_.erase(line->number);
+  }
+  loop_.defer([this, line] { lines_.erase(line.get()); });
+  settle();
+}
+
+// ---------------------------------------------------------------------------------- everything
+
+void Build::settle() {
+  if (std::exchange(settling_, true)) return;
+  loop_.defer([this] {
+    settling_ = false;
+    for (const Schedule::Decision& decision : schedule_.decide(Clock::now())) {
+      if (const auto* placed = std::get_if<Schedule::Placed>(&decision))
+        place(*placed);
+      else
+        order(std::get<Schedule::SendOut>(decision));
+    }
+    jobserver_->set(schedule_.parallelism() - 1);
+    want();
+    if (const auto next = schedule_.next())
+      next_ = loop_.at(*next, [this] { settle(); });
+    else
+      next_.reset();
+  });
+}
+
+void Build::show_watch() {
+  if (!options_.watch || ::isatty(STDERR_FILENO) != 1) return;
+  winsize size{};
+  const bool known = ::ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0;
+  const std::string line = watch_line(timeline_, known ? size.ws_col - 1u : 79u);
+  if (line != watch_said_) cli::say_over(line);
+  watch_said_ = line;
+}
+
+}  // namespace hob::pmake

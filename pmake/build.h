@@ -1,0 +1,111 @@
+#pragma once
+
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "base/event_loop.h"
+#include "base/fd.h"
+#include "pmake/arguments.h"
+#include "pmake/jobserver.h"
+#include "pmake/placement.h"
+#include "pmake/schedule.h"
+#include "pmake/timeline.h"
+#include "wire/stream.h"
+
+namespace hob::pmake {
+
+/// One build: the user's make as a child, a server for its recipes' shells (recipe.h), and a holder
+/// of slots at hostd.
+///
+/// Decisions are schedule.h's; this class brings it the facts and carries out what it says. Without
+/// a hostd everything runs at home, as make would. One thread, the loop's.
+class Build {
+ public:
+  /// Makes a private directory with the socket and the makefile that puts recipe.h under every
+  /// recipe. `shell` is the path of that program.
+  static Result<std::unique_ptr<Build>> create(EventLoop& loop, Tool tool, Options options,
+                                               Rules rules, std::string shell);
+  ~Build();
+
+  /// Runs it all. How the tool ended, as waitpid(2) tells it.
+  Result<int> run();
+  const Timeline& timeline() const { return timeline_; }
+  Duration wall() const { return ended_ - began_; }
+
+ private:
+  Build(EventLoop& loop, Tool tool, Options options, Rules rules, std::string shell);
+  Result<void> prepare();
+
+  // The tool.
+  Result<void> start_tool();
+  std::vector<std::string> tool_arguments() const;
+  void set_environment() const;
+
+  // hostd.
+  void connect_hostd();
+  void on_hostd_message(const pb::Envelope& envelope);
+  void on_hostd_gone(const Error& reason);
+  void on_holding(const pb::Holding& holding);
+  void on_held_job(const pb::HeldJob& news);
+  void order(const Schedule::SendOut& order);
+  void want();
+
+  // Recipes.
+  struct Line {
+    std::shared_ptr<wire::StreamChannel> channel;
+    uint64_t number = 0;   // 0: has not asked yet
+    uint64_t request = 0;  // to be answered with its place
+    std::string job;       // while it is out, or has come home
+    std::string target, command, why_home, why_moving;
+    bool may_leave = true;
+    bool placed = false;
+    bool begun = false;  // the timeline has it
+
+    Fd process;  // pidfd of one that runs at home
+    EventLoop::Handle process_watch;
+    pid_t pid = 0;
+  };
+  using LinePtr = std::shared_ptr<Line>;
+  void on_connection(Fd socket);
+  void on_recipe(const LinePtr& line, const pb::Envelope& request);
+  void place(const Schedule::Placed& placed);
+  void begin(Line& line, const std::string& host, const std::string& why_home);
+  void on_line_closed(const LinePtr& line);
+  void end_line(const LinePtr& line);
+  LinePtr find(uint64_t number) const;
+
+  /// After every change: decides, hands out tokens, asks for slots.
+  void settle();
+  void show_watch();
+  Duration now() const { return Clock::now() - began_; }
+
+  EventLoop& loop_;
+  Tool tool_;
+  Options options_;
+  Rules rules_;
+  std::string shell_;
+  std::string directory_;  // private; removed at the end
+  std::string home_;
+  Schedule schedule_;
+  Timeline timeline_;
+  Time began_{}, ended_{};
+
+  std::unique_ptr<Jobserver> jobserver_;
+  std::unique_ptr<wire::StreamListener> listener_;
+  std::unique_ptr<wire::StreamChannel> hostd_;
+  std::map<uint64_t, std::function<void(const pb::Envelope&)>> answers_;  // of hostd, by request
+  uint64_t last_request_ = 0, last_recipe_ = 0;
+  uint32_t wanted_ = 0;
+  bool hostd_said_ = false;  // that it cannot be used
+  std::map<const Line*, LinePtr> lines_;
+  std::map<uint64_t, LinePtr> by_number_;
+  pid_t tool_pid_ = 0;
+  std::optional<int> status_;
+  bool settling_ = false;
+  std::string watch_said_;
+  EventLoop::Handle signals_, child_, tick_, next_, again_;
+};
+
+}  // namespace hob::pmake

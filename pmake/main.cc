@@ -1,0 +1,98 @@
+// pmake: make over the idle hosts of the cell. Also what `remote make`, `remote ninja` and
+// `remote bmake` start.
+#include <fmt/core.h>
+#include <limits.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <string>
+#include <vector>
+
+#include "cli/options.h"
+#include "cli/say.h"
+#include "cli/shadow.h"
+#include "pmake/build.h"
+#include "pmake/rules.h"
+
+namespace {
+
+using namespace hob;
+using namespace hob::pmake;
+
+int usage(const std::string& text) {
+  cli::say(text + "; see `pmake --help`");
+  return cli::kUsage;
+}
+
+/// The shell lies in a directory of its own, for it must be called `sh`: beside this program where
+/// that has not been installed, else in lib/hob.
+Result<std::string> shell_path() {
+  const std::string self = TRY(read_link("/proc/self/exe"));
+  const std::string directory = self.substr(0, self.rfind('/'));
+  for (const std::string& place : {directory + "/recipe/sh", directory + "/../lib/hob/recipe/sh"})
+    if (::access(place.c_str(), X_OK) == 0) return place;
+  return Error{
+      fmt::format("find the recipes' shell: neither {0}/recipe/sh nor "
+                  "{0}/../lib/hob/recipe/sh is there; is hob installed whole?",
+                  directory)};
+}
+
+std::string directory_of(const Options& options) {
+  std::string directory = ".";
+  for (size_t i = 0; i < options.passed_on.size(); ++i) {
+    const std::string& word = options.passed_on[i];
+    if (word == "-C" && i + 1 < options.passed_on.size())
+      directory = options.passed_on[i + 1];
+    else if (word.starts_with("-C"))
+      directory = word.substr(2);
+    else if (word.starts_with("--directory="))
+      directory = word.substr(12);
+  }
+  char path[PATH_MAX];
+  return ::realpath(directory.c_str(), path) == nullptr ? directory : path;
+}
+
+void write_file(const std::string& path, const std::string& text) {
+  if (path.empty()) return;
+  if (auto written = replace_file(path, text); !written.ok()) cli::say(written.error().text);
+}
+
+int build(Tool tool, Options options) {
+  auto shell = shell_path();
+  if (!shell.ok()) return cli::say(shell.error().text), cli::kFailed;
+  auto rules = load_rules(directory_of(options));
+  if (!rules.ok()) return usage(rules.error().text);
+  auto loop = EventLoop::create();
+  if (!loop.ok()) return cli::say(loop.error().text), cli::kFailed;
+  auto build = Build::create(**loop, tool, options, std::move(rules).value(), *shell);
+  if (!build.ok()) return cli::say(build.error().text), cli::kFailed;
+  auto status = (*build)->run();
+  if (!status.ok()) return cli::say(status.error().text), cli::kFailed;
+  const Timeline& timeline = (*build)->timeline();
+  const Summary summary = summarise(timeline, (*build)->wall());
+  if (summary.out + summary.home > 0) cli::say(to_string(summary));
+  write_file(options.trace, chrome_trace(timeline, (*build)->wall()));
+  write_file(options.report, html_report(timeline, (*build)->wall(), "pmake"));
+  const int code = *status;
+  build.value().reset();
+  if (WIFSIGNALED(code)) cli::die_of(WTERMSIG(code));
+  return WEXITSTATUS(code);
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  std::vector<std::string> words(argv + (argc > 0), argv + argc);
+  Tool tool = Tool::make;
+  // As `remote` starts it: "remote make ...".
+  if (argc > 1 && std::string_view(argv[0]) == "remote") {
+    if (words[0] == "ninja") tool = Tool::ninja;
+    if (words[0] == "bmake") tool = Tool::bmake;
+    words.erase(words.begin());
+  }
+  cli::say_as("pmake");
+  auto options = parse_arguments(tool, words);
+  if (!options.ok()) return usage(options.error().text);
+  if (options->help) return std::fputs(help(tool).c_str(), stdout) < 0 ? cli::kFailed : cli::kDone;
+  return build(tool, *options);
+}

@@ -1,0 +1,184 @@
+#include "pmake/schedule.h"
+
+#include <algorithm>
+
+namespace hob::pmake {
+namespace {
+
+/// A build begins by asking for so many slots: few builds are smaller, and fairness takes back what
+/// is too many.
+constexpr uint32_t kFirstWanted = 4;
+/// What comes home is mostly done in a moment; only what takes longer is worth another move.
+constexpr auto kWorthSending = seconds(2);
+/// A make that reads its next makefile uses no tokens for a moment, either.
+constexpr auto kTail = seconds(3);
+/// As in hostd/holdings.h.
+constexpr uint32_t kMostWanted = 1024;
+
+}  // namespace
+
+uint32_t Schedule::local_capacity() const {
+  // Something must always be able to run.
+  const bool none_out =
+      std::all_of(slots_.begin(), slots_.end(), [](const Slot& slot) { return slot.leaving; });
+  return std::max(limits_.local, none_out ? 1u : 0u);
+}
+
+bool Schedule::usable(uint64_t lease) const {
+  return std::any_of(slots_.begin(), slots_.end(),
+                     [&](const Slot& slot) { return slot.lease == lease && !slot.leaving; });
+}
+
+// ---------------------------------------------------------------------------------- facts
+
+void Schedule::hold(std::vector<Slot> slots) {
+  slots_ = std::move(slots);
+}
+
+void Schedule::ask(uint64_t recipe, bool may_leave) {
+  recipes_[recipe].may_leave = may_leave && limits_.export_ok;
+  queue_.push_back(recipe);
+}
+
+void Schedule::refused(uint64_t recipe) {
+  auto it = recipes_.find(recipe);
+  if (it == recipes_.end() || it->second.lease == 0) return;
+  for (Slot& slot : slots_)
+    if (slot.lease == it->second.lease) slot.leaving = true;
+  on_.erase(it->second.lease);
+  it->second.lease = 0;
+  queue_.push_front(recipe);  // it has waited before
+}
+
+void Schedule::lost(uint64_t recipe) {
+  auto it = recipes_.find(recipe);
+  if (it == recipes_.end()) return;
+  end(recipe);
+  recipes_[recipe].may_leave = false;
+  queue_.push_front(recipe);
+}
+
+void Schedule::came_home(uint64_t recipe, Time now) {
+  auto it = recipes_.find(recipe);
+  if (it == recipes_.end() || it->second.since) return;
+  if (!it->second.moving) {
+    on_.erase(it->second.lease);
+    it->second.lease = 0;
+  }
+  it->second.since = now;
+  returned_.push_back(recipe);
+}
+
+void Schedule::sent_out(uint64_t recipe, bool arrived, Time now) {
+  auto it = recipes_.find(recipe);
+  if (it == recipes_.end() || !it->second.moving) return;
+  it->second.moving = false;
+  if (arrived) {
+    it->second.since.reset();
+    std::erase(returned_, recipe);
+    return;
+  }
+  on_.erase(it->second.lease);
+  it->second.lease = 0;
+  it->second.since = now;  // not again at once
+}
+
+void Schedule::end(uint64_t recipe) {
+  auto it = recipes_.find(recipe);
+  if (it == recipes_.end()) return;
+  if (it->second.lease != 0) on_.erase(it->second.lease);
+  std::erase(home_, recipe);
+  std::erase(returned_, recipe);
+  std::erase(queue_, recipe);
+  recipes_.erase(it);
+}
+
+// ---------------------------------------------------------------------------------- decisions
+
+const Schedule::Slot* Schedule::free_slot() const {
+  std::map<std::string_view, size_t> ours;
+  for (const Slot& slot : slots_)
+    if (on_.contains(slot.lease)) ++ours[slot.host];
+  const Slot* best = nullptr;
+  for (const Slot& slot : slots_) {
+    if (slot.leaving || on_.contains(slot.lease)) continue;
+    if (best == nullptr || ours[slot.host] < ours[best->host]) best = &slot;
+  }
+  return best;
+}
+
+std::vector<Schedule::Decision> Schedule::decide(Time now) {
+  std::vector<Decision> decisions;
+  std::deque<uint64_t> still;
+  for (uint64_t number : queue_) {
+    Recipe& recipe = recipes_.at(number);
+    const Slot* slot = recipe.may_leave ? free_slot() : nullptr;
+    if (slot != nullptr) {
+      recipe.lease = slot->lease;
+      on_[slot->lease] = number;
+      decisions.push_back(Placed{number, slot->lease});
+    } else if (home_.size() < std::max(local_capacity(), recipe.may_leave ? 0u : 1u)) {
+      recipe.local = true;
+      home_.push_back(number);
+      decisions.push_back(Placed{number, 0});
+    } else {
+      still.push_back(number);
+    }
+  }
+  queue_ = std::move(still);
+  for (uint64_t number : returned_) {
+    Recipe& recipe = recipes_.at(number);
+    if (recipe.moving || now < *recipe.since + kWorthSending) continue;
+    const Slot* slot = free_slot();
+    if (slot == nullptr) break;
+    recipe.moving = true;
+    recipe.lease = slot->lease;
+    on_[slot->lease] = number;
+    decisions.push_back(SendOut{number, slot->lease});
+  }
+  return decisions;
+}
+
+std::optional<Time> Schedule::next() const {
+  std::optional<Time> first;
+  for (uint64_t number : returned_) {
+    const Recipe& recipe = recipes_.at(number);
+    if (recipe.moving) continue;
+    const Time due = *recipe.since + kWorthSending;
+    if (!first || due < *first) first = due;
+  }
+  return first;
+}
+
+uint32_t Schedule::parallelism() const {
+  const auto usable_slots = static_cast<uint32_t>(
+      std::count_if(slots_.begin(), slots_.end(), [](const Slot& slot) { return !slot.leaving; }));
+  const uint32_t all = std::max(1u, usable_slots + local_capacity());
+  return limits_.most == 0 ? all : std::min(all, limits_.most);
+}
+
+uint32_t Schedule::wanted(uint32_t idle_tokens, Time now) {
+  if (!limits_.export_ok) return 0;
+  const uint32_t most =
+      limits_.most == 0
+          ? kMostWanted
+          : std::min(kMostWanted, limits_.most - std::min(limits_.most, limits_.local));
+  if (wanted_ == 0) wanted_ = kFirstWanted;
+  const auto busy = static_cast<uint32_t>(out() + returned_.size() + queue_.size());
+  if (idle_tokens == 0) {
+    idle_since_.reset();
+    wanted_ = std::max(wanted_, 2 * busy);
+  } else if (!idle_since_) {
+    idle_since_ = now;
+  } else if (now >= *idle_since_ + kTail) {
+    idle_since_ = now;
+    wanted_ = std::max(kFirstWanted, std::min(wanted_, busy + busy / 4));
+  }
+  return std::min(wanted_, most);
+}
+
+size_t Schedule::out() const {
+  return on_.size();
+}
+
+}  // namespace hob::pmake

@@ -1,0 +1,102 @@
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <map>
+#include <optional>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "base/time.h"
+
+namespace hob::pmake {
+
+/// Which recipe of a build gets which slot, and how many slots the build should hold. Pure: facts
+/// and a time go in, decisions come out.
+///
+/// A recipe that may leave goes to the host that has fewest of ours, among equals to the one held
+/// longest (it was idle longest); if no slot is free, to a local one; else it waits. One that stays
+/// waits for a local slot. What an owner's return has sent home goes on there, holds no slot, and
+/// is sent out again when a slot is free that nobody waits for.
+class Schedule {
+ public:
+  struct Limits {
+    uint32_t local = 1;     ///< recipes at home at once, but for the cheap ones (`-L`)
+    uint32_t most = 0;      ///< recipes at once in all (`-j`); 0: as many as the cell gives
+    bool export_ok = true;  ///< false: everything stays (`-X`)
+  };
+  explicit Schedule(Limits limits) : limits_(limits) {}
+
+  struct Slot {
+    uint64_t lease = 0;
+    std::string host;
+    bool leaving = false;  ///< takes no recipe any more
+  };
+  /// The recipe runs on the slot of that lease; 0: at home.
+  struct Placed {
+    uint64_t recipe;
+    uint64_t lease;
+  };
+  /// The recipe, which runs at home, is to be moved to that slot.
+  struct SendOut {
+    uint64_t recipe;
+    uint64_t lease;
+  };
+  using Decision = std::variant<Placed, SendOut>;
+
+  // Facts. Numbers of recipes are the caller's, each used once.
+  void hold(std::vector<Slot> slots);
+  void ask(uint64_t recipe, bool may_leave);
+  /// Its slot did not take it; the slot takes nothing any more, and the recipe waits again.
+  void refused(uint64_t recipe);
+  /// Hob lost it: it waits for a place at home.
+  void lost(uint64_t recipe);
+  /// It came home.
+  void came_home(uint64_t recipe, Time now);
+  /// It has arrived on a slot (SendOut), or could not be sent.
+  void sent_out(uint64_t recipe, bool arrived, Time now);
+  void end(uint64_t recipe);
+
+  /// What follows from the facts.
+  std::vector<Decision> decide(Time now);
+  /// When decide() may have something to say without a new fact.
+  std::optional<Time> next() const;
+
+  /// So many recipes may run at once: what make's jobserver gives out, its own free one included.
+  /// At least 1.
+  uint32_t parallelism() const;
+  /// So many slots the build should ask for, when `idle_tokens` of the jobserver's are unused. It
+  /// doubles while make uses all it gets, so that a short build does not take what it cannot use,
+  /// and falls some seconds after make has stopped to (the end of a build).
+  uint32_t wanted(uint32_t idle_tokens, Time now);
+
+  /// Recipes by where they are, for people.
+  size_t out() const;
+  size_t at_home() const { return home_.size(); }
+  size_t waiting() const { return queue_.size(); }
+
+ private:
+  struct Recipe {
+    bool may_leave = true;
+    uint64_t lease = 0;         // slot it is on, or is moving to
+    bool local = false;         // has a local slot
+    bool moving = false;        // SendOut is under way
+    std::optional<Time> since;  // came home
+  };
+  uint32_t local_capacity() const;
+  const Slot* free_slot() const;
+  bool usable(uint64_t lease) const;
+
+  Limits limits_;
+  std::vector<Slot> slots_;
+  std::map<uint64_t, Recipe> recipes_;  // that run or wait
+  std::deque<uint64_t> queue_;          // that wait
+  std::map<uint64_t, uint64_t> on_;     // lease -> recipe
+  std::vector<uint64_t> home_;          // with a local slot
+  std::vector<uint64_t> returned_;      // came home, without a slot; longest there first
+  uint32_t wanted_ = 0;
+  std::optional<Time> idle_since_;
+};
+
+}  // namespace hob::pmake
