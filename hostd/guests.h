@@ -128,6 +128,8 @@ class Guests {
   static void give_up_start(Guest& guest);
   void send_home(const GuestPtr& guest);
   void ask_again(const GuestPtr& guest);
+  /// Its starter has nothing left to do: killed if it has not ended in a moment.
+  void expect_end(const GuestPtr& guest);
   void kill(const GuestPtr& guest);
   void look_for_homes();
   bool foreign(const Guest& guest) const { return guest.home != post_.own_name(); }

@@ -151,6 +151,7 @@ void Guests::on_departed(const GuestPtr& guest, pb::Departed& departed) {
   const Duration since_frozen = Clock::now() - guest->frozen_at;
   if (departed.moved()) {
     guest->phase = Phase::done;
+    expect_end(guest);
     departed.mutable_figures()->set_clean_ns(static_cast<uint64_t>(since_frozen.count()));
     departed.mutable_figures()->set_freeze_ns(departed.figures().freeze_ns() +
                                               static_cast<uint64_t>(guest->lead.count()));

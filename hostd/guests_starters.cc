@@ -13,7 +13,8 @@
 namespace hob::hostd {
 namespace {
 
-/// A starter whose connection broke has this long to end; then it is killed.
+/// A starter whose connection broke, or whose guest has left, has this long to end; then it is
+/// killed.
 constexpr auto kStarterGrace = seconds(2);
 /// What is left of a starter that died is removed within this; processes take a moment to end.
 constexpr auto kClearLimit = seconds(10);
@@ -54,11 +55,15 @@ Result<void> Guests::attach(const GuestPtr& guest, Fd channel) {
          if (!g) return;
          if (g->starter == 0) return (void)std::erase(guests_, g);  // a stranger on our socket
          if (g->phase == Phase::spare) g->phase = Phase::done;      // not to be taken any more
-         g->channel_limit = loop_.after(kStarterGrace, [weak] {
-           if (GuestPtr late = weak.lock()) ::kill(late->starter, SIGKILL);
-         });
+         expect_end(g);
        }}));
   return {};
+}
+
+void Guests::expect_end(const GuestPtr& guest) {
+  guest->channel_limit = loop_.after(kStarterGrace, [weak = std::weak_ptr<Guest>(guest)] {
+    if (GuestPtr late = weak.lock()) ::kill(late->starter, SIGKILL);
+  });
 }
 
 Result<void> Guests::watch_starter(const GuestPtr& guest) {

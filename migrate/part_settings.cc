@@ -85,8 +85,14 @@ void rebuild_thread(const ThreadImage& thread, Batch& batch) {
 Result<void> rebuild(Rebuild& r) {
   const ProcessImage& p = r.process;
   for (size_t i = 0; i < p.threads.size(); i++) rebuild_thread(p.threads[i], r.threads[i]);
+  // What is written before the rest of the memory is held back (Restoration::build_memory) would
+  // make a huge page of it, all zero but for that, and what is there already is never asked for.
+  r.space.may(SYS_prctl, {PR_SET_THP_DISABLE, 1, 0, 0, 0});
+  if (!p.no_huge_pages)
+    r.rights.may(SYS_prctl, {PR_SET_THP_DISABLE, 0, 0, 0, 0});
+  else if (p.no_huge_pages & 2u)
+    r.rights.may(SYS_prctl, {PR_SET_THP_DISABLE, 1, 2, 0, 0});
   // What kernels may lack, and programs cannot see but by their speed.
-  if (p.no_huge_pages) r.space.may(SYS_prctl, {PR_SET_THP_DISABLE, 1, p.no_huge_pages & 2u, 0, 0});
   if (p.merge_memory)
     r.space.may(SYS_prctl, {static_cast<uint64_t>(kPrSetMemoryMerge), 1, 0, 0, 0});
   if (p.memory_error_policy != PR_MCE_KILL_DEFAULT)

@@ -2,6 +2,7 @@
 
 #include <sched.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
@@ -15,7 +16,9 @@ namespace {
 
 constexpr int kBulkNice = 5;
 constexpr uint64_t kBulkSlice = 20'000'000;  // ns
-constexpr Duration kBetweenPauses = microseconds(500);
+constexpr Duration kBetweenPauses = milliseconds(1);
+// Shorter, and the timer has fired before the processor has been given away.
+constexpr long kPause = 20'000;           // ns
 constexpr unsigned long kUsualSlack = 0;  // what the process has
 
 // Slice 0: the kernel's own. Kernels before 6.12 take no notice of it.
@@ -38,7 +41,7 @@ void go_first() {
 BulkPriority::BulkPriority() {
   be_ordinary(kBulkNice, kBulkSlice);
   ::prctl(PR_SET_TIMERSLACK, 1ul);  // pauses shall be as short as they can be
-  paused_ = Clock::now();
+  slept_ = Clock::now();
 }
 BulkPriority::~BulkPriority() {
   be_ordinary(0, 0);
@@ -46,11 +49,17 @@ BulkPriority::~BulkPriority() {
 }
 
 void BulkPriority::pause() {
-  if (Clock::now() - paused_ < kBetweenPauses) return;
-  // To sleep, however short: sched_yield(2) asks none but the thread's own group.
-  const timespec moment = {0, 1};
-  ::nanosleep(&moment, nullptr);
-  paused_ = Clock::now();
+  if (Clock::now() - slept_ < kBetweenPauses) return;
+  rusage usage = {};
+  ::getrusage(RUSAGE_THREAD, &usage);
+  if (usage.ru_nvcsw == sleeps_) {
+    // To sleep, however short: sched_yield(2) asks none but the thread's own group.
+    const timespec moment = {0, kPause};
+    ::nanosleep(&moment, nullptr);
+    usage.ru_nvcsw++;
+  }
+  sleeps_ = usage.ru_nvcsw;
+  slept_ = Clock::now();
 }
 
 }  // namespace hob::migrate

@@ -19,9 +19,10 @@ void go_first();
 /// the processor is not touched; SCHED_IDLE would leave nothing beside a busy program, for as long
 /// as it is busy.
 ///
-/// That decides within a group of processes. Between groups (sessions, services, cgroups) it is now
-/// and then only the next tick that does, after 4 ms at 250 Hz; so the thread stands back for a
-/// moment every half millisecond, if it calls pause() often.
+/// That decides within a group of processes. Between groups (sessions, services, cgroups) a program
+/// that has had its share may still have to wait for the next tick, 4 ms at 250 Hz; so the thread
+/// sleeps for an instant in each millisecond in which it has not slept by itself, if it calls
+/// pause() often enough.
 class BulkPriority {
  public:
   BulkPriority();
@@ -32,7 +33,8 @@ class BulkPriority {
   void pause();
 
  private:
-  Time paused_;
+  Time slept_;
+  long sleeps_ = 0;
 };
 
 }  // namespace hob::migrate
