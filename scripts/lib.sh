@@ -25,6 +25,8 @@ PACKAGES=(
   catch2 librapidcheck-dev libumockdev-dev umockdev python3
   # the test cell, the demo, the benchmarks
   iproute2 util-linux procps xz-utils zstd openssh-server openssh-client valgrind
+  # what pmake runs, its tests, and what the demo builds with it
+  gcc make ninja-build dpkg-dev
 )
 # Only for the fuzz preset.
 # shellcheck disable=SC2034
@@ -72,6 +74,29 @@ install_packages() {
     die "apt-get install failed (all of it: $log); mend the package sources, then run this again"
   fi
   rm -f "$log"
+}
+
+# debian_source PACKAGE DIR: its unpacked source becomes DIR, which must not be there. By Debian's own package list with
+# deb-src in place of deb, in directories of ours. False: this machine's package sources have none.
+debian_source() {
+  local package=$1 dir=$2 work list
+  work=$(mktemp -d /var/tmp/hob-source.XXXXXX)
+  mkdir -p "$work/parts" "$work/lists/partial"
+  chmod -R 755 "$work"
+  for list in /etc/apt/sources.list /etc/apt/sources.list.d/*.list; do
+    [[ ! -s $list ]] || sed -n 's/^deb /deb-src /p' "$list" >"$work/parts/$(basename "$list" .list).list"
+  done
+  for list in /etc/apt/sources.list.d/*.sources; do
+    [[ ! -s $list ]] || sed 's/^Types: deb$/Types: deb-src/' "$list" >"$work/parts/$(basename "$list")"
+  done
+  local -a apt=(-o Dir::Etc::sourcelist=/dev/null -o "Dir::Etc::sourceparts=$work/parts" -o "Dir::State::lists=$work/lists")
+  local status=0
+  {
+    apt-get "${apt[@]}" -q update || true # one stale list is no reason to stop
+    (cd "$work" && apt-get "${apt[@]}" -q source "$package") && mv "$work/$package"*/ "$dir"
+  } >"$work/log" 2>&1 </dev/null || status=1
+  rm -rf "$work"
+  return "$status"
 }
 
 # as_source_owner CMD...: as the user who owns the source tree, so that `sudo scripts/...` leaves no files

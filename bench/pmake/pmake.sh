@@ -2,33 +2,23 @@
 # fifth of a processor each and links of 1 Gbit/s: by one host alone, by pmake, by distcc and by icecream, inside the same
 # quotas; then what pmake costs per recipe, and a build under evictions.
 # shellcheck shell=bash
+# shellcheck disable=SC2154  # figures, children and others are scripts/bench's
+# shellcheck disable=SC2016  # what make and sh are to expand
 
 PMAKE_CACHE=/var/tmp/hob-bench # the configured tree, kept between runs
 PMAKE_PACKAGES=(distcc icecc dpkg-dev gcc make)
 REPEATS=3 HOSTS=8 QUOTA=20 ONLY=
 
-# Unpacks and configures it once. Debian's own source list, with deb-src in place of deb, in directories of ours.
+# Unpacks and configures it once.
 prepare_tree() {
   [[ ! -e $PMAKE_CACHE/tcl-configured.tar ]] || return 0
   say "Fetching and configuring Tcl 8.6 ..."
-  local dir=$PMAKE_CACHE/src
-  local -a apt=(-o Dir::Etc::sourcelist=/dev/null -o "Dir::Etc::sourceparts=$dir/parts" -o "Dir::State::lists=$dir/lists")
-  rm -rf "$dir" && mkdir -p "$dir/parts" "$dir/lists/partial"
-  local list
-  for list in /etc/apt/sources.list /etc/apt/sources.list.d/*.list; do
-    [[ ! -s $list ]] || sed -n 's/^deb /deb-src /p' "$list" >"$dir/parts/$(basename "$list")"
-  done
-  for list in /etc/apt/sources.list.d/*.sources; do
-    [[ ! -s $list ]] || sed 's/^Types: deb$/Types: deb-src/' "$list" >"$dir/parts/$(basename "$list")"
-  done
-  { apt-get "${apt[@]}" -qq update || true; } >/dev/null 2>&1 # one stale list is no reason to stop
-  (cd "$dir" && apt-get "${apt[@]}" -qq source tcl8.6) >"$dir/log" 2>&1 ||
-    die "no source of tcl8.6 (all of it: $dir/log); the package sources of this machine have none"
-  rm -rf "$PMAKE_CACHE/tcl" && mv "$dir"/tcl8.6-*/ "$PMAKE_CACHE/tcl"
-  (cd "$PMAKE_CACHE/tcl/unix" && CFLAGS="-g -O2" ./configure --enable-64bit) >>"$dir/log" 2>&1 || die "configure failed: $dir/log"
+  mkdir -p "$PMAKE_CACHE" && rm -rf "$PMAKE_CACHE/tcl"
+  debian_source tcl8.6 "$PMAKE_CACHE/tcl" || die "no source of tcl8.6: the package sources of this machine have none"
+  (cd "$PMAKE_CACHE/tcl/unix" && CFLAGS="-g -O2" ./configure --enable-64bit) >"$PMAKE_CACHE/configure.log" 2>&1 || die "configure failed: $PMAKE_CACHE/configure.log"
   tar cf "$PMAKE_CACHE/tcl-configured.tar.new" -C "$PMAKE_CACHE" tcl
   mv "$PMAKE_CACHE/tcl-configured.tar.new" "$PMAKE_CACHE/tcl-configured.tar"
-  rm -rf "$PMAKE_CACHE/tcl" "$dir"
+  rm -rf "$PMAKE_CACHE/tcl"
 }
 
 processor_seconds() { # NODE
