@@ -139,6 +139,21 @@ equal "the file" whole "$(cat lost/out)"
 equal "tries" 2 "$(wc -l <lost/tries)"
 matches "one line says so" 'out: .*running it again at home' "$(cat err)"
 
+echo "- ninja: its commands leave as well, and it knows nothing of it"
+mkdir ninja && cat >ninja/build.ninja <<'END'
+rule where
+  command = sleep 0.3; grep -o "hob-cell-[^/]*/h[0-9]" /proc/self/cgroup | head -n 1 > $out; echo "$$LD_PRELOAD" >> $out
+build a: where
+build b: where
+build c: where
+END
+chmod -R a+rwX ninja
+on h0 remote ninja -L 0 -C ninja >out 2>err </dev/null || { cat out err; fail "remote ninja failed"; }
+for i in a b c; do
+  matches "where $i ran" "/h[1-9]\$" "$(head -n 1 "ninja/$i")"
+  equal "what $i was given to load" "" "$(tail -n 1 "ninja/$i")"
+done
+
 echo "- without hostd it is make"
 cell kill h0
 build alone || { cat out err; fail "the build failed without hostd"; }
