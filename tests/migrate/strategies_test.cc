@@ -154,7 +154,7 @@ void check_step(Strategy strategy, bool at_source, Fault where, Act act) {
   INFO("target: " << (received ? "received" : received.error().text));
   const auto guests_of = [](Host& host) { return host.alive() ? host.guests().size() : 0; };
   // A target that has lost its source notices, and ends its copy.
-  if (!outcome.moved)
+  if (!outcome.moved || !received.ok())
     for (int i = 0; i < 100 && guests_of(*target) > 0; i++) ::usleep(10000);
   const size_t here = guests_of(*job.host), there = guests_of(*target);
   CHECK(here + there <= 1);
@@ -193,7 +193,7 @@ void check_steps(Strategy strategy) {
                     Fault::taken_over, Fault::running})
       check_step(strategy, false, f, act);
     // Where pages are kept, this is the live copy's own end, some time after the move.
-    if (plan_of(strategy).keep == migrate::Keep::nowhere)
+    if (migrate::plan_of(strategy).keep == migrate::Keep::nowhere)
       check_step(strategy, false, Fault::pull, act);
   }
 }

@@ -17,7 +17,7 @@ table = [hashlib.sha256(b"%d" % i).digest() for i in range(int(sys.argv[1]))]
 print("ready", flush=True)
 threading.Thread(target=listen).start()
 result = None
-while not asked_to_end.is_set():
+while result is None or not asked_to_end.is_set():
     digest = hashlib.sha256()
     for entry in table[rounds % 7::7]:
         digest.update(entry)
