@@ -69,6 +69,7 @@ VICTIM("stopped")
 VICTIM("persona")
 VICTIM("restartable")
 VICTIM("changed")
+VICTIM("restless")
 
 TEST_CASE("a thousand threads move") {
   moves({victim("crowd"), "1000"});
