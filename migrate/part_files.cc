@@ -231,7 +231,7 @@ Result<void> look_at_fifo(Tid process, int fd, const Description& d, const std::
 }  // namespace
 
 Result<void> capture_descriptions(const Guest& guest, std::vector<CaptiveProcess>& processes,
-                                  const KnownFiles& known, Objects& objects, Image& image,
+                                  KnownFiles& known, Objects& objects, Image& image,
                                   std::vector<TakenBytes>& taken) {
   SeenDescriptions seen;
   std::map<std::pair<dev_t, ino_t>, uint32_t> pipes;
