@@ -95,7 +95,7 @@ Result<int64_t> guest_monotonic(Tid process) {
 }
 
 Result<Captured> capture(const Guest& guest, Captives& captives, const Advices& advices,
-                         const Platform& platform, bool other_kernel, const Sketch* sketch,
+                         const Platform& platform, bool other_kernel, Sketch* sketch,
                          Arena& arena) {
   for (CaptiveProcess& process : captives.processes)
     TRY(step_out_of_vdso(process, platform, other_kernel));
@@ -117,7 +117,7 @@ Result<Captured> capture(const Guest& guest, Captives& captives, const Advices& 
     TRY(capture_process(guest, captives.processes[i], platform, image, objects, advices,
                         image.processes[i], sketch, arena, captured.borrowed));
   stages::mark("scratch");
-  const KnownFiles none;
+  KnownFiles none;
   TRY(capture_descriptions(guest, captives.processes, sketch ? sketch->files : none, objects, image,
                            captured.taken));
   stages::mark("descriptors");

@@ -28,8 +28,7 @@ struct Captured {
 /// kObstacle names what cannot be carried. The bytes of the image's pages lie in `arena`; those
 /// that the target has of the draft in `sketch` are left out (null: there is none).
 Result<Captured> capture(const Guest& guest, Captives& captives, const Advices& advices,
-                         const Platform& platform, bool other_kernel, const Sketch* sketch,
-                         Arena& arena);
+                         const Platform& platform, bool other_kernel, Sketch* sketch, Arena& arena);
 
 /// What the image holds, for the report of either end.
 void count(const Image& image, Report& report);

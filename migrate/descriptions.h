@@ -19,6 +19,11 @@ class SeenDescriptions {
   /// The number under which it has been added, if it has.
   std::optional<uint32_t> find(const Described& described, Tid process, int fd) const;
   void add(const Described& described, Tid process, int fd, uint32_t number);
+  /// The number, if the process that had descriptor `fd` last leads to the same by it, as a child
+  /// mostly does: told without a look at what it is.
+  std::optional<uint32_t> inherited(Tid process, int fd) const;
+  /// Descriptor `fd` of this process, too, leads to what has that number.
+  void note(Tid process, int fd, uint32_t number);
 
  private:
   struct Seen {
@@ -29,6 +34,7 @@ class SeenDescriptions {
   using Key = std::tuple<dev_t, ino_t, uint8_t, uint32_t>;
   static Key key_of(const Described& described);
   std::map<Key, std::vector<Seen>> seen_;
+  std::map<int, Seen> last_;
 };
 
 }  // namespace hob::migrate

@@ -4,7 +4,9 @@
 #include <limits.h>
 #include <linux/kcmp.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -25,6 +27,16 @@ bool is_worth_it(const Described& d) {
 bool has_room(size_t known) {
   rlimit limit = {};
   return ::getrlimit(RLIMIT_NOFILE, &limit) == 0 && known * 4 < limit.rlim_cur;
+}
+
+// The time of an inode's change is that of a tick, 10 ms at most, or of a second where it has no
+// fraction: it tells of changes only where the last one was longer ago.
+bool is_past(const timespec& time) {
+  constexpr int64_t kSecond = 1'000'000'000, kTicks = 50'000'000;
+  timespec now;
+  ::clock_gettime(CLOCK_REALTIME, &now);
+  const int64_t age = (now.tv_sec - time.tv_sec) * kSecond + now.tv_nsec - time.tv_nsec;
+  return age > (time.tv_nsec == 0 ? 3 * kSecond : kTicks);
 }
 
 }  // namespace
@@ -54,19 +66,38 @@ void KnownFiles::learn(Tid process, int fd, const Described& described) {
   known.information = std::move(*information);
   known.flags = described.description.flags | (described.close_on_exec ? O_CLOEXEC : 0u);
   known.remote = *remote;
-  // The first look at a link of /proc takes three times as long as those that follow.
-  if (name_of(known.copy) != described.description.path) return;
+  struct stat st;
+  if (::fstat(known.copy.get(), &st) < 0) return;
+  known.changed = st.st_ctim;
+  known.quiet = !known.remote && is_past(st.st_ctim);
+  // The first look at a file of /proc takes three times as long as those that follow.
+  char text[512];
+  if (name_of(known.copy) != described.description.path ||
+      ::pread(known.information.get(), text, sizeof text, 0) <= 0)
+    return;
   known_.insert_or_assign({process, fd}, std::move(known));
 }
 
-std::optional<Described> KnownFiles::still(Tid process, int fd) const {
+bool KnownFiles::has_its_name(const Known& known) {
+  const std::string& path = known.described.description.path;
+  const std::string directory = path.substr(0, path.rfind('/') + 1);
+  struct stat st;
+  if (known.quiet && standing_.count(directory) && ::fstat(known.copy.get(), &st) == 0 &&
+      st.st_nlink > 0 && st.st_ctim.tv_sec == known.changed.tv_sec &&
+      st.st_ctim.tv_nsec == known.changed.tv_nsec)
+    return true;
+  if (name_of(known.copy) != path) return false;
+  standing_.insert(directory);
+  return true;
+}
+
+std::optional<Described> KnownFiles::still(Tid process, int fd) {
   const auto at = known_.find({process, fd});
   if (at == known_.end()) return std::nullopt;
   const Known& known = at->second;
   if (::syscall(SYS_kcmp, process.value, ::getpid(), KCMP_FILE, fd, known.copy.get()) != 0)
     return std::nullopt;
-  const std::string& path = known.described.description.path;
-  if (name_of(known.copy) != path) return std::nullopt;
+  if (!has_its_name(known)) return std::nullopt;
   char text[512];
   const ssize_t n = ::pread(known.information.get(), text, sizeof text, 0);
   if (n <= 0 || n == sizeof text) return std::nullopt;
@@ -79,7 +110,7 @@ std::optional<Described> KnownFiles::still(Tid process, int fd) const {
   now.device = known.described.device;
   now.inode = known.described.inode;
   now.close_on_exec = known.described.close_on_exec;
-  if (!describe_owner(known.copy, now.description, path)) return std::nullopt;
+  if (!describe_owner(known.copy, now.description, now.description.path)) return std::nullopt;
   if (known.remote) now.file = Fd(::fcntl(known.copy.get(), F_DUPFD_CLOEXEC, 0));
   return now;
 }

@@ -211,6 +211,11 @@ Result<PipeImage> peek_pipe(Tid process, int fd) {
   return out;
 }
 
+bool has_lock(const proc::FdInfo& info) {
+  return std::any_of(info.rest.begin(), info.rest.end(),
+                     [](const std::string& line) { return line.starts_with("lock:"); });
+}
+
 Result<void> look_at_fifo(Tid process, int fd, const Description& d, const std::string& subject,
                           const std::set<pid_t>& tree, PipeImage& out) {
   out.path = d.path;
@@ -226,7 +231,7 @@ Result<void> look_at_fifo(Tid process, int fd, const Description& d, const std::
 }  // namespace
 
 Result<void> capture_descriptions(const Guest& guest, std::vector<CaptiveProcess>& processes,
-                                  const KnownFiles& known, Objects& objects, Image& image,
+                                  KnownFiles& known, Objects& objects, Image& image,
                                   std::vector<TakenBytes>& taken) {
   SeenDescriptions seen;
   std::map<std::pair<dev_t, ino_t>, uint32_t> pipes;
@@ -245,6 +250,15 @@ Result<void> capture_descriptions(const Guest& guest, std::vector<CaptiveProcess
     std::set<uint32_t> here;  // descriptions
     const DescriptorTable table = TRY(DescriptorTable::of(pid));
     for (int fd : TRY(proc::descriptors(pid))) {
+      if (const auto number = seen.inherited(pid, fd)) {
+        const auto info = proc::parse_fdinfo(TRY(table.information(fd)));
+        if (info && !has_lock(*info)) {
+          seen.note(pid, fd, *number);
+          here.insert(*number);
+          image.processes[p].descriptors.push_back({fd, *number, (info->flags & O_CLOEXEC) != 0});
+          continue;
+        }
+      }
       auto unchanged = known.still(pid, fd);
       auto described =
           unchanged ? Result<Described>(std::move(*unchanged)) : describe(guest, table, fd);
@@ -291,6 +305,7 @@ Result<void> capture_descriptions(const Guest& guest, std::vector<CaptiveProcess
         d.owner = processes[p].node.pid;
         image.descriptions.push_back(std::move(d));
       }
+      seen.note(pid, fd, *number);
       locks.add(p, fd, described->locks, fresh, here.insert(*number).second);
       image.processes[p].descriptors.push_back({fd, *number, described->close_on_exec});
     }

@@ -134,7 +134,7 @@ std::span<const Part* const> parts();
 
 /// State that belongs to the tree as a whole (files.cc, terminal.cc).
 Result<void> capture_descriptions(const Guest& guest, std::vector<CaptiveProcess>& processes,
-                                  const KnownFiles& known, Objects& objects, Image& image,
+                                  KnownFiles& known, Objects& objects, Image& image,
                                   std::vector<TakenBytes>& taken);
 Result<void> capture_terminal(const Guest& guest, const std::vector<CaptiveProcess>& processes,
                               Image& image);

@@ -72,6 +72,7 @@ VICTIM("persona")
 VICTIM("restartable")
 VICTIM("changed")
 VICTIM("locked")
+VICTIM("restless")
 
 TEST_CASE("a thousand threads move") {
   moves({victim("crowd"), "1000"});
