@@ -25,6 +25,9 @@ namespace {
 /// How often make's use of its tokens is looked at.
 constexpr auto kTick = milliseconds(100);
 constexpr auto kHostdAgain = milliseconds(500);
+/// A free slot is granted within a millisecond. Without waiting for that the first recipes would
+/// stay at home.
+constexpr auto kFirstSlots = milliseconds(300);
 /// ninja has no jobserver before 1.13. Commands that have no slot yet wait in a shell of ours,
 /// which costs a sleeping process.
 constexpr unsigned kNinjaJobs = 128;
@@ -156,7 +159,11 @@ Result<void> Build::start_tool() {
 
 Result<int> Build::run() {
   began_ = Clock::now();
-  if (options_.export_ok) connect_hostd();
+  answer_limit_ = loop_.after(kFirstSlots, [this] { go_on(); });
+  if (options_.export_ok)
+    connect_hostd();
+  else
+    go_on();
   settle();
   TRY(start_tool());
   tick_ = loop_.every(kTick, [this] {
@@ -183,6 +190,7 @@ void Build::connect_hostd() {
   if (!channel.ok()) {
     if (!std::exchange(hostd_said_, true))
       cli::say(cli::unreachable(channel.error()) + " Recipes run at home meanwhile.");
+    go_on();
     again_ = loop_.after(kHostdAgain, [this] { connect_hostd(); });
     return;
   }
@@ -221,6 +229,13 @@ void Build::on_holding(const pb::Holding& holding) {
   for (const pb::Holding::Slot& slot : holding.slots())
     slots.push_back({slot.lease(), slot.host(), slot.leaving()});
   schedule_.hold(std::move(slots));
+  if (holding.slots_size() > 0 || !holding.waiting().empty()) go_on();
+  settle();
+}
+
+void Build::go_on() {
+  answered_ = true;
+  answer_limit_.reset();
   settle();
 }
 
@@ -262,8 +277,10 @@ void Build::want() {
   envelope.set_request(++last_request_);
   envelope.mutable_hold()->set_wanted(wanted);
   answers_[last_request_] = [this](const pb::Envelope& answer) {
-    if (answer.has_failure() && !std::exchange(hostd_said_, true))
+    if (!answer.has_failure()) return;
+    if (!std::exchange(hostd_said_, true))
       cli::say(answer.failure().text() + "; recipes run at home");
+    go_on();
   };
   hostd_->send(std::move(envelope));
 }
@@ -370,7 +387,8 @@ void Build::settle() {
   if (std::exchange(settling_, true)) return;
   loop_.defer([this] {
     settling_ = false;
-    for (const Schedule::Decision& decision : schedule_.decide(Clock::now())) {
+    for (const Schedule::Decision& decision :
+         answered_ ? schedule_.decide(Clock::now()) : std::vector<Schedule::Decision>()) {
       if (const auto* placed = std::get_if<Schedule::Placed>(&decision))
         place(*placed);
       else

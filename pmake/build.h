@@ -48,6 +48,7 @@ class Build {
   void on_hostd_message(const pb::Envelope& envelope);
   void on_hostd_gone(const Error& reason);
   void on_holding(const pb::Holding& holding);
+  void go_on();
   void on_held_job(const pb::HeldJob& news);
   void order(const Schedule::SendOut& order);
   void want();
@@ -104,8 +105,9 @@ class Build {
   pid_t tool_pid_ = 0;
   std::optional<int> status_;
   bool settling_ = false;
+  bool answered_ = false;  // hostd has said which slots there are, or cannot
   std::string watch_said_;
-  EventLoop::Handle signals_, child_, tick_, next_, again_;
+  EventLoop::Handle signals_, child_, tick_, next_, again_, answer_limit_;
 };
 
 }  // namespace hob::pmake
