@@ -39,11 +39,13 @@ Result<Link> Listener::accept(Duration patience) {
 Arrival::State::~State() {
   readmission.reset();
   if (!sink) return;
+  if (!finished) {
+    // Without its pages the guest must not go on; the source need not keep them. It hears that
+    // before its connections end, or it would take them for broken (wants_no_more(), send.cc).
+    kill_guest();
+    say(control::Word::complete);
+  }
   sink->stop();
-  if (finished) return;
-  // Without its pages the guest must not go on; the source need not keep them.
-  kill_guest();
-  say(control::Word::complete);
 }
 
 void Arrival::State::say(control::Word word, std::string_view text) {

@@ -120,6 +120,17 @@ struct Delivery {
   uint64_t pages = 0;
 };
 
+/// A connection has failed: is it because the target wants no more pages? Then it has said so.
+bool wants_no_more(Link& link) {
+  constexpr int kLastWords = 200;  // ms: what was said before may come after, on another connection
+  for (;;) {
+    pollfd p{link.control.fd(), POLLIN, 0};
+    if (::poll(&p, 1, kLastWords) <= 0) return false;
+    const auto word = control::hear(link.control);
+    if (!word || *word == control::Word::complete) return word.ok();
+  }
+}
+
 /// Over one link: serves and pushes what the target has not `received`, until it has all, or wants
 /// no more.
 Result<void> deliver(const LivePages& pages, Link& link, const Guest& guest,
@@ -271,6 +282,10 @@ Result<Sent> send(Guest& guest, const std::string& address, uint16_t port, const
     if (delivered) delivered = deliver(pages, link, guest, {}, delivery, hooks);
     // The pages are here and nowhere else.
     for (uint32_t number = 1; !delivered && may_relink(delivered.error()); number++) {
+      if (wants_no_more(link)) {
+        delivered = {};
+        break;
+      }
       log::warning("{}; the link to {} is made again", delivered.error().text, address);
       server->stop();
       sent.report.pages_demanded += server->served();

@@ -96,6 +96,19 @@ TEST_CASE("a source that has died is not waited for") {
   }
 }
 
+TEST_CASE("a guest that ends while its pages travel has not lost them") {
+  for (const Strategy strategy : {Strategy::swap_out, Strategy::demand}) {
+    Move move({victim("memory"), "512"});
+    move.begin(strategy);
+    if (strategy == Strategy::demand) move.source->freeze();
+    move.target.reset();  // as when the guest has ended there
+    const auto outcome = move.source->end_send();
+    INFO(outcome.text);
+    CHECK(outcome.moved);
+    CHECK(outcome.text.find("lost") == std::string::npos);
+  }
+}
+
 TEST_CASE("a target that has died is not waited for") {
   Move move({victim("memory"), "64"});
   move.target->arm(Fault::pull, Act::stall);
