@@ -3,9 +3,7 @@
 #include <arpa/inet.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
-#include <openssl/evp.h>
 #include <openssl/hmac.h>
-#include <openssl/kdf.h>
 #include <openssl/rand.h>
 #include <poll.h>
 #include <sys/mman.h>
@@ -18,14 +16,14 @@
 #include <optional>
 
 #include "migrate/low_water.h"
+#include "migrate/sealer.h"
 
 namespace hob::migrate {
 namespace {
 
-constexpr size_t kSalt = 32, kTag = 16, kMac = 32, kLengthField = 4;
+constexpr size_t kMac = 32, kLengthField = sizeof(uint32_t);
 constexpr char kMagic[8] = {'H', 'O', 'B', 'L', 'I', 'N', 'K', '1'};
 constexpr size_t kHello = sizeof kMagic + 1 + kSalt + kMac;
-using Salt = std::array<uint8_t, kSalt>;
 
 Error broken(const char* what) {
   return Error{std::string("the link: ") + what + "; it was cut or forged", EPROTO};
@@ -93,65 +91,6 @@ void tune(int fd) {
   tune_buffers(fd);
 }
 
-// One direction of one connection.
-class Sealer {
- public:
-  Sealer(const LinkKey& key, const Salt& source, const Salt& target, Channel channel,
-         bool to_target)
-      : context_(EVP_CIPHER_CTX_new(), EVP_CIPHER_CTX_free) {
-    char info[32];
-    int n =
-        std::snprintf(info, sizeof info, "hob link 1 %d %d", static_cast<int>(channel), to_target);
-    uint8_t salt[2 * kSalt];
-    std::copy(source.begin(), source.end(), salt);
-    std::copy(target.begin(), target.end(), salt + kSalt);
-    std::unique_ptr<EVP_PKEY_CTX, void (*)(EVP_PKEY_CTX*)> kdf(
-        EVP_PKEY_CTX_new_id(EVP_PKEY_HKDF, nullptr), EVP_PKEY_CTX_free);
-    uint8_t derived[16];
-    size_t size = sizeof derived;
-    CHECK(kdf && EVP_PKEY_derive_init(kdf.get()) > 0 &&
-          EVP_PKEY_CTX_set_hkdf_md(kdf.get(), EVP_sha256()) > 0 &&
-          EVP_PKEY_CTX_set1_hkdf_salt(kdf.get(), salt, sizeof salt) > 0 &&
-          EVP_PKEY_CTX_set1_hkdf_key(kdf.get(), key.data(), static_cast<int>(key.size())) > 0 &&
-          EVP_PKEY_CTX_add1_hkdf_info(kdf.get(), reinterpret_cast<uint8_t*>(info), n) > 0 &&
-          EVP_PKEY_derive(kdf.get(), derived, &size) > 0);
-    CHECK(context_ &&
-          EVP_CipherInit_ex(context_.get(), EVP_aes_128_gcm(), nullptr, derived, nullptr, 1) > 0);
-  }
-
-  // AAD is the length field. The encrypting side calls begin, update..., end(tag); so does the
-  // other.
-  void begin(const uint8_t* length, int encrypt) {
-    uint8_t nonce[12] = {};
-    std::memcpy(nonce + 4, &counter_, sizeof counter_);
-    counter_++;
-    int n = 0;
-    CHECK(EVP_CipherInit_ex(context_.get(), nullptr, nullptr, nullptr, nonce, encrypt) > 0);
-    CHECK(EVP_CipherUpdate(context_.get(), nullptr, &n, length, kLengthField) > 0);
-  }
-  void update(uint8_t* to, const uint8_t* from, size_t size) {
-    int n = 0;
-    CHECK(EVP_CipherUpdate(context_.get(), to, &n, from, static_cast<int>(size)) > 0);
-  }
-  void seal(uint8_t* tag) {
-    int n = 0;
-    uint8_t none[16];
-    CHECK(EVP_CipherFinal_ex(context_.get(), none, &n) > 0);
-    CHECK(EVP_CIPHER_CTX_ctrl(context_.get(), EVP_CTRL_GCM_GET_TAG, kTag, tag) > 0);
-  }
-  bool verify(const uint8_t* tag) {
-    int n = 0;
-    uint8_t none[16], copy[kTag];
-    std::memcpy(copy, tag, kTag);
-    return EVP_CIPHER_CTX_ctrl(context_.get(), EVP_CTRL_GCM_SET_TAG, kTag, copy) > 0 &&
-           EVP_CipherFinal_ex(context_.get(), none, &n) > 0;
-  }
-
- private:
-  std::unique_ptr<EVP_CIPHER_CTX, void (*)(EVP_CIPHER_CTX*)> context_;
-  uint64_t counter_ = 0;
-};
-
 std::array<uint8_t, kMac> hello_mac(const LinkKey& key, const uint8_t* hello) {
   std::array<uint8_t, kMac> mac;
   unsigned size = kMac;
@@ -183,7 +122,7 @@ class RecordBuffer {
   uint8_t* data() const { return static_cast<uint8_t*>(at_); }
 
  private:
-  static constexpr size_t kSize = kLengthField + kMaxRecord + kTag;
+  static constexpr size_t kSize = kLengthField + kMaxRecord + Sealer::kTag;
   void* at_;
 };
 
@@ -236,7 +175,7 @@ Result<void> Connection::send(std::span<const std::span<const std::byte>> pieces
   std::memcpy(p, &length, kLengthField);
   uint8_t* to = p + kLengthField;
   auto& out = state_->out;
-  if (out) out->begin(p, 1);
+  if (out) out->begin({p, kLengthField}, true);
   for (auto piece : pieces) {
     if (piece.empty()) continue;
     if (out)
@@ -247,7 +186,7 @@ Result<void> Connection::send(std::span<const std::span<const std::byte>> pieces
   }
   if (out) {
     out->seal(to);
-    to += kTag;
+    to += Sealer::kTag;
   }
   const auto total = static_cast<size_t>(to - p);
   state_->sent += total;
@@ -266,8 +205,8 @@ Result<size_t> Connection::receive_into(std::span<std::byte> to) {
     return length;
   }
   auto* p = state_->receive_buffer.data();
-  TRY(read_all(state_->fd.get(), p, length + kTag, end));
-  state_->in->begin(field, 0);
+  TRY(read_all(state_->fd.get(), p, length + Sealer::kTag, end));
+  state_->in->begin(field, false);
   if (length > 0) state_->in->update(reinterpret_cast<uint8_t*>(to.data()), p, length);
   if (!state_->in->verify(p + length)) return broken("a record is not authentic");
   return length;

@@ -25,16 +25,6 @@ T head_of(std::span<const std::byte> record) {
   return head;
 }
 
-/// Shared memory belongs to no process: whoever waits for a page of it waits for the same one.
-uint32_t process_of(uint32_t process, uint64_t source) {
-  return stream::is_object(source) ? stream::kObjects : process;
-}
-
-void wake(int uffd, uint64_t address) {
-  uffdio_range range = {address, kPage};
-  ::ioctl(uffd, UFFDIO_WAKE, &range);
-}
-
 // Lets the thread that reads the events go on: copies fail until it has read them.
 void step_back() {
   ::sched_yield();
@@ -168,92 +158,6 @@ PagesByProcess PageSink::received() {
   return all;
 }
 
-void PageSink::read_events(size_t index, std::vector<std::pair<uint32_t, uint64_t>>& requests) {
-  uffd_msg messages[16];
-  Space* space = spaces_[index].get();
-  if (space->dead) return;
-  const ssize_t n = ::read(space->uffd.get(), messages, sizeof messages);
-  for (size_t i = 0; n > 0 && i < static_cast<size_t>(n) / sizeof(uffd_msg); i++) {
-    const uffd_msg& m = messages[i];
-    switch (m.event) {
-      case UFFD_EVENT_PAGEFAULT:
-        on_fault(index, m.arg.pagefault.address & ~(kPage - 1), requests);
-        break;
-      case UFFD_EVENT_FORK: {
-        auto child = std::make_unique<Space>();
-        child->process = space->process;
-        child->uffd.reset(static_cast<int>(m.arg.fork.ufd));
-        ::fcntl(child->uffd.get(), F_SETFL, O_NONBLOCK);
-        ::fcntl(child->uffd.get(), F_SETFD, FD_CLOEXEC);
-        child->own = space->own;
-        child->shared = space->shared;
-        child->wiped_on_fork = space->wiped_on_fork;
-        for (const Range& wiped : child->wiped_on_fork) child->own.remove(wiped);
-        spaces_.push_back(std::move(child));
-        break;
-      }
-      case UFFD_EVENT_REMAP:
-        space->own.move(m.arg.remap.from, m.arg.remap.to, m.arg.remap.len);
-        space->shared.move(m.arg.remap.from, m.arg.remap.to, m.arg.remap.len);
-        break;
-      case UFFD_EVENT_REMOVE:
-        // MADV_DONTNEED takes nothing away of memory that is shared. (MADV_REMOVE does, and looks
-        // the same here: until the last page is in, holes made by it may show what was there
-        // before.)
-        space->own.remove({m.arg.remove.start, m.arg.remove.end});
-        break;
-      case UFFD_EVENT_UNMAP:
-        space->own.remove({m.arg.remove.start, m.arg.remove.end});
-        space->shared.remove({m.arg.remove.start, m.arg.remove.end});
-        break;
-      default:
-        break;
-    }
-  }
-}
-
-bool PageSink::populated(uint32_t process, uint64_t source) const {
-  if (!mapped_.count(process)) return true;  // not known yet: ask
-  auto of = populated_.find(process);
-  if (of == populated_.end()) return false;
-  auto at = of->second.upper_bound(source);
-  return at != of->second.begin() && source < std::prev(at)->second;
-}
-
-void PageSink::on_fault(size_t index, uint64_t address,
-                        std::vector<std::pair<uint32_t, uint64_t>>& requests) {
-  Space& space = *spaces_[index];
-  const auto source = space.source_of(address);
-  if (!source || !populated(process_of(space.process, *source), *source))
-    return fill_zero(index, address);
-  const std::pair key{process_of(space.process, *source), *source};
-  // Who waits for a page that is under way already is woken with the others.
-  const bool first = waiting_.find(key) == waiting_.end();
-  waiting_.emplace(key, Waiting{index, address});
-  if (first) requests.push_back(key);
-}
-
-void PageSink::fill_zero(size_t index, uint64_t target) {
-  Space& space = *spaces_[index];
-  if (space.dead) return;
-  uffdio_zeropage zero = {};
-  zero.range = {target, kPage};
-  if (::ioctl(space.uffd.get(), UFFDIO_ZEROPAGE, &zero) == 0) return;
-  if (errno == EAGAIN) {
-    zeros_.push_back({index, target});
-  } else if (errno == ESRCH) {
-    space.dead = true;
-  } else {
-    wake(space.uffd.get(), target);  // there already, or unmapped: the program looks again
-  }
-}
-
-void PageSink::retry_zeros() {
-  std::vector<Waiting> some;
-  some.swap(zeros_);
-  for (const Waiting& w : some) fill_zero(w.space, w.target);
-}
-
 // ---- installing pages
 
 PageSink::Installed PageSink::copy(Space& space, Range target, const std::byte* from) {
@@ -279,7 +183,7 @@ PageSink::Installed PageSink::copy(Space& space, Range target, const std::byte* 
           continue;
         }
         // EEXIST: touched already. ENOENT and others: no longer memory of this kind.
-        wake(space.uffd.get(), target.start);
+        space.wake(target.start);
         done = kPage;
       }
     }
@@ -328,7 +232,7 @@ void PageSink::resolve_waiting(uint32_t process, uint64_t source, bool zero) {
     if (zero || space.source_of(w.target) != source)
       fill_zero(w.space, w.target);
     else if (!space.dead)
-      wake(space.uffd.get(), w.target);
+      space.wake(w.target);
   }
   waiting_.erase(first, last);
 }

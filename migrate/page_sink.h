@@ -17,8 +17,8 @@
 #include "migrate/page_link.h"
 #include "migrate/page_stream.h"
 #include "migrate/relink.h"
-#include "migrate/thread_priority.h"
 #include "migrate/territory.h"
+#include "migrate/thread_priority.h"
 #include "migrate/types.h"
 
 namespace hob::migrate {
@@ -78,6 +78,8 @@ class PageSink {
       const auto source = own.source_of(target);
       return source ? source : shared.source_of(target);
     }
+    /// Who waits for a page looks again.
+    void wake(uint64_t target) const;
   };
   struct Waiting {
     size_t space;
