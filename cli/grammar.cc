@@ -498,7 +498,8 @@ Command parse(std::span<const char* const> words) {
   std::string name = words[0];
   words = words.subspan(1);
   if (help && name == "help" && words.empty()) return Say{general_help(), kDone};
-  if (!help && (name == "make" || name == "ninja")) return BuildOptions{};
+  const bool asks = help || (words.size() == 1 && is_help(words[0]));
+  if (!asks && (name == "make" || name == "ninja")) return BuildOptions{};
   if (name == "cell") {
     if (words.empty() || words[0][0] == '-') {
       const bool asked = help || (!words.empty() && is_help(words[0]));

@@ -29,7 +29,7 @@ TEST_CASE("what is pmake's own is taken, the rest goes to make as it is") {
   CHECK(options.passed_on == Words{"-k", "all"});
 }
 
-TEST_CASE("-j in all the forms that make knows") {
+TEST_CASE("the number of recipes in all the forms that make knows") {
   CHECK(parsed({"-j", "4"}).most == 4);
   CHECK(parsed({"-kj4n"}).most == 4);
   CHECK(parsed({"-kj4n"}).passed_on == Words{"-kn"});
