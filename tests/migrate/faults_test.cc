@@ -88,7 +88,8 @@ void check_fault(bool at_source, Fault where, Act act, End end) {
 }  // namespace
 
 TEST_CASE("the source fails before the image is out") {
-  for (Fault where : {Fault::check, Fault::seized, Fault::captured, Fault::image_sending})
+  for (Fault where :
+       {Fault::check, Fault::drafting, Fault::seized, Fault::captured, Fault::image_sending})
     check_fault(true, where, Act::error, End::lives_on);
 }
 
@@ -102,20 +103,20 @@ TEST_CASE("the source fails while it pushes") {
 }
 
 TEST_CASE("the source dies") {
-  for (Fault where : {Fault::check, Fault::seized, Fault::captured, Fault::image_sending,
-                      Fault::image_sent, Fault::told_running, Fault::push})
+  for (Fault where : {Fault::check, Fault::drafting, Fault::seized, Fault::captured,
+                      Fault::image_sending, Fault::image_sent, Fault::told_running, Fault::push})
     check_fault(true, where, Act::die, End::may_be_lost);
 }
 
 TEST_CASE("the target fails before the commit") {
-  for (Fault where : {Fault::connected, Fault::prepared, Fault::image_received, Fault::adopted,
-                      Fault::space, Fault::threads, Fault::restored})
+  for (Fault where : {Fault::connected, Fault::prepared, Fault::drafted, Fault::image_received,
+                      Fault::adopted, Fault::space, Fault::threads, Fault::restored})
     check_fault(false, where, Act::error, End::lives_on);
 }
 
 TEST_CASE("the target dies before the commit") {
-  for (Fault where : {Fault::connected, Fault::prepared, Fault::image_received, Fault::adopted,
-                      Fault::space, Fault::threads, Fault::restored})
+  for (Fault where : {Fault::connected, Fault::prepared, Fault::drafted, Fault::image_received,
+                      Fault::adopted, Fault::space, Fault::threads, Fault::restored})
     check_fault(false, where, Act::die, End::lives_on);
 }
 
@@ -127,8 +128,8 @@ TEST_CASE("the target fails or dies after the commit") {
 /// One end hangs at each step: no wait of the other is for ever. hostd kills who hangs; so does the
 /// test.
 TEST_CASE("the target stalls before the commit") {
-  for (Fault where : {Fault::connected, Fault::prepared, Fault::image_received, Fault::adopted,
-                      Fault::space, Fault::threads, Fault::restored}) {
+  for (Fault where : {Fault::connected, Fault::prepared, Fault::drafted, Fault::image_received,
+                      Fault::adopted, Fault::space, Fault::threads, Fault::restored}) {
     INFO("fault " << static_cast<int>(where));
     Attempt attempt;
     attempt.target->arm(where, Act::stall);
