@@ -49,10 +49,11 @@ function(hob_static target)
   endif()
 endfunction()
 
-# hob_test(NAME SOURCES... LINK libs... [TIMEOUT s] [LABEL l]): one Catch2 program. Its cases are registered
-# one by one, each with a time limit; a case that prints "SKIP:" counts as skipped.
+# hob_test(NAME SOURCES... LINK libs... [TIMEOUT s] [LABEL l] [ALONE]): one Catch2 program. Its cases are registered
+# one by one, each with a time limit; a case that prints "SKIP:" counts as skipped. ALONE: they change something of the
+# machine, and no other test runs beside them.
 function(hob_test name)
-  cmake_parse_arguments(ARG "" "TIMEOUT;LABEL" "SOURCES;LINK" ${ARGN})
+  cmake_parse_arguments(ARG "ALONE" "TIMEOUT;LABEL" "SOURCES;LINK" ${ARGN})
   if(NOT ARG_TIMEOUT)
     set(ARG_TIMEOUT 20)
   endif()
@@ -63,5 +64,5 @@ function(hob_test name)
   target_link_libraries(${name} PRIVATE hob_flags ${ARG_LINK} Catch2::Catch2WithMain)
   catch_discover_tests(${name}
     TEST_PREFIX "${name}: "
-    PROPERTIES SKIP_REGULAR_EXPRESSION "SKIP:" TIMEOUT ${ARG_TIMEOUT} LABELS "${ARG_LABEL}")
+    PROPERTIES SKIP_REGULAR_EXPRESSION "SKIP:" TIMEOUT ${ARG_TIMEOUT} LABELS "${ARG_LABEL}" RUN_SERIAL ${ARG_ALONE})
 endfunction()

@@ -7,6 +7,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdint>
 
 #include "migrate/kernel.h"
@@ -17,6 +18,10 @@ namespace {
 constexpr int kBulkNice = 5;
 constexpr uint64_t kBulkSlice = 20'000'000;  // ns
 constexpr Duration kBetweenPauses = milliseconds(1);
+// Where all processors are busy, who sleeps for a moment has his next turn only when all others
+// have had theirs: tens of milliseconds. The scheduler sees to the others there; so a pause is to
+// be a small part of the time.
+constexpr int kWorkPerPause = 16;
 // Shorter, and the timer has fired before the processor has been given away.
 constexpr long kPause = 20'000;           // ns
 constexpr unsigned long kUsualSlack = 0;  // what the process has
@@ -42,6 +47,7 @@ BulkPriority::BulkPriority() {
   be_ordinary(kBulkNice, kBulkSlice);
   ::prctl(PR_SET_TIMERSLACK, 1ul);  // pauses shall be as short as they can be
   slept_ = Clock::now();
+  between_ = kBetweenPauses;
 }
 BulkPriority::~BulkPriority() {
   be_ordinary(0, 0);
@@ -49,7 +55,8 @@ BulkPriority::~BulkPriority() {
 }
 
 void BulkPriority::pause() {
-  if (Clock::now() - slept_ < kBetweenPauses) return;
+  const Time now = Clock::now();
+  if (now - slept_ < between_) return;
   rusage usage = {};
   ::getrusage(RUSAGE_THREAD, &usage);
   if (usage.ru_nvcsw == sleeps_) {
@@ -57,6 +64,7 @@ void BulkPriority::pause() {
     const timespec moment = {0, kPause};
     ::nanosleep(&moment, nullptr);
     usage.ru_nvcsw++;
+    between_ = std::max<Duration>(kBetweenPauses, kWorkPerPause * (Clock::now() - now));
   }
   sleeps_ = usage.ru_nvcsw;
   slept_ = Clock::now();

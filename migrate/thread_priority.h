@@ -34,6 +34,7 @@ class BulkPriority {
 
  private:
   Time slept_;
+  Duration between_;  // pauses
   long sleeps_ = 0;
 };
 

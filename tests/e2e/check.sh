@@ -75,7 +75,7 @@ refused 5 "another user's" h0 1
 cat >stranger.py <<'END'
 import os, socket, sys, time
 os.closerange(3, 1024)
-held = socket.socket() if sys.argv[1] == "connected" else None
+held = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW) if sys.argv[1] == "connected" else None
 open(sys.argv[1] + ".ready", "w").close()
 time.sleep(1000)
 END
@@ -88,5 +88,5 @@ soon 10 "the other runs" test -e connected.ready
 ends_with 0 check "$alone" >said
 matches "of a process" "$alone on h0: nothing stands in the way" "$(cat said)"
 ends_with 1 check "$connected" >said
-matches "of a process with a socket" "fd 3 of process $connected \(python3\): a network connection" "$(cat said)"
+matches "of a process with a socket" "fd 3 of process $connected \(python3\): a netlink socket" "$(cat said)"
 kill "$alone" "$connected"

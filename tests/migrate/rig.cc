@@ -364,7 +364,10 @@ class Starter : public SourceHooks, public TargetHooks {
 Host::Host(int collector) {
   static int count = 0;
   Home::get();
-  cgroup_ = "/hob-engine/t" + std::to_string(::getpid()) + "." + std::to_string(count++);
+  // A test that was killed leaves its group, and process ids come again.
+  static const std::string own = "/hob-engine/t" + std::to_string(::getpid()) + "-" +
+                                 std::to_string(Clock::now().time_since_epoch().count());
+  cgroup_ = own + "." + std::to_string(count++);
   int ends[2];
   CHECK(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) == 0);
   pid_ = ::fork();
