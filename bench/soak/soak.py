@@ -165,6 +165,8 @@ class Soak:
         while self.jobs and time.monotonic() < limit:
             self.end_jobs()
             time.sleep(0.05)
+        if self.jobs:
+            print(json.dumps(self.ask("ps"), indent=1), *traces.stuck(self.groups), sep="\n", file=sys.stderr)
         for job in self.jobs:
             self.failures.append(f"{job.name} has not ended: {job.process.args}")
             job.process.kill()

@@ -42,6 +42,20 @@ def processes(group):
     return pids
 
 
+def stuck(group):
+    """Each thread in a group in one line: what it is, what it waits for. For people who look for what hangs."""
+    lines = []
+    for pid in processes(group):
+        for task in sorted(glob.glob(f"/proc/{pid}/task/*")):
+            status = dict(line.split(":\t", 1) for line in read(task + "/status").splitlines() if ":\t" in line)
+            policy = re.search(r"policy\s*:\s*(\d+)", read(task + "/sched"))
+            waits = [line.split()[-1] for line in read(task + "/stack").splitlines()[:4]]
+            lines.append(f"{pid}/{os.path.basename(task)} {status.get('Name')} in {read(task + '/cgroup').split('::')[-1].strip()}: "
+                         f"{status.get('State')}, traced by {status.get('TracerPid')}, policy {policy and policy.group(1)}, "
+                         f"{read(task + '/syscall').strip()[:60]}, {' < '.join(waits)}")
+    return lines
+
+
 def of_host(cell, groups, host):
     pid = daemons(cell)[host]
     group = f"{groups}/{host}"
@@ -67,7 +81,8 @@ def of_host(cell, groups, host):
         **{f"System V {kind}": [line.split()[1] for line in read(f"/proc/{pid}/sysvipc/{kind}").splitlines()[1:]]
            for kind in ("shm", "sem", "msg")},
         # Of the daemon alone it may differ by what its allocator keeps; see Soak.growth.
-        "memory of others, MiB": [1] * sum(cost(p)[0] // 1024 for p in inside if int(p) != pid),
+        # Those who measure live in the group of h0.
+        "memory of others, MiB": [1] * sum(cost(p)[0] // 1024 for p in inside if int(p) != pid and host != "h0"),
     }
     return found
 
@@ -80,7 +95,7 @@ def of_cell(cell, groups, hosts, work):
         "temporary files": sorted(f for top in ("/tmp", "/var/tmp") for f in os.listdir(top)
                                   if f.startswith("hob")),
         "job directories": sorted(f for f in os.listdir(work) if f.startswith("job")),
-        "network namespaces": sorted(os.listdir("/run/netns")) if os.path.isdir("/run/netns") else [],
+        "network namespaces": sorted(n for n in os.listdir("/run/netns") if n.startswith(os.path.basename(cell) + "-")),
     }
     return found
 
