@@ -2,8 +2,6 @@
 
 #include <arpa/inet.h>
 #include <linux/inet_diag.h>
-#include <linux/netlink.h>
-#include <linux/sock_diag.h>
 #include <linux/tcp.h>
 #include <netinet/in.h>
 #include <poll.h>
@@ -16,6 +14,7 @@
 #include "migrate/here.h"
 #include "migrate/parts.h"
 #include "migrate/proc.h"
+#include "migrate/sock_diag.h"
 
 namespace hob::migrate {
 namespace {
@@ -124,16 +123,7 @@ struct OtherEnd {
 };
 
 Result<OtherEnd> ask_kernel(const InetImage& image) {
-  Fd netlink(::socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_SOCK_DIAG));
-  if (!netlink) return Error::sys("open", "netlink");
-  struct {
-    nlmsghdr head;
-    inet_diag_req_v2 request;
-  } question{};
-  question.head.nlmsg_len = sizeof question;
-  question.head.nlmsg_type = SOCK_DIAG_BY_FAMILY;
-  question.head.nlmsg_flags = NLM_F_REQUEST;
-  inet_diag_req_v2& request = question.request;
+  inet_diag_req_v2 request{};
   const bool v4 = image.local.is_v4();
   request.sdiag_family = v4 ? AF_INET : AF_INET6;
   request.sdiag_protocol = IPPROTO_TCP;
@@ -144,20 +134,11 @@ Result<OtherEnd> ask_kernel(const InetImage& image) {
   std::memcpy(request.id.idiag_src, &image.remote.address[skip], 16 - skip);
   std::memcpy(request.id.idiag_dst, &image.local.address[skip], 16 - skip);
   request.id.idiag_cookie[0] = request.id.idiag_cookie[1] = INET_DIAG_NOCOOKIE;
-  alignas(nlmsghdr) char answer[4096];
-  if (::send(netlink.get(), &question, sizeof question, 0) < 0) return Error::sys("ask", "netlink");
-  const ssize_t size = ::recv(netlink.get(), answer, sizeof answer, 0);
-  const auto* head = reinterpret_cast<const nlmsghdr*>(answer);
-  if (size < 0 || !NLMSG_OK(head, static_cast<unsigned>(size)))
-    return Error::sys("ask", "netlink", size < 0 ? errno : EPROTO);
-  if (head->nlmsg_type == NLMSG_ERROR) {
-    const auto* error = static_cast<const nlmsgerr*>(NLMSG_DATA(head));
-    if (error->error == -ENOENT) return OtherEnd{};
-    return Error::sys("look up", "a connection", -error->error, "is inet_diag in the kernel?");
-  }
-  if (head->nlmsg_len < NLMSG_LENGTH(sizeof(inet_diag_msg)))
-    return Error::sys("look up", "a connection", EPROTO);
-  const auto* message = static_cast<const inet_diag_msg*>(NLMSG_DATA(head));
+  const auto answer = ask_sock_diag(std::as_bytes(std::span(&request, 1)), sizeof(inet_diag_msg),
+                                    "a connection", "inet_diag");
+  if (!answer && answer.error().code == ENOENT) return OtherEnd{};
+  if (!answer) return answer.error();
+  const auto* message = reinterpret_cast<const inet_diag_msg*>(answer->data());
   // One that listens at this address is found where there is no connection any more.
   if (message->idiag_state == kListen) return OtherEnd{};
   return OtherEnd{message->idiag_state, message->idiag_inode};

@@ -1,8 +1,6 @@
 #include "migrate/sockets.h"
 
-#include <linux/netlink.h>
 #include <linux/rtnetlink.h>
-#include <linux/sock_diag.h>
 #include <linux/unix_diag.h>
 #include <netinet/tcp.h>
 #include <sys/socket.h>
@@ -15,6 +13,7 @@
 #include "migrate/names.h"
 #include "migrate/parts.h"
 #include "migrate/proc.h"
+#include "migrate/sock_diag.h"
 
 namespace hob::migrate {
 namespace {
@@ -39,17 +38,11 @@ struct Facts {
   uint32_t waiting = 0, room = 0;  // listening: to be accepted, and how many may be
 };
 
-Result<Facts> parse(const nlmsghdr* head, size_t size) {
-  if (head->nlmsg_type == NLMSG_ERROR) {
-    const auto* error = static_cast<const nlmsgerr*>(NLMSG_DATA(head));
-    return Error::sys("look up", "a unix socket", -error->error, "is unix_diag in the kernel?");
-  }
-  if (size < NLMSG_LENGTH(sizeof(unix_diag_msg)) || head->nlmsg_type != SOCK_DIAG_BY_FAMILY)
-    return Error::sys("look up", "a unix socket", EPROTO);
+Facts parse(std::span<const std::byte> answer) {
   Facts facts;
-  const auto* message = static_cast<const unix_diag_msg*>(NLMSG_DATA(head));
+  const auto* message = reinterpret_cast<const unix_diag_msg*>(answer.data());
   facts.state = message->udiag_state;
-  auto left = static_cast<unsigned>(head->nlmsg_len - NLMSG_LENGTH(sizeof *message));
+  auto left = static_cast<unsigned>(answer.size() - sizeof *message);
   auto* attribute = reinterpret_cast<const rtattr*>(message + 1);
   for (; RTA_OK(attribute, left); attribute = RTA_NEXT(attribute, left)) {
     if (attribute->rta_type == UNIX_DIAG_PEER) {
@@ -75,29 +68,15 @@ Result<Facts> parse(const nlmsghdr* head, size_t size) {
   return facts;
 }
 
-/// Asks the kernel (sock_diag(7)); only it knows who the other end is.
+/// Only the kernel knows who the other end is.
 Result<Facts> ask_kernel(ino_t inode) {
-  Fd netlink(::socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_SOCK_DIAG));
-  if (!netlink) return Error::sys("open", "netlink");
-  struct {
-    nlmsghdr head;
-    unix_diag_req request;
-  } question{};
-  question.head.nlmsg_len = sizeof question;
-  question.head.nlmsg_type = SOCK_DIAG_BY_FAMILY;
-  question.head.nlmsg_flags = NLM_F_REQUEST;
-  question.request.sdiag_family = AF_UNIX;
-  question.request.udiag_ino = static_cast<uint32_t>(inode);
-  question.request.udiag_show =
-      UDIAG_SHOW_PEER | UDIAG_SHOW_NAME | UDIAG_SHOW_VFS | UDIAG_SHOW_RQLEN;
-  question.request.udiag_cookie[0] = question.request.udiag_cookie[1] = ~0u;  // any
-  alignas(nlmsghdr) char answer[4096];
-  if (::send(netlink.get(), &question, sizeof question, 0) < 0) return Error::sys("ask", "netlink");
-  const ssize_t size = ::recv(netlink.get(), answer, sizeof answer, 0);
-  const auto* head = reinterpret_cast<const nlmsghdr*>(answer);
-  if (size < 0 || !NLMSG_OK(head, static_cast<unsigned>(size)))
-    return Error::sys("ask", "netlink", size < 0 ? errno : EPROTO);
-  return parse(head, static_cast<size_t>(size));
+  unix_diag_req request{};
+  request.sdiag_family = AF_UNIX;
+  request.udiag_ino = static_cast<uint32_t>(inode);
+  request.udiag_show = UDIAG_SHOW_PEER | UDIAG_SHOW_NAME | UDIAG_SHOW_VFS | UDIAG_SHOW_RQLEN;
+  request.udiag_cookie[0] = request.udiag_cookie[1] = ~0u;  // any
+  return parse(TRY(ask_sock_diag(std::as_bytes(std::span(&request, 1)), sizeof(unix_diag_msg),
+                                 "a unix socket", "unix_diag")));
 }
 
 }  // namespace
