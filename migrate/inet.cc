@@ -35,28 +35,8 @@ enum : uint8_t {
   kNewSynReceived
 };
 constexpr uint8_t kNoMoreRead = 1, kNoMoreWritten = 2;
-constexpr std::array<uint8_t, 12> kMapped = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff};
 
 }  // namespace
-
-bool Endpoint::is_v4() const {
-  return std::equal(kMapped.begin(), kMapped.end(), address.begin());
-}
-bool Endpoint::is_any() const {
-  return std::all_of(address.begin() + (is_v4() ? 12 : 0), address.end(),
-                     [](uint8_t byte) { return byte == 0; });
-}
-bool Endpoint::is_loopback() const {
-  if (is_v4()) return address[12] == 127;
-  return address[15] == 1 &&
-         std::all_of(address.begin(), address.end() - 1, [](uint8_t byte) { return byte == 0; });
-}
-std::string Endpoint::text() const {
-  char buffer[INET6_ADDRSTRLEN];
-  const std::string at = ":" + std::to_string(port);
-  if (is_v4()) return ::inet_ntop(AF_INET, &address[12], buffer, sizeof buffer) + at;
-  return std::string("[") + ::inet_ntop(AF_INET6, address.data(), buffer, sizeof buffer) + "]" + at;
-}
 
 InetAddress address_of(const Endpoint& endpoint, uint8_t family) {
   InetAddress address;
@@ -91,7 +71,7 @@ Endpoint endpoint_of(const sockaddr_storage& address) {
   if (address.ss_family == AF_INET) {
     sockaddr_in v4;
     std::memcpy(&v4, &address, sizeof v4);
-    std::copy(kMapped.begin(), kMapped.end(), endpoint.address.begin());
+    std::copy(kMappedV4.begin(), kMappedV4.end(), endpoint.address.begin());
     std::memcpy(&endpoint.address[12], &v4.sin_addr, sizeof v4.sin_addr);
     endpoint.port = ntohs(v4.sin_port);
   } else {

@@ -12,6 +12,9 @@ namespace hob::migrate {
 /// `ended`: a connection that both sides have ended, or one has broken; it cannot be used again.
 enum class InetState : uint8_t { fresh = 0, listening, connected, ended, last = ended };
 
+/// What IPv4 addresses begin with in their form in IPv6 (RFC 4291, 2.5.5.2).
+inline constexpr std::array<uint8_t, 12> kMappedV4 = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff};
+
 /// An address and a port. Addresses of IPv4 are in their form in IPv6 (::ffff:127.0.0.1).
 struct Endpoint {
   std::array<uint8_t, 16> address = {};
