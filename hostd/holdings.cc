@@ -30,10 +30,10 @@ uint64_t Holdings::holder(uint64_t lease) const {
 
 void Holdings::on_hold(const Channel& channel, const wire::PeerIdentity& who,
                        const pb::Envelope& request) {
-  if (request.hold().wanted() > kMostHeld)
-    return channel->answer(request,
-                           wire::failure(pb::Failure::USAGE,
-                                         fmt::format("hold slots: at most {} at once", kMostHeld)));
+  if (request.hold().wanted() > wire::kMostHeld)
+    return channel->answer(
+        request, wire::failure(pb::Failure::USAGE,
+                               fmt::format("hold slots: at most {} at once", wire::kMostHeld)));
   HolderPtr& holder = holders_[channel.get()];
   if (!holder) {
     holder = std::make_shared<Holder>();

@@ -22,9 +22,6 @@ namespace hob::hostd {
 /// the job. One thread, the loop's.
 class Holdings {
  public:
-  /// More than that no holder gets at once.
-  static constexpr uint32_t kMostHeld = 1024;
-
   using Channel = std::shared_ptr<wire::StreamChannel>;
   Holdings(EventLoop& loop, CoordinatorLink& coordinator, std::string own_name);
   ~Holdings();

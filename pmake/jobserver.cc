@@ -31,7 +31,7 @@ Result<std::unique_ptr<Jobserver>> Jobserver::create(EventLoop& loop) {
   server->write_ = Fd(ends[1]);
   server->own_read_ = TRY(open_again(ends[0], O_RDONLY));
   server->own_write_ = TRY(open_again(ends[1], O_WRONLY));
-  // 1,024 slots and home's own fit well into a pipe (65,536 bytes, pipe(7)).
+  // wire::kMostHeld slots and home's own fit well into a pipe (65,536 bytes, pipe(7)).
   return server;
 }
 

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "wire/message.h"
+
 namespace hob::pmake {
 namespace {
 
@@ -12,8 +14,6 @@ constexpr uint32_t kFirstWanted = 4;
 constexpr auto kWorthSending = seconds(2);
 /// A make that reads its next makefile uses no tokens for a moment, either.
 constexpr auto kTail = seconds(3);
-/// As in hostd/holdings.h.
-constexpr uint32_t kMostWanted = 1024;
 
 }  // namespace
 
@@ -22,11 +22,6 @@ uint32_t Schedule::local_capacity() const {
   const bool none_out =
       std::all_of(slots_.begin(), slots_.end(), [](const Slot& slot) { return slot.leaving; });
   return std::max(limits_.local, none_out ? 1u : 0u);
-}
-
-bool Schedule::usable(uint64_t lease) const {
-  return std::any_of(slots_.begin(), slots_.end(),
-                     [&](const Slot& slot) { return slot.lease == lease && !slot.leaving; });
 }
 
 // ---------------------------------------------------------------------------------- facts
@@ -47,6 +42,7 @@ void Schedule::refused(uint64_t recipe) {
     if (slot.lease == it->second.lease) slot.leaving = true;
   on_.erase(it->second.lease);
   it->second.lease = 0;
+  if (++it->second.refusals == kMostRefusals) it->second.may_leave = false;
   queue_.push_front(recipe);  // it has waited before
 }
 
@@ -118,7 +114,6 @@ std::vector<Schedule::Decision> Schedule::decide(Time now) {
       on_[slot->lease] = number;
       decisions.push_back(Placed{number, slot->lease});
     } else if (home_.size() < std::max(local_capacity(), recipe.may_leave ? 0u : 1u)) {
-      recipe.local = true;
       home_.push_back(number);
       decisions.push_back(Placed{number, 0});
     } else {
@@ -153,7 +148,9 @@ std::optional<Time> Schedule::next() const {
 uint32_t Schedule::parallelism() const {
   const auto usable_slots = static_cast<uint32_t>(
       std::count_if(slots_.begin(), slots_.end(), [](const Slot& slot) { return !slot.leaving; }));
-  const uint32_t all = std::max(1u, usable_slots + local_capacity());
+  const auto returned = static_cast<uint32_t>(std::count_if(
+      returned_.begin(), returned_.end(), [&](uint64_t n) { return !recipes_.at(n).moving; }));
+  const uint32_t all = std::max(1u, usable_slots + local_capacity() + returned);
   return limits_.most == 0 ? all : std::min(all, limits_.most);
 }
 
@@ -161,10 +158,10 @@ uint32_t Schedule::wanted(uint32_t idle_tokens, Time now) {
   if (!limits_.export_ok) return 0;
   const uint32_t most =
       limits_.most == 0
-          ? kMostWanted
-          : std::min(kMostWanted, limits_.most - std::min(limits_.most, limits_.local));
+          ? wire::kMostHeld
+          : std::min(wire::kMostHeld, limits_.most - std::min(limits_.most, limits_.local));
   if (wanted_ == 0) wanted_ = kFirstWanted;
-  const auto busy = static_cast<uint32_t>(out() + returned_.size() + queue_.size());
+  const auto busy = static_cast<uint32_t>(on_.size() + returned_.size() + queue_.size());
   if (idle_tokens == 0) {
     idle_since_.reset();
     wanted_ = std::max(wanted_, 2 * busy);
@@ -175,10 +172,6 @@ uint32_t Schedule::wanted(uint32_t idle_tokens, Time now) {
     wanted_ = std::max(kFirstWanted, std::min(wanted_, busy + busy / 4));
   }
   return std::min(wanted_, most);
-}
-
-size_t Schedule::out() const {
-  return on_.size();
 }
 
 }  // namespace hob::pmake

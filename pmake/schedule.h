@@ -48,7 +48,9 @@ class Schedule {
   // Facts. Numbers of recipes are the caller's, each used once.
   void hold(std::vector<Slot> slots);
   void ask(uint64_t recipe, bool may_leave);
-  /// Its slot did not take it; the slot takes nothing any more, and the recipe waits again.
+  /// Its slot did not take it; the slot takes nothing any more, and the recipe waits again. One
+  /// that was refused kMostRefusals times stays at home: what is in its way is its own.
+  static constexpr unsigned kMostRefusals = 3;
   void refused(uint64_t recipe);
   /// Hob lost it: it waits for a place at home.
   void lost(uint64_t recipe);
@@ -64,29 +66,26 @@ class Schedule {
   std::optional<Time> next() const;
 
   /// So many recipes may run at once: what make's jobserver gives out, its own free one included.
-  /// At least 1.
+  /// At least 1. What came home counts until it has ended, beside the slots, or one of them would
+  /// stay empty for it.
   uint32_t parallelism() const;
   /// So many slots the build should ask for, when `idle_tokens` of the jobserver's are unused. It
   /// doubles while make uses all it gets, so that a short build does not take what it cannot use,
   /// and falls some seconds after make has stopped to (the end of a build).
   uint32_t wanted(uint32_t idle_tokens, Time now);
 
-  /// Recipes by where they are, for people.
-  size_t out() const;
-  size_t at_home() const { return home_.size(); }
   size_t waiting() const { return queue_.size(); }
 
  private:
   struct Recipe {
     bool may_leave = true;
+    unsigned refusals = 0;
     uint64_t lease = 0;         // slot it is on, or is moving to
-    bool local = false;         // has a local slot
     bool moving = false;        // SendOut is under way
     std::optional<Time> since;  // came home
   };
   uint32_t local_capacity() const;
   const Slot* free_slot() const;
-  bool usable(uint64_t lease) const;
 
   Limits limits_;
   std::vector<Slot> slots_;

@@ -25,6 +25,9 @@ inline constexpr size_t kStreamWindow = 256u << 10;
 /// Largest piece of a standard stream in one Data.
 inline constexpr size_t kStreamPiece = 64u << 10;
 
+/// So many slots a holder gets at once (Hold), at most.
+inline constexpr uint32_t kMostHeld = 1024;
+
 /// Whether a message of these sizes may travel. Senders ask before they send: a receiver ends the
 /// whole connection over a larger one.
 Result<void> check_size(size_t envelope_bytes, size_t bulk_bytes);

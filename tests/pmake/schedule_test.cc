@@ -85,6 +85,31 @@ TEST_CASE("a slot that refuses takes nothing more, and the recipe is the next to
   CHECK(schedule.parallelism() == 1);
 }
 
+TEST_CASE("what no host takes stays at home in the end") {
+  Schedule schedule({.local = 0});
+  schedule.ask(1, true);
+  for (unsigned n = 1; n <= Schedule::kMostRefusals; ++n) {
+    schedule.hold(slots({{10, "a"}}));  // hostd does not know that it is of no use
+    CHECK(decided(schedule) == Places{"1@10"});
+    schedule.refused(1);
+  }
+  schedule.hold(slots({{10, "a"}}));
+  CHECK(decided(schedule) == Places{"1@0"});
+}
+
+TEST_CASE("what came home takes no other recipe's place") {
+  Schedule schedule({.local = 1});
+  schedule.hold(slots({{10, "a"}, {11, "b"}, {12, "c"}}));
+  CHECK(schedule.parallelism() == 4);
+  schedule.ask(1, true);
+  CHECK(decided(schedule) == Places{"1@10"});
+  schedule.came_home(1, kStart);
+  schedule.hold(slots({{11, "b"}, {12, "c"}}));
+  CHECK(schedule.parallelism() == 4);
+  schedule.end(1);
+  CHECK(schedule.parallelism() == 3);
+}
+
 TEST_CASE("what hob lost runs at home, and nowhere else") {
   Schedule schedule({.local = 1});
   schedule.hold(slots({{10, "a"}, {11, "b"}}));
@@ -136,6 +161,7 @@ TEST_CASE("no slot has two recipes, no recipe two places, and nothing waits whil
     std::vector<Schedule::Slot> held;
     std::map<uint64_t, uint64_t> at;  // recipe -> lease, 0: home; as decided
     std::set<uint64_t> waiting, returned, home_only, sent;
+    std::map<uint64_t, unsigned> refusals;
     uint64_t last_recipe = 0, last_lease = 0;
     Time now = kStart;
     const auto pick = [](const auto& from) {
@@ -202,6 +228,7 @@ TEST_CASE("no slot has two recipes, no recipe two places, and nothing waits whil
               std::erase_if(held, [&, l = on](const auto& s) { return s.lease == l; });
               schedule.hold(held);
               waiting.insert(recipe);
+              if (++refusals[recipe] == Schedule::kMostRefusals) home_only.insert(recipe);
               at.erase(recipe);
               break;
             }
