@@ -163,7 +163,7 @@ Runs {1} with its recipes spread over the idle hosts of the cell.
       --report FILE  writes a page with the same timeline
       --help         this text; `{1} --help` tells {1}'s own options
 
-A source tree's .remote.toml says what stays at home; see pmake(1).
+A source tree's .remote.toml says what stays at home; see remote(1).
 )",
                      command, name);
 }

@@ -20,13 +20,13 @@ PACKAGES=(
   g++ cmake ninja-build ccache pkg-config protobuf-compiler scdoc
   # libraries of the product
   libzmq3-dev cppzmq-dev libevdev-dev libsqlite3-dev libcli11-dev libprotobuf-dev libtomlplusplus-dev
-  libspdlog-dev libfmt-dev libssl-dev liblz4-dev libxxhash-dev libseccomp-dev libcap-dev nlohmann-json3-dev
+  libspdlog-dev libfmt-dev libssl-dev liblz4-dev libxxhash-dev libseccomp-dev libcap-dev
   # tests
   catch2 librapidcheck-dev libumockdev-dev umockdev python3
   # the test cell, the demo, the benchmarks
   iproute2 util-linux procps xz-utils zstd openssh-server openssh-client valgrind
   # what pmake runs, its tests, and what the demo builds with it
-  gcc make ninja-build dpkg-dev
+  gcc make dpkg-dev
 )
 # Only for the fuzz preset.
 # shellcheck disable=SC2034
