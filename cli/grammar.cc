@@ -207,6 +207,13 @@ void define_build(CLI::App& app, BuildOptions&) {
   app.add_option("--report", text, "Write a page with the same timeline")->type_name("FILE");
 }
 
+/// All words are the compiler's.
+void define_compile(CLI::App& app, CompileOptions&) {
+  static std::vector<std::string> words;
+  app.add_option("COMPILER", words, "A compiler, and its arguments, as in `remote cc gcc -c x.c`")
+      ->required();
+}
+
 void define_evict(CLI::App& app, EvictOptions& o) {
   app.add_option("JOB", o.job, "This guest alone");
 }
@@ -304,6 +311,7 @@ constexpr Verb kVerbs[] = {
     {"make", "Build with make on the idle hosts; the same as `pmake`",
      into<BuildOptions, define_build>},
     {"ninja", "Build with ninja on the idle hosts", into<BuildOptions, define_build>},
+    {"cc", "Compile on an idle host, in any build", into<CompileOptions, define_compile>},
     {"hosts", "Show the hosts of the cell and whether they take jobs",
      into<HostsOptions, define_hosts>},
     {"ps", "Show the jobs that were started here and the guests that are here",
@@ -500,6 +508,7 @@ Command parse(std::span<const char* const> words) {
   if (help && name == "help" && words.empty()) return Say{general_help(), kDone};
   const bool asks = help || (words.size() == 1 && is_help(words[0]));
   if (!asks && (name == "make" || name == "ninja")) return BuildOptions{};
+  if (!asks && name == "cc" && !words.empty()) return CompileOptions{};
   if (name == "cell") {
     if (words.empty() || words[0][0] == '-') {
       const bool asked = help || (!words.empty() && is_help(words[0]));

@@ -39,6 +39,8 @@ struct RunOptions {
 
 /// remote make, remote ninja: the words are pmake's and theirs (pmake/arguments.h).
 struct BuildOptions {};
+/// remote cc: all words are the compiler's (pmake/launcher.h).
+struct CompileOptions {};
 
 /// How a verb that tells something writes it.
 struct Output {
@@ -134,10 +136,10 @@ struct Say {
 };
 
 using Command =
-    std::variant<Say, RunOptions, BuildOptions, HostsOptions, PsOptions, HistoryOptions,
-                 CheckOptions, InspectOptions, EvictOptions, MigrateOptions, CheckpointOptions,
-                 RestartOptions, KillOptions, PauseOptions, CompletionOptions, CellInit, CellInvite,
-                 CellInvitations, CellJoin, CellRemove>;
+    std::variant<Say, RunOptions, BuildOptions, CompileOptions, HostsOptions, PsOptions,
+                 HistoryOptions, CheckOptions, InspectOptions, EvictOptions, MigrateOptions,
+                 CheckpointOptions, RestartOptions, KillOptions, PauseOptions, CompletionOptions,
+                 CellInit, CellInvite, CellInvitations, CellJoin, CellRemove>;
 
 /// Exit statuses (docs/remote.1). `run` keeps to those of env(1) and timeout(1), so that they
 /// cannot be taken for the command's own small ones.

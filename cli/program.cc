@@ -60,6 +60,7 @@ Result<pb::Program> program_of(const RunOptions& options) {
   pb::Program program;
   for (const std::string& word : options.command) program.add_arguments(word);
   for (std::string& entry : environment_of(options)) program.add_environment(std::move(entry));
+  program.add_environment(std::string(kPlacedVariable) + "=1");
   program.set_directory(TRY(current_directory()));
   program.set_umask(current_umask());
   add_limits(program);

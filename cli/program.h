@@ -6,11 +6,14 @@
 
 namespace hob::cli {
 
+/// Set in every job, and in a recipe whose place is chosen: a `remote cc` in it compiles there.
+inline constexpr const char* kPlacedVariable = "REMOTE_PLACED";
+
 /// The environment of this process, with the additions of `options` (the last of a name counts).
 std::vector<std::string> environment_of(const RunOptions& options);
 
-/// What a job inherits from the process that starts it: arguments, environment, directory, umask,
-/// resource limits, terminal.
+/// What a job inherits from the process that starts it: arguments, environment (and
+/// kPlacedVariable), directory, umask, resource limits, terminal.
 Result<pb::Program> program_of(const RunOptions& options);
 
 /// Replaces this process by the command, here on this machine. Returns only if that failed, with

@@ -72,10 +72,9 @@ uint64_t now_wall_ns() {
 
 /// hob-cell does what needs ZeroMQ, so that `remote` itself need not load it. It is beside this
 /// program, and takes the same words.
-int run_beside(const std::string& program, char** argv) {
+int run_beside(const std::string& program, char** argv, std::string name = "remote") {
   const auto path = program_beside(program);
   if (!path.ok()) return refuse({path.error().text, kFailed});
-  std::string name = "remote";
   argv[0] = name.data();
   ::execv(path->c_str(), argv);
   return refuse({Error::sys("run", *path, errno, "is hob installed whole?").text, kFailed});
@@ -194,6 +193,9 @@ struct CarryOut {
   }
 
   int operator()(const BuildOptions&) const { return run_beside("pmake", argv); }
+  int operator()(const CompileOptions&) const {
+    return run_beside("remote-cc", argv + 1, "remote-cc");
+  }
   int operator()(const CellInit&) const { return run_cell(argv); }
   int operator()(const CellInvite&) const { return run_cell(argv); }
   int operator()(const CellInvitations&) const { return run_cell(argv); }

@@ -20,6 +20,8 @@ Letters letters_of(Tool tool) {
       return {"CfIoWE", "lO"};
     case Tool::ninja:
       return {"Cflkdtw", ""};
+    case Tool::launcher:
+      break;
   }
   return {};
 }

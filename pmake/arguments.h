@@ -9,8 +9,9 @@
 
 namespace hob::pmake {
 
-/// What builds: `pmake` and `remote make`, or `remote ninja`.
-enum class Tool : uint8_t { make, ninja };
+/// What builds: `pmake` and `remote make`, or `remote ninja`; or nothing: the recipes are compilers
+/// that `remote cc` starts (stand.h).
+enum class Tool : uint8_t { make, ninja, launcher };
 
 /// What the user asked of pmake; all else is the tool's own.
 struct Options {

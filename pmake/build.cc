@@ -18,6 +18,7 @@
 #include "pmake/gnu_make.h"
 #include "pmake/packed_rules.h"
 #include "pmake/recipe.h"
+#include "pmake/stand.h"
 
 namespace hob::pmake {
 namespace {
@@ -30,6 +31,9 @@ constexpr auto kFirstSlots = milliseconds(300);
 /// ninja has no jobserver before 1.13. Commands that have no slot yet wait in a shell of ours,
 /// which costs a sleeping process.
 constexpr unsigned kNinjaJobs = 128;
+/// A standing build without compilers ends. Configuring and linking last longer than that, but a
+/// new one is there within 10 ms.
+constexpr auto kLinger = seconds(3);
 
 uint32_t own_processors() {
   cpu_set_t set;
@@ -64,8 +68,9 @@ Build::Build(EventLoop& loop, Tool tool, Options options, Rules rules, std::stri
 Build::~Build() {
   listener_.reset();
   if (directory_.empty()) return;
-  ::unlink((directory_ + "/pmake.mk").c_str());
   ::unlink((directory_ + "/socket").c_str());
+  if (tool_ == Tool::launcher) return;  // its lock is there as long as others may wait for it
+  ::unlink((directory_ + "/pmake.mk").c_str());
   ::rmdir(directory_.c_str());
 }
 
@@ -78,22 +83,34 @@ Result<std::unique_ptr<Build>> Build::create(EventLoop& loop, Tool tool, Options
 }
 
 Result<void> Build::prepare() {
+  TRY(tool_ == Tool::launcher ? prepare_stand() : prepare_directory());
+  listener_ =
+      TRY(wire::StreamListener::create(loop_, directory_ + "/socket", 0600,
+                                       [this](Fd socket) { on_connection(std::move(socket)); }));
+  jobserver_ = TRY(Jobserver::create(loop_));
+  signals_ = TRY(loop_.on_signals({SIGINT, SIGQUIT, SIGTERM, SIGHUP}, [this](int signal) {
+    if (tool_ == Tool::launcher) return loop_.stop();
+    // The terminal has told make as well; what was meant for us alone is passed on.
+    if (tool_pid_ > 0 && (signal == SIGTERM || signal == SIGHUP)) ::kill(tool_pid_, signal);
+  }));
+  return {};
+}
+
+Result<void> Build::prepare_stand() {
+  const std::string directory = TRY(stand_directory());
+  stand_lock_ = TRY(stand_lock(directory));
+  directory_ = directory;
+  return {};
+}
+
+Result<void> Build::prepare_directory() {
   const char* runtime = ::getenv("XDG_RUNTIME_DIR");
   std::string name = fmt::format(
       "{}/pmake-XXXXXX",
       runtime != nullptr && *runtime == '/' && ::access(runtime, W_OK) == 0 ? runtime : "/tmp");
   if (::mkdtemp(name.data()) == nullptr) return Error::sys("make", name);
   directory_ = name;
-  TRY(replace_file(directory_ + "/pmake.mk", makefile(shell_), 0600));
-  listener_ =
-      TRY(wire::StreamListener::create(loop_, directory_ + "/socket", 0600,
-                                       [this](Fd socket) { on_connection(std::move(socket)); }));
-  jobserver_ = TRY(Jobserver::create(loop_));
-  signals_ = TRY(loop_.on_signals({SIGINT, SIGQUIT, SIGTERM, SIGHUP}, [this](int signal) {
-    // The terminal has told make as well; what was meant for us alone is passed on.
-    if (tool_pid_ > 0 && (signal == SIGTERM || signal == SIGHUP)) ::kill(tool_pid_, signal);
-  }));
-  return {};
+  return replace_file(directory_ + "/pmake.mk", makefile(shell_), 0600);
 }
 
 // ---------------------------------------------------------------------------------- the tool
@@ -164,7 +181,12 @@ Result<int> Build::run() {
   else
     go_on();
   settle();
-  TRY(start_tool());
+  if (tool_ == Tool::launcher) {
+    status_ = 0;
+    linger();
+  } else {
+    TRY(start_tool());
+  }
   tick_ = loop_.every(kTick, [this] {
     want();
     show_watch();
@@ -200,6 +222,7 @@ void Build::on_connection(Fd socket) {
   if (!channel.ok()) return;  // its shell runs the recipe at home
   line->channel = std::move(channel).value();
   lines_[line.get()] = line;
+  linger_.reset();
 }
 
 void Build::on_recipe(const LinePtr& line, const pb::Envelope& request) {
@@ -268,7 +291,10 @@ void Build::end_line(const LinePtr& line) {
     schedule_.end(line->number);
     by_number_.erase(line->number);
   }
-  loop_.defer([this, line] { lines_.erase(line.get()); });
+  loop_.defer([this, line] {
+    lines_.erase(line.get());
+    linger();
+  });
   settle();
 }
 
@@ -292,6 +318,16 @@ void Build::settle() {
     else
       next_.reset();
   });
+}
+
+void Build::linger() {
+  if (tool_ != Tool::launcher || !lines_.empty()) return;
+  linger_ = loop_.after(kLinger, [this] { loop_.stop(); });
+}
+
+uint32_t Build::idle_tokens() const {
+  if (tool_ == Tool::make) return jobserver_->idle();
+  return schedule_.waiting() > 0 ? 0 : 1;  // these know no tokens, and ask for all they have
 }
 
 void Build::show_watch() {

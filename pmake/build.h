@@ -17,7 +17,7 @@
 namespace hob::pmake {
 
 /// One build: the user's make as a child, a server for its recipes' shells (recipe.h), and a holder
-/// of slots at hostd.
+/// of slots at hostd. Or the standing build (stand.h): without a child, for `remote cc`.
 ///
 /// Decisions are schedule.h's; this class brings it the facts and carries out what it says. Without
 /// a hostd everything runs at home, as make would. One thread, the loop's.
@@ -29,7 +29,7 @@ class Build {
                                                Rules rules, std::string shell);
   ~Build();
 
-  /// Runs it all. How the tool ended, as waitpid(2) tells it.
+  /// Runs it all. How the tool ended, as waitpid(2) tells it; 0 for the standing build.
   Result<int> run();
   const Timeline& timeline() const { return timeline_; }
   Duration wall() const { return ended_ - began_; }
@@ -37,6 +37,8 @@ class Build {
  private:
   Build(EventLoop& loop, Tool tool, Options options, Rules rules, std::string shell);
   Result<void> prepare();
+  Result<void> prepare_stand();
+  Result<void> prepare_directory();
 
   // The tool.
   Result<void> start_tool();
@@ -79,6 +81,9 @@ class Build {
 
   /// After every change: decides, hands out tokens, asks for slots.
   void settle();
+  void linger();
+  /// How many tokens nobody uses; see Schedule::wanted.
+  uint32_t idle_tokens() const;
   void show_watch();
   Duration now() const { return Clock::now() - began_; }
 
@@ -93,6 +98,7 @@ class Build {
   Timeline timeline_;
   Time began_{}, ended_{};
 
+  Fd stand_lock_;
   std::unique_ptr<Jobserver> jobserver_;
   std::unique_ptr<wire::StreamListener> listener_;
   std::unique_ptr<wire::StreamChannel> hostd_;
@@ -107,7 +113,7 @@ class Build {
   bool settling_ = false;
   bool answered_ = false;  // hostd has said which slots there are, or cannot
   std::string watch_said_;
-  EventLoop::Handle signals_, child_, tick_, next_, again_, answer_limit_;
+  EventLoop::Handle signals_, child_, tick_, next_, again_, answer_limit_, linger_;
 };
 
 }  // namespace hob::pmake

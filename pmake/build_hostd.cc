@@ -103,7 +103,7 @@ void Build::order(const Schedule::SendOut& order) {
 
 /// Asks hostd for as many slots as the build can use.
 void Build::want() {
-  const uint32_t wanted = schedule_.wanted(jobserver_->idle(), Clock::now());
+  const uint32_t wanted = schedule_.wanted(idle_tokens(), Clock::now());
   if (!hostd_ || wanted == wanted_) return;
   wanted_ = wanted;
   pb::Envelope envelope;

@@ -59,7 +59,7 @@ void write_file(const std::string& path, const std::string& text) {
 int build(Tool tool, Options options) {
   auto shell = shell_path();
   if (!shell.ok()) return cli::say(shell.error().text), cli::kFailed;
-  auto rules = load_rules(directory_of(options));
+  auto rules = tool == Tool::launcher ? Result<Rules>(Rules()) : load_rules(directory_of(options));
   if (!rules.ok()) return usage(rules.error().text);
   auto loop = EventLoop::create();
   if (!loop.ok()) return cli::say(loop.error().text), cli::kFailed;
@@ -87,6 +87,10 @@ int main(int argc, char** argv) {
   if (argc > 1 && std::string_view(argv[0]) == "remote") {
     if (words[0] == "ninja") tool = Tool::ninja;
     words.erase(words.begin());
+  }
+  if (argc == 2 && std::string_view(argv[0]) == "remote" && words[0] == "cc") {
+    cli::say_as("remote cc");
+    return build(Tool::launcher, {});
   }
   cli::say_as("pmake");
   auto options = parse_arguments(tool, words);

@@ -150,6 +150,15 @@ std::optional<std::string_view> own_file(const Recipe& recipe, std::string_view 
   return std::nullopt;
 }
 
+/// The word that asks a compiler for code of the processor that it runs on; empty: none.
+std::string_view native_code(const Recipe& recipe) {
+  for (const Step& step : recipe.steps())
+    for (const Word& word : step.command->words)
+      for (const std::string_view native : {"-march=native"sv, "-mcpu=native"sv, "-mtune=native"sv})
+        if (word.text == native) return native;
+  return {};
+}
+
 /// Adds up what the line's commands read. Follows cd, in the shell that it is called in.
 class Reading {
  public:
@@ -252,6 +261,8 @@ Verdict place_of(const RecipeLine& line, const Rules& rules, const SizeOf& size_
     return {Place::home, std::string(line.target) + " installs on this host"};
   if (const std::optional<std::string_view> file = own_file(recipe, line.directory))
     return {Place::home, std::string(*file) + " is a file of this host's own"};
+  if (const std::string_view native = native_code(recipe); !native.empty())
+    return {Place::home, std::string(native) + " means this host's processor"};
   return {};
 }
 

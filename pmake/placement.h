@@ -68,8 +68,9 @@ constexpr uint64_t kSmall = 256 << 10;
 ///  6. all of its commands are cheap: builtins, mkdir, rm, mv, ln, touch, chmod, ...; sed, cat, cp,
 ///     cmp and their like while what they read is small (size_of): cheap. They may be in
 ///     conditions and substitutions, not in loops.
-///  7. targets that install (install, install-..., ..._install), and files of this host's own
-///     (/tmp, /var/tmp, /dev/shm, /run): home.
+///  7. targets that install (install, install-..., ..._install), files of this host's own (/tmp,
+///     /var/tmp, /dev/shm, /run), and code for the processor it is compiled on (-march=native):
+///     home.
 ///  8. else out. Also what is not understood: loops and functions run there as here.
 ///
 /// Commands count wherever they stand: in conditions, loops, substitutions, behind env or nice, in

@@ -1,35 +1,21 @@
 #include "pmake/recipe.h"
 
 #include <fcntl.h>
-#include <fmt/core.h>
 #include <limits.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <cerrno>
 #include <cstdlib>
-#include <optional>
 #include <string_view>
 
-#include "cli/client.h"
 #include "cli/program.h"
-#include "cli/say.h"
-#include "cli/shadow.h"
-#include "pmake/capture.h"
+#include "pmake/errand.h"
 #include "pmake/packed_rules.h"
 #include "pmake/placement.h"
 #include "wire/stream.h"
 
 namespace hob::pmake {
 namespace {
-
-/// A host that is silent for so long has lost the recipe: people wait for a build.
-constexpr auto kPatience = seconds(20);
-/// pmake answers when there is a place, which may take as long as a recipe; if it ends, so does the
-/// connection.
-constexpr auto kPlaceLimit = hours(24 * 7);
-/// Enough to recognise a command in a list.
-constexpr size_t kShown = 200;
 
 std::string variable(const char* name) {
   const char* value = ::getenv(name);
@@ -83,147 +69,35 @@ std::string current_directory() {
   return ::getcwd(path, sizeof path) == nullptr ? "" : path;
 }
 
-void forget_pmake() {
+/// The command is no part of the build's own machinery, and neither is what it starts.
+void forget_build() {
   for (const char* name : {kSocketVariable, kTargetVariable, kRulesVariable}) ::unsetenv(name);
+  ::setenv(cli::kPlacedVariable, "1", 1);
 }
 
-/// What was there before a recipe began is not its own.
-class TargetFile {
- public:
-  explicit TargetFile(std::string path)
-      : path_(std::move(path)), was_(!path_.empty() && ::stat(path_.c_str(), &before_) == 0) {}
-  /// Half-written output of a recipe that hob has lost must not pass for whole (.DELETE_ON_ERROR).
-  void remove_if_changed() const {
-    struct stat now {};
-    if (path_.empty() || ::stat(path_.c_str(), &now) != 0 || !S_ISREG(now.st_mode)) return;
-    const bool same = was_ && now.st_ino == before_.st_ino && now.st_size == before_.st_size &&
-                      now.st_mtim.tv_sec == before_.st_mtim.tv_sec &&
-                      now.st_mtim.tv_nsec == before_.st_mtim.tv_nsec;
-    if (!same && ::unlink(path_.c_str()) < 0)
-      cli::say(Error::sys("remove", path_, errno, "it may be half written").text);
-  }
-
- private:
-  std::string path_;
-  struct stat before_ {};
-  bool was_;
-};
-
-class RecipeShell {
- public:
-  RecipeShell(std::vector<std::string> command, std::string_view text)
-      : command_(std::move(command)), text_(text), target_(variable(kTargetVariable)) {}
-
-  int run(const std::string& socket) {
-    const Verdict verdict = place_of({text_, target_, current_directory(), has_jobserver()},
-                                     unpack(variable(kRulesVariable)), size_of);
-    if (verdict.place == Place::recursive) return here();  // and its make finds pmake
-    connect(socket);
-    pb::Recipe& recipe = question();
-    if (verdict.place == Place::cheap) {
-      recipe.set_here(true);
-      send();
-      return forget_pmake(), here();
-    }
-    recipe.set_why(verdict.why);
-    forget_pmake();
-    const TargetFile file(target_);
-    for (;;) {
-      const auto place = ask();
-      if (!place || place->lease() == 0) return here();
-      Capture capture;
-      const cli::Ending ending = out(*place);
-      if (ending.failure.empty()) {
-        capture.release();
-        if (ending.signal != 0) cli::die_of(ending.signal);
-        return ending.status;
-      }
-      capture.drop();
-      pb::Recipe& again = question();
-      if (ending.not_begun) {
-        again.set_refused(place->lease());
-        continue;
-      }
-      file.remove_if_changed();
-      cli::say(fmt::format("{}: {}; running it again at home",
-                           target_.empty() ? "a recipe" : target_, ending.failure));
-      again.set_lost(ending.failure);
-    }
-  }
-
- private:
-  static uint64_t size_of(const std::string& path) {
-    struct stat status {};
-    return ::stat(path.c_str(), &status) == 0 ? static_cast<uint64_t>(status.st_size) : 0;
-  }
-
-  void connect(const std::string& socket) {
-    if (auto connection = wire::connect_stream(socket); connection.ok())
-      pmake_ = std::move(connection).value();
-  }
-
-  pb::Recipe& question() {
-    question_ = {};
-    pb::Recipe& recipe = *question_.envelope.mutable_recipe();
-    recipe.set_target(target_.substr(0, kShown));
-    recipe.set_command(std::string(text_.substr(0, kShown)));
-    question_.envelope.set_request(1);
-    return recipe;
-  }
-
-  bool send() { return pmake_ && wire::send_blocking(pmake_.get(), std::move(question_)).ok(); }
-
-  /// Nothing: pmake has gone. The recipe runs at home then, as it would without it.
-  std::optional<pb::Place> ask() {
-    if (!send()) return {};
-    auto answer = wire::receive_blocking(pmake_.get(), decoder_, kPlaceLimit);
-    if (!answer.ok() || !answer->envelope.has_place()) return {};
-    return answer->envelope.place();
-  }
-
-  cli::Ending out(const pb::Place& place) {
-    cli::RunOptions options;
-    options.command = command_;
-    options.lease = place.lease();
-    options.recipe = place.recipe();
-    options.patience = kPatience;
-    options.quiet = true;
-    options.tell_failure = true;
-    // A terminal is the user's: many recipes run at once, and none asks him.
-    options.no_input = ::isatty(STDIN_FILENO) == 1;
-    auto loop = EventLoop::create();
-    if (!loop.ok()) return {.failure = loop.error().text, .not_begun = true};
-    return cli::Shadow(**loop, options, cli::hostd_socket()).run();
-  }
-
-  /// In this process: pmake sees its end, and make its status.
-  int here() const {
-    cli::RunOptions options;
-    options.command = command_;
-    return cli::execute_here(options);
-  }
-
-  std::vector<std::string> command_;
-  std::string_view text_;
-  std::string target_;
-  Fd pmake_;
-  wire::StreamDecoder decoder_;
-  wire::Message question_;
-};
+uint64_t size_of(const std::string& path) {
+  struct stat status {};
+  return ::stat(path.c_str(), &status) == 0 ? static_cast<uint64_t>(status.st_size) : 0;
+}
 
 }  // namespace
 
 int run_recipe(const std::vector<std::string>& words) {
   std::vector<std::string> command = own_shell();
   command.insert(command.end(), words.begin(), words.end());
-  const std::string socket = variable(kSocketVariable);
+  const std::string socket = variable(kSocketVariable), target = variable(kTargetVariable);
   const std::string_view text = text_of(words);
-  if (socket.empty() || text.empty()) {
-    cli::RunOptions options;
-    options.command = std::move(command);
-    return cli::execute_here(options);
-  }
-  return RecipeShell(std::move(command), text).run(socket);
+  if (socket.empty() || text.empty()) return run_here(std::move(command));
+  Verdict verdict = place_of({text, target, current_directory(), has_jobserver()},
+                             unpack(variable(kRulesVariable)), size_of);
+  if (verdict.place == Place::recursive) return run_here(std::move(command));  // its make finds us
+  auto connection = wire::connect_stream(socket);
+  Fd server = connection.ok() ? std::move(connection).value() : Fd();
+  const Errand errand{std::move(command), text, target, target, std::move(verdict.why)};
+  forget_build();
+  if (verdict.place != Place::cheap) return run_errand(errand, std::move(server));
+  count_cheap(errand, server);
+  return run_here(errand.command);
 }
 
 }  // namespace hob::pmake

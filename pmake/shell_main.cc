@@ -1,4 +1,5 @@
-// sh: the shell of the recipes of a pmake (recipe.h). Static, and started once per recipe.
+// sh: the shell of the recipes of a pmake (recipe.h); by any other name `remote cc` (launcher.h).
+// Static, and started once per recipe.
 #include <unistd.h>
 
 #include <string>
@@ -6,10 +7,16 @@
 
 #include "cli/say.h"
 #include "cli/standard_stream.h"
+#include "pmake/launcher.h"
 #include "pmake/recipe.h"
 
 int main(int argc, char** argv) {
-  hob::cli::say_as("pmake");
-  const std::vector<std::string> words(argv + (argc > 0), argv + argc);
-  ::_exit(hob::pmake::run_recipe(words));
+  const std::vector<std::string> words(argv, argv + argc);
+  const std::string_view name = words.empty() ? "sh" : words[0];
+  if (name.substr(name.rfind('/') + 1) == "sh") {
+    hob::cli::say_as("pmake");
+    ::_exit(hob::pmake::run_recipe({words.begin() + (argc > 0), words.end()}));
+  }
+  hob::cli::say_as("remote cc");
+  ::_exit(hob::pmake::run_launcher(words));
 }

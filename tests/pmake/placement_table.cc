@@ -24,6 +24,7 @@ mv -f .deps/foo.Tpo .deps/foo.Po)"},
     {out, R"(depbase=`echo src/a.o | sed 's|[^/]*$|.deps/&|;s|\.o$||'`;\
 gcc -DHAVE_CONFIG_H -I.    -g -O2 -MT src/a.o -MD -MP -MF $depbase.Tpo -c -o src/a.o src/a.c &&\
 mv -f $depbase.Tpo $depbase.Po)"},
+    {home, "gcc -O2 -march=native -c -o foo.o foo.c"},
     {out, R"(gcc -I. -c -o foo-bar.o `test -f 'bar.c' || echo './'`bar.c)"},
     {out,
      R"(source='x.c' object='x.o' libtool=no DEPDIR=.deps depmode=gcc3 /bin/bash ./depcomp gcc -c x.c)"},
