@@ -9,7 +9,8 @@ install(TARGETS ninja_shell LIBRARY DESTINATION lib/hob/recipe)
 # `remote cc`: one program, for launchers and CCACHE_PREFIX; and a directory to put in front of PATH.
 install(CODE "
   function(link_to target name)
-    file(MAKE_DIRECTORY \"\$ENV{DESTDIR}\${CMAKE_INSTALL_PREFIX}/\${name}/..\")
+    get_filename_component(directory \"\$ENV{DESTDIR}\${CMAKE_INSTALL_PREFIX}/\${name}\" DIRECTORY)
+    file(MAKE_DIRECTORY \"\${directory}\")
     file(CREATE_LINK \${target} \"\$ENV{DESTDIR}\${CMAKE_INSTALL_PREFIX}/\${name}\" SYMBOLIC)
   endfunction()
   link_to(../lib/hob/recipe/sh ${CMAKE_INSTALL_BINDIR}/remote-cc)
