@@ -311,6 +311,7 @@ constexpr Verb kVerbs[] = {
     {"make", "Build with make on the idle hosts; the same as `pmake`",
      into<BuildOptions, define_build>},
     {"ninja", "Build with ninja on the idle hosts", into<BuildOptions, define_build>},
+    {"bmake", "Build with bmake on the idle hosts", into<BuildOptions, define_build>},
     {"cc", "Compile on an idle host, in any build", into<CompileOptions, define_compile>},
     {"hosts", "Show the hosts of the cell and whether they take jobs",
      into<HostsOptions, define_hosts>},
@@ -507,7 +508,7 @@ Command parse(std::span<const char* const> words) {
   words = words.subspan(1);
   if (help && name == "help" && words.empty()) return Say{general_help(), kDone};
   const bool asks = help || (words.size() == 1 && is_help(words[0]));
-  if (!asks && (name == "make" || name == "ninja")) return BuildOptions{};
+  if (!asks && (name == "make" || name == "ninja" || name == "bmake")) return BuildOptions{};
   if (!asks && name == "cc" && !words.empty()) return CompileOptions{};
   if (name == "cell") {
     if (words.empty() || words[0][0] == '-') {

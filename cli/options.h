@@ -37,7 +37,7 @@ struct RunOptions {
   bool tell_failure = false;  // hob's own failures are not said, but told in the Ending
 };
 
-/// remote make, remote ninja: the words are pmake's and theirs (pmake/arguments.h).
+/// remote make, ninja, bmake: the words are pmake's and theirs (pmake/arguments.h).
 struct BuildOptions {};
 /// remote cc: all words are the compiler's (pmake/launcher.h).
 struct CompileOptions {};

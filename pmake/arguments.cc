@@ -20,6 +20,8 @@ Letters letters_of(Tool tool) {
       return {"CfIoWE", "lO"};
     case Tool::ninja:
       return {"Cflkdtw", ""};
+    case Tool::bmake:
+      return {"CDdfIJmTVv", ""};
     case Tool::launcher:
       break;
   }
@@ -146,12 +148,26 @@ class Reader {
 
 }  // namespace
 
+std::string_view name_of(Tool tool) {
+  switch (tool) {
+    case Tool::make:
+      return "make";
+    case Tool::ninja:
+      return "ninja";
+    case Tool::bmake:
+      return "bmake";
+    case Tool::launcher:
+      break;
+  }
+  return "cc";
+}
+
 Result<Options> parse_arguments(Tool tool, const std::vector<std::string>& words) {
   return Reader(tool, words).read();
 }
 
 std::string help(Tool tool) {
-  const std::string_view name = tool == Tool::ninja ? "ninja" : "make";
+  const std::string_view name = name_of(tool);
   const std::string command = tool == Tool::make ? "pmake" : fmt::format("remote {}", name);
   return fmt::format(R"(Usage: {0} [OPTION]... [{1}'s own arguments]
 Runs {1} with its recipes spread over the idle hosts of the cell.

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <string>
+#include <string_view>
 #include <variant>
 #include <vector>
 
@@ -9,9 +10,12 @@
 
 namespace hob::pmake {
 
-/// What builds: `pmake` and `remote make`, or `remote ninja`; or nothing: the recipes are compilers
-/// that `remote cc` starts (stand.h).
-enum class Tool : uint8_t { make, ninja, launcher };
+/// What builds: `pmake` and `remote make`, `remote ninja`, `remote bmake`; or nothing: the recipes
+/// are compilers that `remote cc` starts (stand.h).
+enum class Tool : uint8_t { make, ninja, bmake, launcher };
+
+/// "make", ...: the program, and the verb of `remote`.
+std::string_view name_of(Tool tool);
 
 /// What the user asked of pmake; all else is the tool's own.
 struct Options {

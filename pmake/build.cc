@@ -15,6 +15,7 @@
 
 #include "cli/client.h"
 #include "cli/say.h"
+#include "pmake/bmake.h"
 #include "pmake/gnu_make.h"
 #include "pmake/packed_rules.h"
 #include "pmake/recipe.h"
@@ -28,9 +29,9 @@ constexpr auto kTick = milliseconds(100);
 /// A free slot is granted within a millisecond. Without waiting for that the first recipes would
 /// stay at home.
 constexpr auto kFirstSlots = milliseconds(300);
-/// ninja has no jobserver before 1.13. Commands that have no slot yet wait in a shell of ours,
-/// which costs a sleeping process.
-constexpr unsigned kNinjaJobs = 128;
+/// ninja has no jobserver before 1.13, and bmake's is its own. Commands that have no slot yet wait
+/// in a shell of ours, which costs a sleeping process.
+constexpr unsigned kWaitingJobs = 128;
 /// A standing build without compilers ends. Configuring and linking last longer than that, but a
 /// new one is there within 10 ms.
 constexpr auto kLinger = seconds(3);
@@ -46,6 +47,12 @@ Schedule::Limits limits_of(const Options& options) {
   const uint32_t local = options.local_given ? options.local : std::max(1u, own_processors() - 1);
   return {options.most == 0 ? local : std::min(local, options.most), options.most,
           options.export_ok};
+}
+
+/// Of the environment; empty where it is not set.
+std::string variable(const char* name) {
+  const char* value = ::getenv(name);
+  return value == nullptr ? "" : value;
 }
 
 std::string host_name() {
@@ -70,7 +77,7 @@ Build::~Build() {
   if (directory_.empty()) return;
   ::unlink((directory_ + "/socket").c_str());
   if (tool_ == Tool::launcher) return;  // its lock is there as long as others may wait for it
-  ::unlink((directory_ + "/pmake.mk").c_str());
+  ::unlink((directory_ + (tool_ == Tool::bmake ? "/sys.mk" : "/pmake.mk")).c_str());
   ::rmdir(directory_.c_str());
 }
 
@@ -110,6 +117,9 @@ Result<void> Build::prepare_directory() {
       runtime != nullptr && *runtime == '/' && ::access(runtime, W_OK) == 0 ? runtime : "/tmp");
   if (::mkdtemp(name.data()) == nullptr) return Error::sys("make", name);
   directory_ = name;
+  if (tool_ == Tool::bmake)
+    return replace_file(directory_ + "/sys.mk",
+                        TRY(system_makefile(shell_, variable("MAKESYSPATH"))), 0600);
   return replace_file(directory_ + "/pmake.mk", makefile(shell_), 0600);
 }
 
@@ -117,11 +127,12 @@ Result<void> Build::prepare_directory() {
 
 std::vector<std::string> Build::tool_arguments() const {
   std::vector<std::string> words;
-  if (tool_ == Tool::ninja) {
-    words = {"ninja", fmt::format("-j{}", options_.most != 0 ? options_.most : kNinjaJobs)};
+  if (tool_ == Tool::make) {
+    const std::string make = variable("PMAKE_MAKE");
+    words = {make.empty() ? "make" : make};
   } else {
-    const char* make = ::getenv("PMAKE_MAKE");
-    words = {make != nullptr && *make != '\0' ? make : "make"};
+    words = {std::string(name_of(tool_)),
+             fmt::format("-j{}", options_.most != 0 ? options_.most : kWaitingJobs)};
   }
   words.insert(words.end(), options_.passed_on.begin(), options_.passed_on.end());
   return words;
@@ -131,22 +142,24 @@ void Build::set_environment() const {
   const auto set = [](const char* name, const std::string& value) {
     ::setenv(name, value.c_str(), 1);
   };
-  const auto get = [](const char* name) -> std::string {
-    const char* value = ::getenv(name);
-    return value == nullptr ? "" : value;
-  };
   set(kSocketVariable, directory_ + "/socket");
   set(kRulesVariable, pack(rules_));
   if (tool_ == Tool::ninja) {
     set("REMOTE_NINJA_SHELL", shell_);
-    set("REMOTE_NINJA_PRELOAD", get("LD_PRELOAD"));
+    const std::string before = variable("LD_PRELOAD");
+    set("REMOTE_NINJA_PRELOAD", before);
     const std::string shim = shell_.substr(0, shell_.rfind('/')) + "/ninja-shell.so";
-    set("LD_PRELOAD", shim + (get("LD_PRELOAD").empty() ? "" : ":" + get("LD_PRELOAD")));
+    set("LD_PRELOAD", shim + (before.empty() ? "" : ":" + before));
     return;
   }
-  const std::string before = get("MAKEFILES");
+  if (tool_ == Tool::bmake) {
+    set("MAKESYSPATH", system_path(directory_, variable("MAKESYSPATH")));
+    return set(kScriptsVariable, "1");
+  }
+  const std::string before = variable("MAKEFILES");
   set("MAKEFILES", directory_ + "/pmake.mk" + (before.empty() ? "" : " " + before));
-  set("MAKEFLAGS", make_flags(get("MAKEFLAGS"), jobserver_->auth(), !options_.output_sync_given));
+  set("MAKEFLAGS",
+      make_flags(variable("MAKEFLAGS"), jobserver_->auth(), !options_.output_sync_given));
 }
 
 Result<void> Build::start_tool() {

@@ -52,7 +52,7 @@ CompileLine read_compile_line(const std::vector<std::string>& arguments) {
       line.output = word.substr(2);
     } else if (std::find(kTakeNext.begin(), kTakeNext.end(), word) != kTakeNext.end()) {
       ++i;
-    } else if (!word.starts_with('-')) {
+    } else if (!word.empty() && !word.starts_with('-')) {
       input = word;
       input_seen = true;
     }

@@ -1,4 +1,5 @@
-// pmake: make over the idle hosts of the cell. Also what `remote make` and `remote ninja` start.
+// pmake: make over the idle hosts of the cell. Also what `remote make`,
+// `remote ninja` and `remote bmake` start.
 #include <fmt/core.h>
 #include <limits.h>
 #include <sys/wait.h>
@@ -85,7 +86,8 @@ int main(int argc, char** argv) {
   Tool tool = Tool::make;
   // As `remote` starts it: "remote make ...".
   if (argc > 1 && std::string_view(argv[0]) == "remote") {
-    if (words[0] == "ninja") tool = Tool::ninja;
+    for (const Tool other : {Tool::ninja, Tool::bmake})
+      if (words[0] == name_of(other)) tool = other;
     words.erase(words.begin());
   }
   if (argc == 2 && std::string_view(argv[0]) == "remote" && words[0] == "cc") {

@@ -10,12 +10,16 @@
 
 #include "cli/program.h"
 #include "pmake/errand.h"
+#include "pmake/launcher.h"
 #include "pmake/packed_rules.h"
 #include "pmake/placement.h"
+#include "pmake/shell_line.h"
 #include "wire/stream.h"
 
 namespace hob::pmake {
 namespace {
+
+constexpr off_t kLongestScript = 1 << 20;
 
 std::string variable(const char* name) {
   const char* value = ::getenv(name);
@@ -50,6 +54,29 @@ std::string_view text_of(const std::vector<std::string>& words) {
   return {};
 }
 
+/// What a shell would read from a file that is its input, which is left as it is. Empty: it is no
+/// file, or a script longer than anybody's recipe.
+std::string script_of(int fd) {
+  struct stat status {};
+  if (::fstat(fd, &status) < 0 || !S_ISREG(status.st_mode) || status.st_size > kLongestScript)
+    return "";
+  std::string text(static_cast<size_t>(status.st_size), '\0');
+  const ssize_t n = ::pread(fd, text.data(), text.size(), 0);
+  text.resize(n > 0 ? static_cast<size_t>(n) : 0);
+  return text;
+}
+
+/// Of a command for whose target there is no name.
+std::string output_of(std::string_view text) {
+  const ShellLine line(text);
+  for (const Command& command : line.commands()) {
+    std::vector<std::string> words;
+    for (const Word& word : command.words) words.emplace_back(word.opaque ? "" : word.text);
+    if (std::string output = read_compile_line(words).output; !output.empty()) return output;
+  }
+  return "";
+}
+
 /// make leaves its jobserver open for recursive lines alone (the make manual, "POSIX Jobserver").
 bool has_jobserver() {
   const std::string flags = variable("MAKEFLAGS");
@@ -71,7 +98,8 @@ std::string current_directory() {
 
 /// The command is no part of the build's own machinery, and neither is what it starts.
 void forget_build() {
-  for (const char* name : {kSocketVariable, kTargetVariable, kRulesVariable}) ::unsetenv(name);
+  for (const char* name : {kSocketVariable, kTargetVariable, kRulesVariable, kScriptsVariable})
+    ::unsetenv(name);
   ::setenv(cli::kPlacedVariable, "1", 1);
 }
 
@@ -86,14 +114,17 @@ int run_recipe(const std::vector<std::string>& words) {
   std::vector<std::string> command = own_shell();
   command.insert(command.end(), words.begin(), words.end());
   const std::string socket = variable(kSocketVariable), target = variable(kTargetVariable);
-  const std::string_view text = text_of(words);
+  const bool scripts = !variable(kScriptsVariable).empty();
+  const std::string script = scripts && words.empty() ? script_of(STDIN_FILENO) : "";
+  const std::string_view text = scripts ? script : text_of(words);
   if (socket.empty() || text.empty()) return run_here(std::move(command));
   Verdict verdict = place_of({text, target, current_directory(), has_jobserver()},
                              unpack(variable(kRulesVariable)), size_of);
   if (verdict.place == Place::recursive) return run_here(std::move(command));  // its make finds us
   auto connection = wire::connect_stream(socket);
   Fd server = connection.ok() ? std::move(connection).value() : Fd();
-  const Errand errand{std::move(command), text, target, target, std::move(verdict.why)};
+  const Errand errand{std::move(command), text, target, target.empty() ? output_of(text) : target,
+                      std::move(verdict.why)};
   forget_build();
   if (verdict.place != Place::cheap) return run_errand(errand, std::move(server));
   count_cheap(errand, server);

@@ -9,12 +9,15 @@ namespace hob::pmake {
 inline constexpr const char* kSocketVariable = "REMOTE_MAKE";    ///< where pmake listens
 inline constexpr const char* kTargetVariable = "REMOTE_TARGET";  ///< $@
 inline constexpr const char* kShellVariable = "REMOTE_SHELL";    ///< the makefile's own SHELL
-inline constexpr const char* kRulesVariable = "REMOTE_RULES";    ///< packed_rules.h
+/// Set where recipes are scripts (bmake.h): what comes with -c is none.
+inline constexpr const char* kScriptsVariable = "REMOTE_SCRIPTS";
+inline constexpr const char* kRulesVariable = "REMOTE_RULES";  ///< packed_rules.h
 
 /// The shell that make runs each recipe line with while pmake is its parent: decides where the line
 /// runs (placement.h), has pmake choose the slot, and is the job's shadow while it runs there.
 ///
-/// `words` are its arguments, as a shell's ("-c TEXT"). Without a pmake, or with other arguments,
+/// `words` are its arguments, as a shell's ("-c TEXT"); without arguments, and with a file as
+/// standard input, that is the script (bmake.h). Without a pmake, or with other arguments,
 /// it is the makefile's own shell and nothing else. What hob loses runs once more, at home; a
 /// command that failed never does. Returns an exit status, or does not return (exec, death by
 /// signal).

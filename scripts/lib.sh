@@ -26,7 +26,7 @@ PACKAGES=(
   # the test cell, the demo, the benchmarks
   iproute2 util-linux procps xz-utils zstd openssh-server openssh-client valgrind
   # what pmake runs, its tests, and what the demo builds with it
-  gcc make dpkg-dev
+  gcc make bmake dpkg-dev
 )
 # Only for the fuzz preset.
 # shellcheck disable=SC2034

@@ -154,6 +154,28 @@ for i in a b c; do
   equal "what $i was given to load" "" "$(tail -n 1 "ninja/$i")"
 done
 
+echo "- bmake: a target is a script, and leaves as a whole"
+mkdir bsd && cat >bsd/Makefile <<'END'
+NAME != echo name
+all: one two ${NAME} sub
+one two:
+	-false
+	sleep 0.3
+	grep -o "hob-cell-[^/]*/h[0-9]" /proc/self/cgroup | head -n 1 >${.TARGET}
+${NAME}:
+	@mkdir -p made && touch ${.TARGET}
+sub:
+	${MAKE} -f sub.mk
+END
+printf 'all: three\nthree:\n\tsleep 0.3; grep -o "hob-cell-[^/]*/h[0-9]" /proc/self/cgroup | head -n 1 >three\nbad:\n\tsleep 0.1; exit 3\n' >bsd/sub.mk
+chmod -R a+rwX bsd
+on h0 remote bmake -L 0 -C bsd >out 2>err </dev/null || { cat out err; fail "remote bmake failed"; }
+for i in one two three; do matches "where $i ran" "/h[1-9]\$" "$(cat "bsd/$i")"; done
+test -e bsd/name -a -d bsd/made || fail "what is cheap was not made"
+matches "recipes" '; 3 recipes on' "$(tail -n 1 err)"
+ends_with 1 on h0 remote bmake -C bsd -f sub.mk bad >out 2>err </dev/null
+matches "bmake's words" 'Error code 3' "$(cat out err)"
+
 echo "- without hostd it is make"
 cell kill h0
 build alone || { cat out err; fail "the build failed without hostd"; }

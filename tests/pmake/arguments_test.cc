@@ -50,6 +50,7 @@ TEST_CASE("values of make's options are not read as ours") {
   CHECK(parsed({"--", "-j4", "-X"}).passed_on == Words{"--", "-j4", "-X"});
   CHECK(parsed({"-Oline"}).output_sync_given);
   CHECK(parsed({"-Oline"}).passed_on == Words{"-Oline"});
+  CHECK(parsed({"-D", "X", "-Vx", "-j3"}, Tool::bmake).passed_on == Words{"-D", "X", "-Vx"});
   CHECK(parsed({"-d", "explain", "-j3"}, Tool::ninja).passed_on == Words{"-d", "explain"});
 }
 
