@@ -14,7 +14,7 @@
 namespace hob::migrate {
 namespace {
 
-constexpr size_t kTouched = 4u << 20;
+constexpr size_t kTouched = 2u << 20;
 constexpr Duration kParkLimit = seconds(10);
 
 /// The guest's clock must not go back, however the hosts' own clocks differ: the caller has set the

@@ -19,10 +19,11 @@ void go_first();
 /// the processor is not touched; SCHED_IDLE would leave nothing beside a busy program, for as long
 /// as it is busy.
 ///
-/// That decides within a group of processes. Between groups (sessions, services, cgroups) a program
-/// that has had its share may still have to wait for the next tick, 4 ms at 250 Hz; so the thread
-/// sleeps for an instant in each millisecond in which it has not slept by itself, if it calls
-/// pause() often enough.
+/// That decides within a group of processes. Sessions are such groups (autogroups, sched(7)), and
+/// the starter's is its own: it weighs a tenth of a program's while a thread of it works in bulk. A
+/// program that has had its share may still have to wait for the next tick, 4 ms at 250 Hz; so the
+/// thread sleeps for an instant in each millisecond in which it has not slept by itself, if it
+/// calls pause() often enough.
 class BulkPriority {
  public:
   BulkPriority();

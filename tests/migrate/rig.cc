@@ -375,6 +375,7 @@ Host::Host(int collector) {
   if (pid_ == 0) {
     ::prctl(PR_SET_PDEATHSIG, SIGKILL);
     ::signal(SIGPIPE, SIG_IGN);
+    ::setsid();  // as hostd starts them: autogroups weigh sessions (sched(7))
     // Only what the starter needs: an inherited socket would keep another starter alive.
     Fd socket(ends[1]);
     for (int fd = 3; fd < 256; fd++)
