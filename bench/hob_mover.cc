@@ -19,11 +19,29 @@ class Hob final : public Mover {
   }
 
   Result<uint64_t> move() override {
+    TRY(move_by(migrate::Strategy::swap_out));
+    return Home::get().complete_ns;
+  }
+
+  Result<double> stream() override {
+    const Host::Outcome outcome = TRY(move_by(migrate::Strategy::freeze_copy));
+    return static_cast<double>(outcome.pages) * 4096 / (outcome.freeze_ms * 1e6);
+  }
+
+  Duration push() const override { return Duration(Home::get().push_ns); }
+
+  pid_t pid() override {
+    const auto all = here_->guests();
+    return all.empty() ? 0 : all.front();
+  }
+
+ private:
+  Result<Host::Outcome> move_by(migrate::Strategy strategy) {
     Home& home = Home::get();
     auto there = std::make_unique<Host>(output_.write_end());
     const uint16_t port = TRY(there->listen());
     const uint32_t before = home.arrivals;
-    const Host::Outcome outcome = here_->send(port, *there);
+    const Host::Outcome outcome = here_->send(port, *there, {.strategy = strategy});
     if (!outcome.moved) {
       there->kill();
       return Error{"hob: " + outcome.text};
@@ -33,23 +51,12 @@ class Hob final : public Mover {
       if (i > 10000) return Error{"hob: the last page did not come", ETIMEDOUT};
       ::usleep(1000);
     }
-    pages_ = outcome.pages;
     here_ = std::move(there);
-    return home.complete_ns;
+    return outcome;
   }
 
-  Duration push() const override { return Duration(Home::get().push_ns); }
-  uint64_t pages() const override { return pages_; }
-
-  pid_t pid() override {
-    const auto all = here_->guests();
-    return all.empty() ? 0 : all.front();
-  }
-
- private:
   test::Collector output_;
   std::unique_ptr<Host> here_;
-  uint64_t pages_ = 0;
 };
 
 }  // namespace

@@ -20,8 +20,9 @@ class Mover {
   virtual Result<uint64_t> move() = 0;
   /// From the resume until the last page was in, of the last move; zero where all are in before.
   virtual Duration push() const { return Duration(0); }
-  /// Pages that travelled in the last move, if it is known.
-  virtual uint64_t pages() const { return 0; }
+  /// Moves it once more, with all of its memory while it stands still: how fast its pages travel
+  /// when nothing else wants the processors, GB/s.
+  virtual Result<double> stream() { return Error{"not measured"}; }
   /// The program's first process as this machine sees it.
   virtual pid_t pid() = 0;
 };
