@@ -173,7 +173,7 @@ on h0 remote bmake -L 0 -C bsd >out 2>err </dev/null || { cat out err; fail "rem
 for i in one two three; do matches "where $i ran" "/h[1-9]\$" "$(cat "bsd/$i")"; done
 test -e bsd/name -a -d bsd/made || fail "what is cheap was not made"
 matches "recipes" '; 3 recipes on' "$(tail -n 1 err)"
-ends_with 1 on h0 remote bmake -C bsd -f sub.mk bad >out 2>err </dev/null
+ends_with 2 on h0 remote bmake -C bsd -f sub.mk bad >out 2>err </dev/null
 matches "bmake's words" 'Error code 3' "$(cat out err)"
 
 echo "- without hostd it is make"
