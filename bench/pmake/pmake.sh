@@ -13,12 +13,12 @@ REPEATS=3 HOSTS=8 QUOTA=20 ONLY=
 prepare_tree() {
   [[ ! -e $PMAKE_CACHE/tcl-configured.tar ]] || return 0
   say "Fetching and configuring Tcl 8.6 ..."
-  mkdir -p "$PMAKE_CACHE" && rm -rf "$PMAKE_CACHE/tcl"
-  debian_source tcl8.6 "$PMAKE_CACHE/tcl" || die "no source of tcl8.6: the package sources of this machine have none"
-  (cd "$PMAKE_CACHE/tcl/unix" && CFLAGS="-g -O2" ./configure --enable-64bit) >"$PMAKE_CACHE/configure.log" 2>&1 || die "configure failed: $PMAKE_CACHE/configure.log"
-  tar cf "$PMAKE_CACHE/tcl-configured.tar.new" -C "$PMAKE_CACHE" tcl
+  # Where it is built later: configure writes the path into the makefile.
+  rm -rf "$PMAKE_CACHE/work" && mkdir -p "$PMAKE_CACHE/work"
+  debian_source tcl8.6 "$PMAKE_CACHE/work/tcl" || die "no source of tcl8.6: the package sources of this machine have none"
+  (cd "$PMAKE_CACHE/work/tcl/unix" && CFLAGS="-g -O2" ./configure --enable-64bit) >"$PMAKE_CACHE/configure.log" 2>&1 || die "configure failed: $PMAKE_CACHE/configure.log"
+  tar cf "$PMAKE_CACHE/tcl-configured.tar.new" -C "$PMAKE_CACHE/work" tcl
   mv "$PMAKE_CACHE/tcl-configured.tar.new" "$PMAKE_CACHE/tcl-configured.tar"
-  rm -rf "$PMAKE_CACHE/tcl"
 }
 
 processor_seconds() { # NODE
