@@ -326,7 +326,7 @@ void Build::settle() {
     }
     jobserver_->set(schedule_.parallelism() - 1);
     want();
-    if (const auto next = schedule_.next())
+    if (const auto next = schedule_.next(Clock::now()))
       next_ = loop_.at(*next, [this] { settle(); });
     else
       next_.reset();

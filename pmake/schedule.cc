@@ -76,7 +76,8 @@ void Schedule::sent_out(uint64_t recipe, bool arrived, Time now) {
   }
   on_.erase(it->second.lease);
   it->second.lease = 0;
-  it->second.since = now;  // not again at once
+  it->second.since = now;
+  it->second.stuck = true;  // not again at once
 }
 
 void Schedule::end(uint64_t recipe) {
@@ -103,8 +104,30 @@ const Schedule::Slot* Schedule::free_slot() const {
   return best;
 }
 
+size_t Schedule::returned_here() const {
+  return static_cast<size_t>(std::count_if(returned_.begin(), returned_.end(),
+                                           [&](uint64_t n) { return !recipes_.at(n).moving; }));
+}
+
+bool Schedule::send_out(uint64_t number, std::vector<Decision>& decisions) {
+  const Slot* slot = free_slot();
+  if (slot == nullptr) return false;
+  Recipe& recipe = recipes_.at(number);
+  recipe.moving = true;
+  recipe.lease = slot->lease;
+  on_[slot->lease] = number;
+  decisions.push_back(SendOut{number, slot->lease});
+  return true;
+}
+
 std::vector<Schedule::Decision> Schedule::decide(Time now) {
   std::vector<Decision> decisions;
+  for (uint64_t number : returned_) {
+    if (home_.size() + returned_here() <= local_capacity()) break;
+    const Recipe& recipe = recipes_.at(number);
+    if (recipe.moving || (recipe.stuck && now < *recipe.since + kWorthSending)) continue;
+    if (!send_out(number, decisions)) break;
+  }
   std::deque<uint64_t> still;
   for (uint64_t number : queue_) {
     Recipe& recipe = recipes_.at(number);
@@ -113,7 +136,8 @@ std::vector<Schedule::Decision> Schedule::decide(Time now) {
       recipe.lease = slot->lease;
       on_[slot->lease] = number;
       decisions.push_back(Placed{number, slot->lease});
-    } else if (home_.size() < std::max(local_capacity(), recipe.may_leave ? 0u : 1u)) {
+    } else if (home_.size() + returned_here() < local_capacity() ||
+               (!recipe.may_leave && home_.empty())) {
       home_.push_back(number);
       decisions.push_back(Placed{number, 0});
     } else {
@@ -122,25 +146,20 @@ std::vector<Schedule::Decision> Schedule::decide(Time now) {
   }
   queue_ = std::move(still);
   for (uint64_t number : returned_) {
-    Recipe& recipe = recipes_.at(number);
+    const Recipe& recipe = recipes_.at(number);
     if (recipe.moving || now < *recipe.since + kWorthSending) continue;
-    const Slot* slot = free_slot();
-    if (slot == nullptr) break;
-    recipe.moving = true;
-    recipe.lease = slot->lease;
-    on_[slot->lease] = number;
-    decisions.push_back(SendOut{number, slot->lease});
+    if (!send_out(number, decisions)) break;
   }
   return decisions;
 }
 
-std::optional<Time> Schedule::next() const {
+std::optional<Time> Schedule::next(Time now) const {
   std::optional<Time> first;
   for (uint64_t number : returned_) {
     const Recipe& recipe = recipes_.at(number);
     if (recipe.moving) continue;
     const Time due = *recipe.since + kWorthSending;
-    if (!first || due < *first) first = due;
+    if (due > now && (!first || due < *first)) first = due;
   }
   return first;
 }
@@ -148,9 +167,8 @@ std::optional<Time> Schedule::next() const {
 uint32_t Schedule::parallelism() const {
   const auto usable_slots = static_cast<uint32_t>(
       std::count_if(slots_.begin(), slots_.end(), [](const Slot& slot) { return !slot.leaving; }));
-  const auto returned = static_cast<uint32_t>(std::count_if(
-      returned_.begin(), returned_.end(), [&](uint64_t n) { return !recipes_.at(n).moving; }));
-  const uint32_t all = std::max(1u, usable_slots + local_capacity() + returned);
+  const uint32_t here = std::max(local_capacity(), static_cast<uint32_t>(returned_here()));
+  const uint32_t all = std::max(1u, usable_slots + here);
   return limits_.most == 0 ? all : std::min(all, limits_.most);
 }
 

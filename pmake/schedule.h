@@ -17,8 +17,9 @@ namespace hob::pmake {
 ///
 /// A recipe that may leave goes to the host that has fewest of ours, among equals to the one held
 /// longest (it was idle longest); if no slot is free, to a local one; else it waits. One that stays
-/// waits for a local slot. What an owner's return has sent home goes on there, holds no slot, and
-/// is sent out again when a slot is free that nobody waits for.
+/// waits for a local slot. What an owner's return has sent home goes on there and takes a local
+/// slot, if one is left. Of what is more than home has slots for, one goes out again as soon as
+/// there is a slot, before anything new; of the others when a slot is free that nobody waits for.
 class Schedule {
  public:
   struct Limits {
@@ -63,11 +64,10 @@ class Schedule {
   /// What follows from the facts.
   std::vector<Decision> decide(Time now);
   /// When decide() may have something to say without a new fact.
-  std::optional<Time> next() const;
+  std::optional<Time> next(Time now) const;
 
   /// So many recipes may run at once: what make's jobserver gives out, its own free one included.
-  /// At least 1. What came home counts until it has ended, beside the slots, or one of them would
-  /// stay empty for it.
+  /// At least 1. What came home counts until it has ended, or a slot would stay empty for it.
   uint32_t parallelism() const;
   /// So many slots the build should ask for, when `idle_tokens` of the jobserver's are unused. It
   /// doubles while make uses all it gets, so that a short build does not take what it cannot use,
@@ -82,8 +82,11 @@ class Schedule {
     unsigned refusals = 0;
     uint64_t lease = 0;         // slot it is on, or is moving to
     bool moving = false;        // SendOut is under way
-    std::optional<Time> since;  // came home
+    std::optional<Time> since;  // came home, or could not be sent out
+    bool stuck = false;         // could not
   };
+  size_t returned_here() const;
+  bool send_out(uint64_t recipe, std::vector<Decision>& decisions);
   uint32_t local_capacity() const;
   const Slot* free_slot() const;
 

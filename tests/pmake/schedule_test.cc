@@ -97,7 +97,7 @@ TEST_CASE("what no host takes stays at home in the end") {
   CHECK(decided(schedule) == Places{"1@0"});
 }
 
-TEST_CASE("what came home takes no other recipe's place") {
+TEST_CASE("what came home takes a local slot, and no more than there are of them") {
   Schedule schedule({.local = 1});
   schedule.hold(slots({{10, "a"}, {11, "b"}, {12, "c"}}));
   CHECK(schedule.parallelism() == 4);
@@ -105,9 +105,33 @@ TEST_CASE("what came home takes no other recipe's place") {
   CHECK(decided(schedule) == Places{"1@10"});
   schedule.came_home(1, kStart);
   schedule.hold(slots({{11, "b"}, {12, "c"}}));
-  CHECK(schedule.parallelism() == 4);
-  schedule.end(1);
   CHECK(schedule.parallelism() == 3);
+  for (uint64_t n = 2; n <= 4; ++n) schedule.ask(n, true);
+  CHECK(decided(schedule) == Places{"2@11", "3@12"});
+  schedule.came_home(2, kStart);
+  schedule.came_home(3, kStart);
+  schedule.hold({});
+  CHECK(schedule.parallelism() == 3);
+  // One of the three may stay; the others leave before what is new.
+  schedule.hold(slots({{20, "a"}, {21, "b"}, {22, "c"}}));
+  CHECK(decided(schedule) == Places{"1>20", "2>21", "4@22"});
+  schedule.sent_out(1, true, kStart);
+  schedule.end(3);
+  schedule.sent_out(2, false, kStart);
+  schedule.ask(5, true);
+  CHECK(decided(schedule) == Places{"5@21"});
+  CHECK(schedule.parallelism() == 4);
+}
+
+TEST_CASE("a recipe that may go out, and cannot, asks for no time") {
+  Schedule schedule({.local = 1});
+  schedule.hold(slots({{10, "a"}}));
+  schedule.ask(1, true);
+  decided(schedule);
+  schedule.came_home(1, kStart);
+  schedule.hold({});
+  REQUIRE(schedule.next(kStart));
+  CHECK(schedule.next(*schedule.next(kStart)) == std::nullopt);
 }
 
 TEST_CASE("what hob lost runs at home, and nowhere else") {
@@ -119,24 +143,23 @@ TEST_CASE("what hob lost runs at home, and nowhere else") {
   CHECK(decided(schedule) == Places{"1@0"});
 }
 
-TEST_CASE("what came home holds no slot, and goes out again when one is free for long enough") {
+TEST_CASE("what came home goes out again when a slot is free for long enough") {
   Schedule schedule({.local = 1});
   schedule.hold(slots({{10, "a"}}));
   schedule.ask(1, true);
   CHECK(decided(schedule) == Places{"1@10"});
   schedule.came_home(1, kStart);
   schedule.hold({});
-  schedule.ask(2, true);
-  CHECK(decided(schedule) == Places{"2@0"});  // the one that came home takes no local slot
-
   schedule.hold(slots({{20, "b"}}));
   CHECK(decided(schedule, kStart + seconds(1)).empty());
-  REQUIRE(schedule.next());
-  CHECK(decided(schedule, *schedule.next()) == Places{"1>20"});
+  REQUIRE(schedule.next(kStart + seconds(1)));
+  CHECK(decided(schedule, *schedule.next(kStart + seconds(1))) == Places{"1>20"});
   schedule.ask(3, true);
+  CHECK(decided(schedule, kStart + seconds(3)) == Places{"3@0"});
+  schedule.ask(4, true);
   CHECK(decided(schedule, kStart + seconds(3)).empty());  // the slot is promised
   schedule.sent_out(1, false, kStart + seconds(3));
-  CHECK(decided(schedule, kStart + seconds(3)) == Places{"3@20"});
+  CHECK(decided(schedule, kStart + seconds(3)) == Places{"4@20"});  // and not again at once
 }
 
 TEST_CASE("slots asked for double while make uses all it gets, and fall at the end") {
