@@ -146,6 +146,7 @@ evicted_build() {
   kill "$toucher"
   [[ -n ${home:-} ]] || exit 1
   figure evicted_s "$wall"
+  figure evicted_home_s "$home"
   figure evicted_lost "$(awk -v h="$HOSTS" 'BEGIN {printf "%.4f", 0.5 / h}')"
   figure evicted_slower "$(awk -v e="$wall" -v p="$(of pmake_s)" -v h="$HOSTS" 'BEGIN {printf "%.3f", e * (1 - 0.5 / h) / p}')"
 }
@@ -186,6 +187,9 @@ pmake_bench() {
       for (i = 1; i in mode; i++) if (mode[i] "_s" in v)
         printf "%-12s %10.1f %12.2f %14.2f\n", mode[i], v[mode[i] "_s"], v["alone_s"] / v[mode[i] "_s"], v[mode[i] "_home_s"]
       if ("alone_s" in v) printf "%-12s %10.1f %12.2f\n", "ideal", v["alone_s"] / hosts, hosts
+      split("distcc icecc distcc_out", other, " ")
+      for (i = 1; i in other; i++) if (other[i] "_s" in v && (best == 0 || v[other[i] "_s"] < best)) best = v[other[i] "_s"]
+      if (best && "pmake_s" in v) printf "pmake is %.2f times faster than the best of the others\n", best / v["pmake_s"]
       printf "evictions every 2 s: %.1f s, %.2f times the build without, less the lost share\n", v["evicted_s"], v["evicted_slower"]
       printf "recipe overhead: pmake %.2f ms, make over ssh %.2f ms\n\n", v["recipe_overhead_ms"], v["ssh_overhead_ms"]
     }' "$figures"
