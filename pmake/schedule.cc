@@ -12,6 +12,7 @@ namespace {
 constexpr uint32_t kFirstWanted = 4;
 /// What comes home is mostly done in a moment; only what takes longer is worth another move.
 constexpr auto kWorthSending = seconds(2);
+constexpr unsigned kMostDoublings = 6;
 /// A make that reads its next makefile uses no tokens for a moment, either.
 constexpr auto kTail = seconds(3);
 
@@ -62,6 +63,8 @@ void Schedule::came_home(uint64_t recipe, Time now) {
     it->second.lease = 0;
   }
   it->second.since = now;
+  it->second.stuck = false;
+  ++it->second.returns;
   returned_.push_back(recipe);
 }
 
@@ -109,6 +112,12 @@ size_t Schedule::returned_here() const {
                                            [&](uint64_t n) { return !recipes_.at(n).moving; }));
 }
 
+Time Schedule::due(const Recipe& recipe, bool crowded) {
+  const unsigned waits = recipe.returns - (crowded && !recipe.stuck ? 1 : 0);
+  if (waits == 0) return *recipe.since;
+  return *recipe.since + kWorthSending * (1 << std::min(waits - 1, kMostDoublings));
+}
+
 bool Schedule::send_out(uint64_t number, std::vector<Decision>& decisions) {
   const Slot* slot = free_slot();
   if (slot == nullptr) return false;
@@ -125,7 +134,7 @@ std::vector<Schedule::Decision> Schedule::decide(Time now) {
   for (uint64_t number : returned_) {
     if (home_.size() + returned_here() <= local_capacity()) break;
     const Recipe& recipe = recipes_.at(number);
-    if (recipe.moving || (recipe.stuck && now < *recipe.since + kWorthSending)) continue;
+    if (recipe.moving || now < due(recipe, true)) continue;
     if (!send_out(number, decisions)) break;
   }
   std::deque<uint64_t> still;
@@ -147,7 +156,7 @@ std::vector<Schedule::Decision> Schedule::decide(Time now) {
   queue_ = std::move(still);
   for (uint64_t number : returned_) {
     const Recipe& recipe = recipes_.at(number);
-    if (recipe.moving || now < *recipe.since + kWorthSending) continue;
+    if (recipe.moving || now < due(recipe, false)) continue;
     if (!send_out(number, decisions)) break;
   }
   return decisions;
@@ -158,8 +167,8 @@ std::optional<Time> Schedule::next(Time now) const {
   for (uint64_t number : returned_) {
     const Recipe& recipe = recipes_.at(number);
     if (recipe.moving) continue;
-    const Time due = *recipe.since + kWorthSending;
-    if (due > now && (!first || due < *first)) first = due;
+    for (const bool crowded : {true, false})
+      if (const Time at = due(recipe, crowded); at > now && (!first || at < *first)) first = at;
   }
   return first;
 }

@@ -20,6 +20,8 @@ namespace hob::pmake {
 /// waits for a local slot. What an owner's return has sent home goes on there and takes a local
 /// slot, if one is left. Of what is more than home has slots for, one goes out again as soon as
 /// there is a slot, before anything new; of the others when a slot is free that nobody waits for.
+/// Each time that it has come home it stays for twice as long: where owners come and go all the
+/// time, it would spend more on the way than it gets done.
 class Schedule {
  public:
   struct Limits {
@@ -84,7 +86,10 @@ class Schedule {
     bool moving = false;        // SendOut is under way
     std::optional<Time> since;  // came home, or could not be sent out
     bool stuck = false;         // could not
+    unsigned returns = 0;       // how often it came home
   };
+  /// When a recipe that came home may go out; `crowded`: home has no slot for it.
+  static Time due(const Recipe& recipe, bool crowded);
   size_t returned_here() const;
   bool send_out(uint64_t recipe, std::vector<Decision>& decisions);
   uint32_t local_capacity() const;

@@ -123,6 +123,26 @@ TEST_CASE("what came home takes a local slot, and no more than there are of them
   CHECK(schedule.parallelism() == 4);
 }
 
+TEST_CASE("who has come home often stays for longer each time") {
+  for (const uint32_t local : {0u, 1u}) {
+    Schedule schedule({.local = local});
+    schedule.ask(1, true);
+    Time now = kStart;
+    for (int64_t waits :
+         local == 0 ? std::vector<int64_t>{0, 2, 4, 8} : std::vector<int64_t>{2, 4, 8}) {
+      schedule.hold(slots({{10, "a"}}));
+      if (now == kStart) CHECK(decided(schedule, now) == Places{"1@10"});
+      schedule.came_home(1, now);
+      schedule.hold(slots({{11, "b"}}));
+      if (waits > 0) CHECK(decided(schedule, now + seconds(waits) - milliseconds(1)).empty());
+      now += seconds(waits);
+      CHECK(decided(schedule, now) == Places{"1>11"});
+      now += milliseconds(1);
+      schedule.sent_out(1, true, now);
+    }
+  }
+}
+
 TEST_CASE("a recipe that may go out, and cannot, asks for no time") {
   Schedule schedule({.local = 1});
   schedule.hold(slots({{10, "a"}}));
