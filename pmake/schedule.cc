@@ -12,7 +12,7 @@ namespace {
 constexpr uint32_t kFirstWanted = 4;
 /// What comes home is mostly done in a moment; only what takes longer is worth another move.
 constexpr auto kWorthSending = seconds(2);
-constexpr unsigned kMostDoublings = 6;
+constexpr unsigned kMostDoublings = 2;
 /// A make that reads its next makefile uses no tokens for a moment, either.
 constexpr auto kTail = seconds(3);
 

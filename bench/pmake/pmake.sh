@@ -131,13 +131,15 @@ recipe_overhead() {
   figure ssh_overhead_ms "$(awk -v a="$(of recipes_make_s)" -v b="$(of recipes_ssh_s)" -v n=$n 'BEGIN {printf "%.3f", (b - a) / n * 1000}')"
 }
 
-# One owner comes back every two seconds; his host is away for idle=1s, so 1/2 of a host's time is lost.
+# One owner comes back every two seconds, any of them, but the same in each run; his host is away for idle=1s, so 1/2 of
+# a host's time is lost.
 evicted_build() {
-  local toucher i=1 wall home
+  local toucher wall home
   (
+    RANDOM=1
     while :; do
       sleep 2
-      "$ROOT/scripts/cell" touch "h$((i = i % (HOSTS - 1) + 1))"
+      "$ROOT/scripts/cell" touch "h$((RANDOM % (HOSTS - 1) + 1))"
     done
   ) &
   toucher=$!
