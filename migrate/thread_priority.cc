@@ -1,6 +1,5 @@
 #include "migrate/thread_priority.h"
 
-#include <fcntl.h>
 #include <sched.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -9,14 +8,8 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <cerrno>
 #include <cstdint>
-#include <cstring>
-#include <mutex>
-#include <string_view>
 
-#include "base/fd.h"
-#include "base/log.h"
 #include "migrate/kernel.h"
 
 namespace hob::migrate {
@@ -43,19 +36,6 @@ void be_ordinary(int nice, uint64_t slice) {
   ::syscall(SYS_sched_setattr, 0, &attributes, 0u);
 }
 
-/// The weight of the session of this process, as a nice value. There is none on kernels without
-/// autogroups, and without CAP_SYS_ADMIN the kernel takes one change in 100 ms: what fails costs a
-/// little time.
-void weigh(std::string_view nice) {
-  const Fd group(::open("/proc/self/autogroup", O_WRONLY | O_CLOEXEC));
-  if (group && ::write(group.get(), nice.data(), nice.size()) < 0)
-    log::debug("set the autogroup's nice value to {}: {}", nice, ::strerror(errno));
-}
-
-/// How many threads work in bulk. The weight is the process's.
-std::mutex weight;
-int bulk_threads = 0;
-
 }  // namespace
 
 void go_first() {
@@ -64,10 +44,6 @@ void go_first() {
 }
 
 BulkPriority::BulkPriority() {
-  {
-    const std::lock_guard lock(weight);
-    if (bulk_threads++ == 0) weigh("10");
-  }
   be_ordinary(kBulkNice, kBulkSlice);
   ::prctl(PR_SET_TIMERSLACK, 1ul);  // pauses shall be as short as they can be
   slept_ = Clock::now();
@@ -76,8 +52,6 @@ BulkPriority::BulkPriority() {
 BulkPriority::~BulkPriority() {
   be_ordinary(0, 0);
   ::prctl(PR_SET_TIMERSLACK, kUsualSlack);
-  const std::lock_guard lock(weight);
-  if (--bulk_threads == 0) weigh("0");
 }
 
 void BulkPriority::pause() {
