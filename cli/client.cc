@@ -8,11 +8,6 @@
 namespace hob::cli {
 namespace {
 
-std::string from_environment(const char* name, const char* otherwise) {
-  const char* value = ::getenv(name);
-  return value != nullptr && *value != '\0' ? value : otherwise;
-}
-
 Status status_of(pb::Failure::Kind kind) {
   switch (kind) {
     case pb::Failure::USAGE:
@@ -29,6 +24,11 @@ Status status_of(pb::Failure::Kind kind) {
 }
 
 }  // namespace
+
+std::string from_environment(const char* name, const char* otherwise) {
+  const char* value = ::getenv(name);
+  return value != nullptr && *value != '\0' ? value : otherwise;
+}
 
 std::string hostd_socket() {
   return from_environment("REMOTE_SOCKET", "/run/hob/hostd.sock");

@@ -8,6 +8,9 @@
 
 namespace hob::cli {
 
+/// A variable of the environment; `otherwise` where it is not set, or empty.
+std::string from_environment(const char* name, const char* otherwise = "");
+
 /// Where this machine's hostd listens: $REMOTE_SOCKET, else /run/hob/hostd.sock.
 std::string hostd_socket();
 /// Where the coordinator takes orders from root: $REMOTE_COORDINATOR_SOCKET, else

@@ -4,6 +4,8 @@
 
 #include <algorithm>
 
+#include "cli/text.h"
+
 namespace hob::cli {
 namespace {
 
@@ -18,12 +20,6 @@ std::string source_of(const OptionDescription& option) {
   if (name == "--host" || name == "HOST") return "remote hosts -o name 2>/dev/null";
   if (name == "JOB" || name == "WHAT") return "remote ps -o name 2>/dev/null";
   return {};
-}
-
-std::string quoted(std::string_view text) {
-  std::string out = "'";
-  for (char c : text) out += c == '\'' ? std::string("'\\''") : std::string(1, c);
-  return out + "'";
 }
 
 /// The first words of verbs, each once ("cell" for "cell init").

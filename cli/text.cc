@@ -72,6 +72,12 @@ std::string bytes_for_people(uint64_t bytes) {
                                    : fmt::format("{:.1f} {}", value, kUnits[unit]);
 }
 
+std::string quoted(std::string_view text) {
+  std::string out = "'";
+  for (char c : text) out += c == '\'' ? std::string("'\\''") : std::string(1, c);
+  return out + "'";
+}
+
 std::optional<int> signal_from_text(std::string_view text) {
   int number = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);

@@ -21,6 +21,9 @@ std::string precise(Duration duration);
 /// "4.0 KiB", "312 MiB".
 std::string bytes_for_people(uint64_t bytes);
 
+/// In single quotes, as one word of a shell.
+std::string quoted(std::string_view text);
+
 /// "TERM", "SIGTERM", "term" or "15"; nothing if there is no such signal.
 std::optional<int> signal_from_text(std::string_view text);
 

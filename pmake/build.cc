@@ -49,12 +49,6 @@ Schedule::Limits limits_of(const Options& options) {
           options.export_ok};
 }
 
-/// Of the environment; empty where it is not set.
-std::string variable(const char* name) {
-  const char* value = ::getenv(name);
-  return value == nullptr ? "" : value;
-}
-
 std::string host_name() {
   char name[256] = "";
   return ::gethostname(name, sizeof name - 1) == 0 ? name : "home";
@@ -111,15 +105,12 @@ Result<void> Build::prepare_stand() {
 }
 
 Result<void> Build::prepare_directory() {
-  const char* runtime = ::getenv("XDG_RUNTIME_DIR");
-  std::string name = fmt::format(
-      "{}/pmake-XXXXXX",
-      runtime != nullptr && *runtime == '/' && ::access(runtime, W_OK) == 0 ? runtime : "/tmp");
+  std::string name = runtime_directory().value_or("/tmp") + "/pmake-XXXXXX";
   if (::mkdtemp(name.data()) == nullptr) return Error::sys("make", name);
   directory_ = name;
   if (tool_ == Tool::bmake)
     return replace_file(directory_ + "/sys.mk",
-                        TRY(system_makefile(shell_, variable("MAKESYSPATH"))), 0600);
+                        TRY(system_makefile(shell_, cli::from_environment("MAKESYSPATH"))), 0600);
   return replace_file(directory_ + "/pmake.mk", makefile(shell_), 0600);
 }
 
@@ -128,7 +119,7 @@ Result<void> Build::prepare_directory() {
 std::vector<std::string> Build::tool_arguments() const {
   std::vector<std::string> words;
   if (tool_ == Tool::make) {
-    const std::string make = variable("PMAKE_MAKE");
+    const std::string make = cli::from_environment("PMAKE_MAKE");
     words = {make.empty() ? "make" : make};
   } else {
     words = {std::string(name_of(tool_)),
@@ -146,20 +137,20 @@ void Build::set_environment() const {
   set(kRulesVariable, pack(rules_));
   if (tool_ == Tool::ninja) {
     set("REMOTE_NINJA_SHELL", shell_);
-    const std::string before = variable("LD_PRELOAD");
+    const std::string before = cli::from_environment("LD_PRELOAD");
     set("REMOTE_NINJA_PRELOAD", before);
     const std::string shim = shell_.substr(0, shell_.rfind('/')) + "/ninja-shell.so";
     set("LD_PRELOAD", shim + (before.empty() ? "" : ":" + before));
     return;
   }
   if (tool_ == Tool::bmake) {
-    set("MAKESYSPATH", system_path(directory_, variable("MAKESYSPATH")));
+    set("MAKESYSPATH", system_path(directory_, cli::from_environment("MAKESYSPATH")));
     return set(kScriptsVariable, "1");
   }
-  const std::string before = variable("MAKEFILES");
+  const std::string before = cli::from_environment("MAKEFILES");
   set("MAKEFILES", directory_ + "/pmake.mk" + (before.empty() ? "" : " " + before));
-  set("MAKEFLAGS",
-      make_flags(variable("MAKEFLAGS"), jobserver_->auth(), !options_.output_sync_given));
+  set("MAKEFLAGS", make_flags(cli::from_environment("MAKEFLAGS"), jobserver_->auth(),
+                              !options_.output_sync_given));
 }
 
 Result<void> Build::start_tool() {

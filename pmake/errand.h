@@ -12,7 +12,7 @@ namespace hob::pmake {
 /// place.
 struct Errand {
   std::vector<std::string> command;  ///< its arguments, the program first
-  std::string_view text;             ///< the command for people
+  std::string_view text;             ///< the command for people; outlives this
   std::string target;                ///< what it makes, for people; empty: not known
   /// A file that it writes, and that must not stay half written when hob loses it; empty: none.
   std::string output;

@@ -11,6 +11,7 @@
 #include "cli/client.h"
 #include "cli/program.h"
 #include "cli/say.h"
+#include "cli/text.h"
 #include "pmake/errand.h"
 #include "pmake/placement.h"
 #include "pmake/recipe.h"
@@ -21,12 +22,6 @@ namespace {
 
 constexpr std::string_view kName = "remote-cc";
 
-std::string quoted(const std::string& word) {
-  std::string text = "'";
-  for (const char c : word) text += c == '\'' ? "'\\''" : std::string(1, c);
-  return text + "'";
-}
-
 std::string shell_text(const std::vector<std::string>& words) {
   std::string text;
   for (const std::string& word : words) {
@@ -36,7 +31,7 @@ std::string shell_text(const std::vector<std::string>& words) {
                 "-_./=+,:@") == std::string::npos &&
                     !word.empty()
                 ? word
-                : quoted(word);
+                : cli::quoted(word);
   }
   return text;
 }
@@ -56,9 +51,8 @@ int run_launcher(const std::vector<std::string>& words) {
     cli::say(Error::sys("look at", "/proc/self/exe").text);
     return cli::kFailed;
   }
-  const char* path = ::getenv("PATH");
   const auto compiler = find_compiler(
-      command[0], path == nullptr ? "/usr/bin:/bin" : path, [&](const std::string& place) {
+      command[0], cli::from_environment("PATH", "/usr/bin:/bin"), [&](const std::string& place) {
         struct stat other {};
         return ::access(place.c_str(), X_OK) == 0 && ::stat(place.c_str(), &other) == 0 &&
                S_ISREG(other.st_mode) &&

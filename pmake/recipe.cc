@@ -8,6 +8,7 @@
 #include <cstdlib>
 #include <string_view>
 
+#include "cli/client.h"
 #include "cli/program.h"
 #include "pmake/errand.h"
 #include "pmake/launcher.h"
@@ -19,12 +20,9 @@
 namespace hob::pmake {
 namespace {
 
-constexpr off_t kLongestScript = 1 << 20;
+using cli::from_environment;
 
-std::string variable(const char* name) {
-  const char* value = ::getenv(name);
-  return value == nullptr ? "" : value;
-}
+constexpr off_t kLongestScript = 1 << 20;
 
 std::vector<std::string> split(const std::string& text) {
   std::vector<std::string> words;
@@ -38,7 +36,7 @@ std::vector<std::string> split(const std::string& text) {
 
 /// The makefile's own shell, which may have words of its own.
 std::vector<std::string> own_shell() {
-  std::vector<std::string> words = split(variable(kShellVariable));
+  std::vector<std::string> words = split(from_environment(kShellVariable));
   if (words.empty()) words.emplace_back("/bin/sh");
   return words;
 }
@@ -79,7 +77,7 @@ std::string output_of(std::string_view text) {
 
 /// make leaves its jobserver open for recursive lines alone (the make manual, "POSIX Jobserver").
 bool has_jobserver() {
-  const std::string flags = variable("MAKEFLAGS");
+  const std::string flags = from_environment("MAKEFLAGS");
   for (const std::string_view name : {"--jobserver-auth=", "--jobserver-fds="}) {
     const size_t at = flags.find(name);
     if (at == std::string::npos) continue;
@@ -113,13 +111,14 @@ uint64_t size_of(const std::string& path) {
 int run_recipe(const std::vector<std::string>& words) {
   std::vector<std::string> command = own_shell();
   command.insert(command.end(), words.begin(), words.end());
-  const std::string socket = variable(kSocketVariable), target = variable(kTargetVariable);
-  const bool scripts = !variable(kScriptsVariable).empty();
+  const std::string socket = from_environment(kSocketVariable),
+                    target = from_environment(kTargetVariable);
+  const bool scripts = !from_environment(kScriptsVariable).empty();
   const std::string script = scripts && words.empty() ? script_of(STDIN_FILENO) : "";
   const std::string_view text = scripts ? script : text_of(words);
   if (socket.empty() || text.empty()) return run_here(std::move(command));
   Verdict verdict = place_of({text, target, current_directory(), has_jobserver()},
-                             unpack(variable(kRulesVariable)), size_of);
+                             unpack(from_environment(kRulesVariable)), size_of);
   if (verdict.place == Place::recursive) return run_here(std::move(command));  // its make finds us
   auto connection = wire::connect_stream(socket);
   Fd server = connection.ok() ? std::move(connection).value() : Fd();

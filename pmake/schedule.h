@@ -20,8 +20,8 @@ namespace hob::pmake {
 /// waits for a local slot. What an owner's return has sent home goes on there and takes a local
 /// slot, if one is left. Of what is more than home has slots for, one goes out again as soon as
 /// there is a slot, before anything new; of the others when a slot is free that nobody waits for.
-/// Each time that it has come home it stays for twice as long: where owners come and go all the
-/// time, it would spend more on the way than it gets done.
+/// Each time that it has come home it stays for twice as long, up to eight seconds: where owners
+/// come and go all the time, it would spend more on the way than it gets done.
 class Schedule {
  public:
   struct Limits {
@@ -65,7 +65,7 @@ class Schedule {
 
   /// What follows from the facts.
   std::vector<Decision> decide(Time now);
-  /// When decide() may have something to say without a new fact.
+  /// When, later than `now`, decide() may have something to say without a new fact.
   std::optional<Time> next(Time now) const;
 
   /// So many recipes may run at once: what make's jobserver gives out, its own free one included.

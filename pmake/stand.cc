@@ -9,23 +9,27 @@
 
 #include <cerrno>
 #include <cstdlib>
+#include <optional>
 #include <thread>
 
 #include "base/time.h"
+#include "cli/client.h"
 #include "wire/stream.h"
 
 namespace hob::pmake {
 namespace {
 
 constexpr auto kStartLimit = seconds(2);
+constexpr auto kEndLimit = seconds(1);
 constexpr auto kLook = milliseconds(2);
 
-Result<Fd> open_locked(const std::string& path, int how) {
+/// Nothing: another has it.
+Result<std::optional<Fd>> try_lock(const std::string& path) {
   Fd fd(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600));
   if (!fd) return Error::sys("open", path);
-  while (::flock(fd.get(), how) < 0)
-    if (errno != EINTR) return Error::sys("lock", path);
-  return fd;
+  if (::flock(fd.get(), LOCK_EX | LOCK_NB) == 0) return std::optional(std::move(fd));
+  if (errno == EWOULDBLOCK || errno == EINTR) return std::optional<Fd>();
+  return Error::sys("lock", path);
 }
 
 /// In a session of its own, as nobody's child, with nothing of ours but a log to write to.
@@ -55,11 +59,16 @@ Result<void> start(const std::string& program, const std::string& directory) {
 
 }  // namespace
 
+std::optional<std::string> runtime_directory() {
+  std::string path = cli::from_environment("XDG_RUNTIME_DIR");
+  if (!path.starts_with('/') || ::access(path.c_str(), W_OK) != 0) return std::nullopt;
+  return path;
+}
+
 Result<std::string> stand_directory() {
-  const char* runtime = ::getenv("XDG_RUNTIME_DIR");
-  const std::string path = runtime != nullptr && *runtime == '/' && ::access(runtime, W_OK) == 0
-                               ? fmt::format("{}/remote-cc", runtime)
-                               : fmt::format("/tmp/remote-cc-{}", ::geteuid());
+  const auto runtime = runtime_directory();
+  const std::string path =
+      runtime ? *runtime + "/remote-cc" : fmt::format("/tmp/remote-cc-{}", ::geteuid());
   if (::mkdir(path.c_str(), 0700) < 0 && errno != EEXIST) return Error::sys("make", path);
   struct stat status {};
   if (::lstat(path.c_str(), &status) < 0) return Error::sys("look at", path);
@@ -69,21 +78,26 @@ Result<std::string> stand_directory() {
 }
 
 Result<Fd> stand_lock(const std::string& directory) {
-  return open_locked(directory + "/lock", LOCK_EX | LOCK_NB);
+  for (const Time limit = Clock::now() + kEndLimit; Clock::now() < limit;) {
+    if (auto lock = TRY(try_lock(directory + "/lock"))) return std::move(*lock);
+    std::this_thread::sleep_for(kLook);
+  }
+  return Error{fmt::format("be the standing build of {}: another one is", directory)};
 }
 
 Result<Fd> connect_stand(const std::string& program) {
   const std::string directory = TRY(stand_directory()), socket = directory + "/socket";
-  if (auto connection = wire::connect_stream(socket); connection.ok()) return connection;
-  // One of many compilers that begin at once starts it; the others find it here.
-  const Fd turn = TRY(open_locked(directory + "/start", LOCK_EX));
-  auto connection = wire::connect_stream(socket);
-  if (connection.ok()) return connection;
-  TRY(start(program, directory));
-  const Time limit = Clock::now() + kStartLimit;
-  while (!(connection = wire::connect_stream(socket)).ok() && Clock::now() < limit)
+  // Of many compilers that begin at once one starts it, and has its turn until it listens.
+  std::optional<Fd> turn;
+  for (const Time limit = Clock::now() + kStartLimit;;) {
+    auto connection = wire::connect_stream(socket);
+    if (connection.ok()) return connection;
+    if (Clock::now() >= limit)
+      return Error{fmt::format("{}; a server for it was started; what it said is in {}/log",
+                               connection.error().text, directory)};
+    if (!turn && (turn = TRY(try_lock(directory + "/start")))) TRY(start(program, directory));
     std::this_thread::sleep_for(kLook);
-  return connection;
+  }
 }
 
 }  // namespace hob::pmake

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <optional>
 #include <string>
 
 #include "base/fd.h"
@@ -10,15 +11,19 @@
 /// it for a while, and gives its slots back.
 namespace hob::pmake {
 
-/// $XDG_RUNTIME_DIR/remote-cc, or /tmp/remote-cc-UID: made if need be, with mode 0700. An Error if
-/// it is somebody else's.
+/// $XDG_RUNTIME_DIR, if it can be written to.
+std::optional<std::string> runtime_directory();
+
+/// remote-cc in that, else /tmp/remote-cc-UID: made if need be, with mode 0700. An Error if it is
+/// somebody else's.
 Result<std::string> stand_directory();
 
-/// The right to be the standing build, as long as it is open; an Error if another has it.
+/// The right to be the standing build, as long as it is open. One that is about to end may still
+/// have it: waits for a second, then it is an Error.
 Result<Fd> stand_lock(const std::string& directory);
 
-/// A connection to the standing build. Starts it with `program` (pmake) where there is none, and
-/// gives it two seconds to listen.
+/// A connection to the standing build. Starts it with `program` (pmake) where there is none; an
+/// Error if it does not listen within two seconds.
 Result<Fd> connect_stand(const std::string& program);
 
 }  // namespace hob::pmake

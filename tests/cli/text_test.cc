@@ -11,6 +11,12 @@
 using namespace hob;
 using namespace hob::cli;
 
+TEST_CASE("a quoted word is one word of a shell") {
+  CHECK(quoted("") == "''");
+  CHECK(quoted("a b$c") == "'a b$c'");
+  CHECK(quoted("it's") == "'it'\\''s'");
+}
+
 TEST_CASE("durations are read with their units, and nothing else is") {
   CHECK(duration_from_text("90") == seconds(90));
   CHECK(duration_from_text("1.5s") == milliseconds(1500));
