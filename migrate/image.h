@@ -392,6 +392,7 @@ struct Announcement {
   Tree tree;
   Strategy strategy = Strategy::swap_out;
   uint8_t copy = 0;         ///< for a checkpoint: the guest goes on where it is
+  uint8_t runs = 0;         ///< the guest does until its image comes: nobody waits before that
   uint32_t huge_pages = 0;  ///< that it needs (huge_pages.h)
 };
 

@@ -19,7 +19,7 @@
 namespace hob::migrate {
 namespace {
 
-constexpr uint32_t kVersion = 5;
+constexpr uint32_t kVersion = 6;
 constexpr char kImageMagic[8] = {'H', 'O', 'B', 'I', 'M', 'A', 'G', 'E'};
 constexpr char kAnnouncementMagic[8] = {'H', 'O', 'B', 'A', 'N', 'N', 'C', 'E'};
 constexpr char kCheckpointMagic[8] = {'H', 'O', 'B', 'I', 'N', 'D', 'E', 'X'};
@@ -158,7 +158,7 @@ void fields(A& a, Platform& x) {
 }
 template <class A>
 void fields(A& a, Announcement& x) {
-  a(x.platform), a(x.tree), a(x.strategy), a(x.copy), a(x.huge_pages);
+  a(x.platform), a(x.tree), a(x.strategy), a(x.copy), a(x.runs), a(x.huge_pages);
 }
 template <class A>
 void fields(A& a, Range& x) {

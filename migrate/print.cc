@@ -108,11 +108,11 @@ std::string printable(std::string_view text) {
 std::vector<std::string> print(const Announcement& announcement, Detail) {
   std::vector<std::string> out;
   const Platform& platform = announcement.platform;
-  out.push_back(fmt::format("announcement: {}{}, {}, vdso of {}, processor state of {}",
-                            count(announcement.tree.size(), "process"),
-                            announcement.copy ? ", copied" : "", name_of(announcement.strategy),
-                            size_for_people(platform.vdso.size()),
-                            size_for_people(platform.state.size)));
+  out.push_back(
+      fmt::format("announcement: {}{}{}, {}, vdso of {}, processor state of {}",
+                  count(announcement.tree.size(), "process"), announcement.copy ? ", copied" : "",
+                  announcement.runs ? ", running" : "", name_of(announcement.strategy),
+                  size_for_people(platform.vdso.size()), size_for_people(platform.state.size)));
   out.push_back("processor: " + printable(platform.features));
   for (const TreeNode& node : announcement.tree) out.push_back(line_of(node));
   return out;

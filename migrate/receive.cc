@@ -8,6 +8,7 @@
 #include "migrate/fault.h"
 #include "migrate/landing.h"
 #include "migrate/stages.h"
+#include "migrate/thread_priority.h"
 #include "migrate/urgency.h"
 
 namespace hob::migrate {
@@ -211,6 +212,8 @@ Result<Arrival> Arrival::receive(Listener listener, Guest& guest, TargetHooks& h
   auto received = [&]() -> Result<void> {
     const Announcement announcement = TRY(control::receive_announcement(control));
     if (announcement.copy) return Error{"receive a guest: the source makes a copy of it", EPROTO};
+    std::optional<LightSession> light;
+    if (announcement.runs) light.emplace();
     const MemoryPlan plan = plan_of(announcement.strategy);
     Landing landing = TRY(Landing::prepare(guest, announcement, patience));
     TRY(fault::point(Fault::prepared));

@@ -18,6 +18,7 @@
 #include "migrate/relink.h"
 #include "migrate/sketch.h"
 #include "migrate/stages.h"
+#include "migrate/thread_priority.h"
 
 namespace hob::migrate {
 namespace {
@@ -28,11 +29,11 @@ constexpr Duration kCaptureLimit = seconds(60);
 
 // True: threads must not be in the vdso when they are captured.
 Result<bool> announce(const Guest& guest, const Platform& platform, const SendOptions& options,
-                      Link& link) {
+                      bool runs, Link& link) {
   TreeView view = TRY(view_tree(guest));
   const uint32_t huge_pages = TRY(count_huge_pages(view.pids));
-  TRY(control::send_announcement(
-      link.control, {platform, std::move(view.tree), options.strategy, options.copy, huge_pages}));
+  TRY(control::send_announcement(link.control, {platform, std::move(view.tree), options.strategy,
+                                                options.copy, runs, huge_pages}));
   return control::expect_ready(link.control);
 }
 
@@ -184,12 +185,15 @@ Result<Sent> send(Guest& guest, const std::string& address, uint16_t port, const
   TRY(fault::point(Fault::check));
   // Nothing known is in the way. The guest is untouched.
 
+  const bool runs = !TRY(guest.sandbox->cgroup().freezing());
+  std::optional<LightSession> light;
+  if (runs) light.emplace();
   const Platform platform = TRY(this_platform());
   for (const Tid process : TRY(view_tree(guest)).pids)
     if (!guest.advices.knows(process)) guest.advices.read(process);
   Link link = TRY(connect_link(address, port, key, kConnectLimit));
   link.control.set_patience(options.patience);
-  const auto ready = announce(guest, platform, options, link);
+  const auto ready = announce(guest, platform, options, runs, link);
   if (!ready) {
     if (ready.error().code == control::kRefused || ready.error().code == kObstacle)
       return not_moved(ready.error());
@@ -200,6 +204,7 @@ Result<Sent> send(Guest& guest, const std::string& address, uint16_t port, const
   std::optional<PreCopy> precopy;
   // Of a guest that stands still already nothing changes between rounds.
   if (plan.rounds && !TRY(guest.sandbox->cgroup().freezing())) {
+    light.reset();  // rounds have to keep up with what the guest writes
     const auto means =
         options.compare_pages ? ChangeTracker::Means::comparison : ChangeTracker::Means::best;
     link.bulk.set_patience(kPagePatience);
@@ -217,6 +222,7 @@ Result<Sent> send(Guest& guest, const std::string& address, uint16_t port, const
 
   proc::KeptOpen kept;
   keep_open(guest, kept);
+  light.reset();
   std::optional<IpcVisit> visit(TRY(IpcVisit::to(guest)));
   Patience patience(kCaptureLimit);
   Captives captives = TRY(Captives::take(guest, kFreezeLimit));

@@ -1,5 +1,6 @@
 #include "migrate/thread_priority.h"
 
+#include <fcntl.h>
 #include <sched.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -8,16 +9,25 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <cstdint>
+#include <cstdio>
+#include <cstring>
+#include <mutex>
+#include <string_view>
+#include <thread>
 
+#include "base/fd.h"
+#include "base/log.h"
 #include "migrate/kernel.h"
 
 namespace hob::migrate {
 namespace {
 
 constexpr int kBulkNice = 5;
-constexpr uint64_t kBulkSlice = 20'000'000;  // ns
-constexpr Duration kBetweenPauses = milliseconds(1);
+constexpr uint64_t kBulkSlice = 20'000'000, kLongestSlice = 100'000'000;  // ns
+constexpr Duration kTurn = milliseconds(1), kShortTurn = std::chrono::microseconds(250);
+constexpr Duration kBetweenLooks = milliseconds(20);
 // Where all processors are busy, who sleeps for a moment has his next turn only when all others
 // have had theirs: tens of milliseconds. The scheduler sees to the others there; so pauses are to
 // be a third of the time at most.
@@ -36,35 +46,129 @@ void be_ordinary(int nice, uint64_t slice) {
   ::syscall(SYS_sched_setattr, 0, &attributes, 0u);
 }
 
+/// The weight of the session of this process, which is the starter's own (hostd starts it so).
+/// There is none on kernels without autogroups, and without CAP_SYS_ADMIN the kernel takes one
+/// change in 100 ms: what fails costs others a little time.
+class SessionWeight {
+ public:
+  void enter() { change(1, 0); }
+  void leave(bool crowded) { change(-1, crowded ? -1 : 0); }
+  void find(bool crowded) { change(0, crowded ? 1 : -1); }
+
+ private:
+  void change(int light, int crowded) {
+    const std::lock_guard guard(lock_);
+    light_ += light;
+    crowded_ += crowded;
+    const std::string_view nice = light_ > 0 && crowded_ == 0 ? kLight : kUsual;
+    if (nice == nice_) return;
+    nice_ = nice;
+    const Fd group(::open("/proc/self/autogroup", O_WRONLY | O_CLOEXEC));
+    if (group && ::write(group.get(), nice.data(), nice.size()) < 0)
+      log::debug("set the autogroup's nice value to {}: {}", nice, ::strerror(errno));
+  }
+
+  static constexpr std::string_view kUsual = "0", kLight = "10";  // 1024 and 110 (sched(7))
+  std::mutex lock_;
+  int light_ = 0, crowded_ = 0;  // who wants it so, who finds that it must not be
+  std::string_view nice_ = kUsual;
+};
+
+SessionWeight& session() {
+  static SessionWeight weight;
+  return weight;
+}
+
 }  // namespace
+
+LightSession::LightSession() {
+  session().enter();
+  be_ordinary(0, kLongestSlice);
+}
+LightSession::~LightSession() {
+  be_ordinary(0, 0);
+  session().leave(false);
+}
+
+bool Crowding::after(Duration ran, Duration waited) {
+  if (waited > 4 * ran)
+    crowded_ = true;
+  else if (waited < ran)
+    crowded_ = false;
+  return crowded_;
+}
 
 void go_first() {
   const sched_param first = {1};
   ::sched_setscheduler(0, SCHED_FIFO, &first);
 }
 
-BulkPriority::BulkPriority() {
+BulkPriority::BulkPriority()
+    : load_(::open("/proc/loadavg", O_RDONLY | O_CLOEXEC)),
+      processors_(std::thread::hardware_concurrency()) {
+  session().enter();
   be_ordinary(kBulkNice, kBulkSlice);
   ::prctl(PR_SET_TIMERSLACK, 1ul);  // pauses shall be as short as they can be
-  slept_ = Clock::now();
-  between_ = kBetweenPauses;
+  slept_ = looked_ = Clock::now();
+  before_ = spent();
 }
 BulkPriority::~BulkPriority() {
   be_ordinary(0, 0);
   ::prctl(PR_SET_TIMERSLACK, kUsualSlack);
+  session().leave(crowded_);
+}
+
+// "running waiting times", ns: Documentation/scheduler/sched-stats.rst. Zeros without it.
+BulkPriority::Spent BulkPriority::spent() {
+  char text[96] = {};
+  const Fd file(::open("/proc/thread-self/schedstat", O_RDONLY | O_CLOEXEC));
+  long long ran = 0, waited = 0;
+  if (!file || ::read(file.get(), text, sizeof text - 1) <= 0 ||
+      std::sscanf(text, "%lld %lld", &ran, &waited) != 2)
+    return {};
+  return {Duration(ran), Duration(waited)};
+}
+
+// proc(5), loadavg: "... running/all ...", threads of the whole machine.
+unsigned BulkPriority::running() const {
+  char text[96] = {};
+  unsigned n = 0;
+  if (!load_ || ::pread(load_.get(), text, sizeof text - 1, 0) <= 0 ||
+      std::sscanf(text, "%*s %*s %*s %u/", &n) != 1)
+    return 1;
+  return n;
+}
+
+void BulkPriority::look_around(Time now) {
+  if (now - looked_ < kBetweenLooks) return;
+  looked_ = now;
+  const Spent all = spent();
+  const bool crowded = crowding_.after(all.ran - before_.ran, all.waited - before_.waited);
+  before_ = all;
+  if (crowded == crowded_) return;
+  crowded_ = crowded;
+  session().find(crowded);
+}
+
+Duration BulkPriority::turn() const {
+  if (crowded_) return kTurn;
+  const unsigned now = running();
+  return now > processors_ ? Duration(0) : now > 1 ? kShortTurn : kTurn;
 }
 
 void BulkPriority::pause() {
   const Time now = Clock::now();
-  if (now - slept_ < between_) return;
+  look_around(now);
+  const Duration worked = now - slept_;
+  if (worked < kWorkPerPause * nap_ || (worked < kTurn && worked < turn())) return;
   rusage usage = {};
   ::getrusage(RUSAGE_THREAD, &usage);
-  if (usage.ru_nvcsw == sleeps_) {
+  if (worked < kTurn || usage.ru_nvcsw == sleeps_) {
     // To sleep, however short: sched_yield(2) asks none but the thread's own group.
     const timespec moment = {0, kPause};
     ::nanosleep(&moment, nullptr);
     usage.ru_nvcsw++;
-    between_ = std::max<Duration>(kBetweenPauses, kWorkPerPause * (Clock::now() - now));
+    nap_ = Clock::now() - now;
   }
   sleeps_ = usage.ru_nvcsw;
   slept_ = Clock::now();
