@@ -10,6 +10,7 @@
 #include "migrate/parts.h"
 #include "migrate/ptys.h"
 #include "migrate/stages.h"
+#include "migrate/thread_priority.h"
 
 namespace hob::migrate {
 namespace {
@@ -354,7 +355,10 @@ bool let_go(Guest& guest) {
   return guest.lingering.empty();
 }
 
-void Captives::destroy() {
+void Captives::destroy(bool at_home) {
+  for (const CaptiveProcess& process : processes)
+    for (const CaptiveThread& thread : process.threads)
+      end_in_bulk(thread.tracee.tid().value, at_home);
   auto killed = cgroup_->kill();
   if (!killed) log::error("{}", killed.error().text);
   Patience patience(seconds(5));

@@ -118,7 +118,8 @@ class Captives {
   /// What follows may take long: the engine takes its turn as others do (urgency.h).
   void take_time() { urgent_.reset(); }
   /// The guest lives elsewhere now: kill and reap what is left here. Nothing is given back.
-  void destroy();
+  /// `at_home`: no owner waits for its memory, and what runs here goes before its end.
+  void destroy(bool at_home);
 
  private:
   Captives(Guest& guest, bool was_frozen)

@@ -35,7 +35,10 @@ bool holds(const Ranges& ranges, uint64_t address) {
 // ---- demands
 
 DemandServer::DemandServer(const PageOrigin& origin, Connection& link)
-    : origin_(origin), link_(link), thread_([this] { run(); }) {}
+    : origin_(origin), link_(link), thread_([this] { run(); }) {
+  // A program waits for each of these; the pushing thread waits for none (ENGINE.md P14).
+  go_first(thread_);
+}
 
 void DemandServer::stop() {
   link_.shut();
@@ -43,8 +46,6 @@ void DemandServer::stop() {
 }
 
 void DemandServer::run() {
-  // A program waits for each of these; the pushing thread waits for none (ENGINE.md P14).
-  go_first();
   while (serve_one()) served_++;
 }
 

@@ -317,7 +317,7 @@ Result<Sent> send(Guest& guest, const std::string& address, uint16_t port, const
     server->stop();
     sent.report.pages_demanded += server->served();
   }
-  captives.destroy();
+  captives.destroy(!guest.lowest_priority);
   for (const Connection* c : {&link.control, &link.demand, &link.bulk})
     sent.report.wire_bytes += c->sent_bytes();
   // Every page is there. Nothing of the guest is left here.

@@ -1,6 +1,7 @@
 #include "migrate/thread_priority.h"
 
 #include <fcntl.h>
+#include <pthread.h>
 #include <sched.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -14,6 +15,7 @@
 #include <cstdio>
 #include <cstring>
 #include <mutex>
+#include <string>
 #include <string_view>
 #include <thread>
 
@@ -37,13 +39,23 @@ constexpr long kPause = 20'000;           // ns
 constexpr unsigned long kUsualSlack = 0;  // what the process has
 
 // Slice 0: the kernel's own. Kernels before 6.12 take no notice of it.
-void be_ordinary(int nice, uint64_t slice) {
+void be_ordinary(int nice, uint64_t slice, pid_t thread = 0) {
   kernel::SchedulingAttributes attributes = {};
   attributes.size = sizeof attributes;
   attributes.policy = SCHED_OTHER;
   attributes.nice = nice;
   attributes.runtime = slice;
-  ::syscall(SYS_sched_setattr, 0, &attributes, 0u);
+  ::syscall(SYS_sched_setattr, thread, &attributes, 0u);
+}
+
+// 1024 and 110 (sched(7)).
+constexpr std::string_view kUsual = "0", kLight = "10";
+
+/// The session of a process.
+void weigh(const std::string& process, std::string_view nice) {
+  const Fd group(::open(("/proc/" + process + "/autogroup").c_str(), O_WRONLY | O_CLOEXEC));
+  if (group && ::write(group.get(), nice.data(), nice.size()) < 0)
+    log::debug("set the autogroup's nice value to {}: {}", nice, ::strerror(errno));
 }
 
 /// The weight of the session of this process, which is the starter's own (hostd starts it so).
@@ -63,12 +75,9 @@ class SessionWeight {
     const std::string_view nice = light_ > 0 && crowded_ == 0 ? kLight : kUsual;
     if (nice == nice_) return;
     nice_ = nice;
-    const Fd group(::open("/proc/self/autogroup", O_WRONLY | O_CLOEXEC));
-    if (group && ::write(group.get(), nice.data(), nice.size()) < 0)
-      log::debug("set the autogroup's nice value to {}: {}", nice, ::strerror(errno));
+    weigh("self", nice);
   }
 
-  static constexpr std::string_view kUsual = "0", kLight = "10";  // 1024 and 110 (sched(7))
   std::mutex lock_;
   int light_ = 0, crowded_ = 0;  // who wants it so, who finds that it must not be
   std::string_view nice_ = kUsual;
@@ -101,6 +110,16 @@ bool Crowding::after(Duration ran, Duration waited) {
 void go_first() {
   const sched_param first = {1};
   ::sched_setscheduler(0, SCHED_FIFO, &first);
+}
+
+void go_first(std::thread& thread) {
+  const sched_param first = {1};
+  ::pthread_setschedparam(thread.native_handle(), SCHED_FIFO, &first);
+}
+
+void end_in_bulk(pid_t thread, bool light) {
+  be_ordinary(kBulkNice, kBulkSlice, thread);
+  if (light) weigh(std::to_string(thread), kLight);
 }
 
 BulkPriority::BulkPriority()
@@ -160,7 +179,10 @@ void BulkPriority::pause() {
   const Time now = Clock::now();
   look_around(now);
   const Duration worked = now - slept_;
-  if (worked < kWorkPerPause * nap_ || (worked < kTurn && worked < turn())) return;
+  // A nap may have been long once by chance.
+  const Duration due =
+      crowded_ ? kWorkPerPause * nap_ : std::min<Duration>(kWorkPerPause * nap_, kTurn);
+  if (worked < due || (worked < kTurn && worked < turn())) return;
   rusage usage = {};
   ::getrusage(RUSAGE_THREAD, &usage);
   if (worked < kTurn || usage.ru_nvcsw == sleeps_) {

@@ -1,5 +1,9 @@
 #pragma once
 
+#include <sys/types.h>
+
+#include <thread>
+
 #include "base/fd.h"
 #include "base/time.h"
 
@@ -9,6 +13,14 @@ namespace hob::migrate {
 /// A program waits for this thread: it runs at once, before all that is not real-time (SCHED_FIFO).
 /// Where that is not allowed it stays as it is.
 void go_first();
+/// The same for a thread that has just been made, by who made it: it would first have to wait for
+/// its turn among all others to say so itself.
+void go_first(std::thread& thread);
+
+/// For a thread that is about to be killed, and gives back much memory then (70 us per MiB): others
+/// go before it, as before BulkPriority. `light`: its session as well, where nobody waits for the
+/// memory (LightSession).
+void end_in_bulk(pid_t thread, bool light);
 
 /// While it lives, the session of this process weighs a tenth of a program's where autogroups weigh
 /// sessions against each other (sched(7)): its one thread prepares something that nobody waits for,
@@ -58,8 +70,9 @@ class Crowding {
 /// other waits for that tick. So it sleeps for an instant in each millisecond in which it has not
 /// slept by itself, if it calls pause() often enough; four times as often when anybody else runs on
 /// this machine, and at once when more threads could run than it has processors. But it works for
-/// twice as long as it has slept: where all processors are busy, who sleeps for a moment has his
-/// next turn only when all others have had theirs, after tens of milliseconds.
+/// twice as long as it has slept, if that is a millisecond or all processors are busy: who sleeps
+/// for a moment there has his next turn only when all others have had theirs, after tens of
+/// milliseconds.
 class BulkPriority {
  public:
   BulkPriority();
