@@ -49,7 +49,7 @@ struct HostdConfig {
   LoadMarks idle_load_open = {0.75, 1.0, 1.5};
   LoadMarks idle_load_close = {2.5, 2.75, 3.0};
   Hours owner_hours;
-  uint32_t owner_max_guests = 0;    // 0: as many as there are processors
+  uint32_t owner_max_guests = 0;    // 0: as many as usable_processors()
   uint64_t owner_guest_memory = 0;  // bytes for each guest; 0: no limit
   HostList owner_import;
   HostList owner_export;

@@ -5,7 +5,9 @@
 namespace hob::coordinator {
 
 bool FreeHosts::before(const HostRecord& a, const HostRecord& b) {
-  return std::tie(a.facts.idle_since, a.facts.id) < std::tie(b.facts.idle_since, b.facts.id);
+  const size_t a_taken = a.taken(), b_taken = b.taken();
+  return std::tie(a_taken, a.facts.idle_since, a.facts.id) <
+         std::tie(b_taken, b.facts.idle_since, b.facts.id);
 }
 
 void FreeHosts::insert(HostRecord& host) {
@@ -36,7 +38,7 @@ void FreeHosts::erase(HostRecord& host) {
   }
 }
 
-HostRecord* FreeHosts::longest_idle(const HostRecord& home, const Accept& accept) const {
+HostRecord* FreeHosts::first_for(const HostRecord& home, const Accept& accept) const {
   HostRecord* best = nullptr;
   const auto look = [&](const Set& set) {
     for (const FreeKey& key : set) {

@@ -41,8 +41,8 @@ HostRecord* Pool::pick(const Request& request) const {
   const HostRecord& home = hosts_.at(request.client.home);
   const Policy& exported = home.facts.export_to;
   if (!request.host && exported.kind == Policy::Kind::all) {
-    return free_.longest_idle(home,
-                              [&](const HostRecord& h) { return !excluded(request, h.facts.id); });
+    return free_.first_for(home,
+                           [&](const HostRecord& h) { return !excluded(request, h.facts.id); });
   }
   HostRecord* best = nullptr;
   const auto look = [&](HostId id) {

@@ -40,9 +40,9 @@ struct PoolConfig {
 /// out; no I/O, no clock, no threads. `now` never goes back from one call to the next.
 ///
 /// Rules (DESIGN.md, section 7):
-/// - The longest idle host first, for it is the least likely to be reclaimed by its owner (Douglis
-/// and
-///   Ousterhout 1991, section 5).
+/// - The host with fewest guests first: on one host they share its memory, its link and the halves
+///   of its cores, and go home together when its owner returns. Of these the longest idle, for it
+///   is the least likely to be reclaimed by its owner (Douglis and Ousterhout 1991, section 5).
 /// - When none is free, requests wait in the order of Rank: who holds least is served first.
 /// - Fair reclaim, as Sprite's migd did it: one grant is asked back from the user who holds most,
 /// and

@@ -46,18 +46,13 @@ void Pool::change_promised(RequestRecord& request, int delta) {
 
 template <class Change>
 void Pool::change_slots(HostRecord& host, Change change) {
-  // Most grants on a host of many slots leave it where it stands in the order of free hosts.
+  // Most grants on a host of many slots leave it free, which is all that the census counts.
   const bool before = host.free();
-  const HostState state = host.facts.state;
   const bool stays = before && host.taken() + 1 < host.facts.slots;
-  if (stays && state != HostState::full) {
-    change();
-    return;
-  }
   if (before) free_.erase(host);
-  census_.uncount(host);
+  if (!stays) census_.uncount(host);
   change();
-  census_.count(host);
+  if (!stays) census_.count(host);
   if (host.free()) free_.insert(host);
 }
 

@@ -48,7 +48,8 @@ LeaseRecord* Pool::find_reclaimable(const RequestRecord& r) const {
     return best;
   }
 
-  // The newest grant first: the longest idle hosts were granted before it and are safer to stay on.
+  // The newest grant first: it is on a host that others are on, too, or on one that was idle for
+  // less.
   const auto newest_of = [&](const ClientRecord& client) -> LeaseRecord* {
     for (auto l = client.leases.rbegin(); l != client.leases.rend() && looks > 0; ++l, --looks) {
       const HostFacts& host = (*l)->host->facts;

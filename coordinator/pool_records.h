@@ -17,13 +17,14 @@ struct HostRecord;
 struct Lane;
 struct LeaseRecord;
 
-/// A place in the order of free hosts: the longest idle first.
+/// A place in the order of free hosts: fewest slots taken, then the longest idle first.
 struct FreeKey {
   Time idle_since;
   HostId id;
+  uint32_t taken;  // beside the id: no larger than without it
   HostRecord* host;
   bool operator<(const FreeKey& other) const {
-    return std::tie(idle_since, id) < std::tie(other.idle_since, other.id);
+    return std::tie(taken, idle_since, id) < std::tie(other.taken, other.idle_since, other.id);
   }
 };
 

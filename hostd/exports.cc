@@ -241,13 +241,6 @@ void Exports::end_everywhere(const ExportPtr& e) {
     // Only one that waited visibly is in the ledger.
     if (e->waiting_reason.empty()) e->told_end = true;
   }
-  if (e->move) {
-    e->record.abandon(e->move->attempt);
-    pb::Envelope abandon;
-    abandon.mutable_abandon()->set_job(e->job());
-    abandon.mutable_abandon()->set_attempt(e->move->attempt);
-    post_.send(e->move->target, std::move(abandon));
-  }
   if (!e->record.site().empty()) {
     pb::Envelope kill;
     kill.mutable_kill()->set_job(e->job());
@@ -259,6 +252,13 @@ void Exports::end_everywhere(const ExportPtr& e) {
 
 void Exports::forget(const ExportPtr& e) {
   e->phase = Export::Phase::ended;
+  if (e->move) {
+    // Its program may have ended by itself meanwhile; the target would keep a slot for it.
+    pb::Envelope abandon;
+    abandon.mutable_abandon()->set_job(e->job());
+    abandon.mutable_abandon()->set_attempt(e->move->attempt);
+    post_.send(e->move->target, std::move(abandon));
+  }
   store_.remove(e->job());
   if (e->saved_wall) ::unlink(own_checkpoint(*e).c_str());
   if (e->saving)

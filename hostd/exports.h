@@ -165,9 +165,9 @@ class Exports {
   void on_settle(const std::string& from, const pb::Settle& settle, const Post::Reply& reply);
   bool on_arrived(const std::string& from, const pb::Arrived& arrived);
   bool on_pages_in(const std::string& from, const pb::PagesIn& pages_in);
-  /// Its last move has got so far that it could come home: all of its pages have left the host
-  /// before, and nothing of it is left here.
-  bool may_move_home(const Export& e) const;
+  /// Its last move has got so far that it could move again: all of its pages have left the host
+  /// before, and nothing of it is left here, where all of its moves are decided.
+  bool may_move(const Export& e) const;
   void recall(const ExportPtr& e);
   void on_departed(const std::string& from, const pb::Departed& departed);
   void send_held(const ExportPtr& e);
@@ -194,6 +194,8 @@ class Exports {
   void save(const ExportPtr& e);
   void report(const ExportPtr& e, pb::JobReport::State state, int status = 0,
               const std::string& text = {});
+  /// The part of report() for who holds the slot it was started on.
+  void tell_holder(const ExportPtr& e, pb::JobReport::State state);
   void report_move(const ExportPtr& e, const Move& move, bool moved, const std::string& text);
 
   EventLoop& loop_;

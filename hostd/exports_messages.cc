@@ -211,7 +211,7 @@ void Exports::on_evict_request(const std::string& from, const pb::EvictRequest& 
   e->frozen = evict.frozen();
   if (e->phase == Export::Phase::running && !e->record.moving()) {
     // Asked for too early it would be refused, and the next time the host asks is seconds away.
-    if (may_move_home(*e))
+    if (may_move(*e))
       begin_move(e, post_.own_name(), evict.reason(), nullptr);
     else
       e->recall = evict.reason();

@@ -67,7 +67,7 @@ void Exports::migrate_to_slot(const std::string& job, uint64_t lease,
   const auto refuse = [&](const std::string& text) {
     on_end(wire::failure(pb::Failure::USAGE, text));
   };
-  if (!e || e->phase != Export::Phase::running || e->record.moving() || !may_move_home(*e))
+  if (!e || e->phase != Export::Phase::running || e->record.moving() || !may_move(*e))
     return refuse(fmt::format("job {} does not run, or is on the move", job));
   std::optional<Grant> slot = holdings_->lend(lease, e->record.state().identity().uid());
   if (!slot) return on_end(wire::failure(pb::Failure::STALE, "that slot is held no longer"));
@@ -234,7 +234,7 @@ bool Exports::Move::pages_in() const {
   return pages.push_ns() != 0 || pages.pages_moved() != 0;
 }
 
-bool Exports::may_move_home(const Export& e) const {
+bool Exports::may_move(const Export& e) const {
   if (!e.last_move) return true;
   return e.last_move->pages_in() &&
          (e.last_move->departed || e.last_move->from != post_.own_name());
@@ -242,7 +242,7 @@ bool Exports::may_move_home(const Export& e) const {
 
 void Exports::recall(const ExportPtr& e) {
   if (e->recall.empty()) return;
-  if (!may_move_home(*e)) {
+  if (!may_move(*e)) {
     // Pages that nobody has touched would hold it there for ever.
     pb::Envelope envelope;
     envelope.mutable_hurry()->set_job(e->job());
@@ -256,6 +256,9 @@ void Exports::recall(const ExportPtr& e) {
 
 void Exports::note_move(const ExportPtr& e) {
   Move& move = *e->last_move;
+  if (may_move(*e) && e->phase == Export::Phase::running && !e->record.moving() &&
+      e->suspended.empty())
+    tell_holder(e, pb::JobReport::RUNNING);
   if (!move.departed || !move.pages_in()) return recall(e);
   const pb::MoveFigures& source = move.source;
   const pb::MoveFigures& pages = move.pages;

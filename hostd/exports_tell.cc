@@ -73,6 +73,10 @@ void Exports::report(const ExportPtr& e, pb::JobReport::State state, int status,
   report->set_wall_ns(wall_ns());
   report->set_text(text);
   coordinator_->tell(std::move(envelope));
+  tell_holder(e, state);
+}
+
+void Exports::tell_holder(const ExportPtr& e, pb::JobReport::State state) {
   if (e->holder == 0) return;
   pb::HeldJob news;
   news.set_recipe(e->record.state().run().recipe());
@@ -80,6 +84,7 @@ void Exports::report(const ExportPtr& e, pb::JobReport::State state, int status,
   news.set_state(state);
   news.set_host(e->record.site());
   if (e->move) news.set_reason(e->move->reason);
+  news.set_settled(state == pb::JobReport::RUNNING && may_move(*e));
   holdings_->tell(e->holder, std::move(news));
 }
 

@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "base/log.h"
+#include "base/processors.h"
 #include "migrate/cgroup.h"
 #include "migrate/cpu_features.h"
 
@@ -89,8 +90,9 @@ Result<std::unique_ptr<Hostd>> Hostd::create(EventLoop& loop, HostdConfig config
   hostd->context_ = TRY(wire::Context::create(
       loop, [raw = hostd.get()](const wire::Key& key) { return raw->post_->name_of(key); }));
 
-  const unsigned processors = static_cast<unsigned>(std::max(1L, ::sysconf(_SC_NPROCESSORS_ONLN)));
-  hostd->slots_ = c.owner_max_guests != 0 ? c.owner_max_guests : processors;
+  if (c.owner_max_guests == 0)
+    hostd->config_.owner_max_guests = usable_processors(c.cgroup + "/guests");
+  hostd->slots_ = c.owner_max_guests;
   Guests::Options options;
   const std::string program = starter;
   options.starter = std::move(starter);
@@ -167,6 +169,7 @@ void Hostd::leave(Duration limit, std::function<void()> on_end) {
 // ---------------------------------------------------------------------------------- the owner
 
 Result<void> Hostd::watch_owner() {
+  // The owner's own programs are under none of the quotas that bind guests.
   owner_.emplace(OwnerRules::of(
       config_, static_cast<unsigned>(std::max(1L, ::sysconf(_SC_NPROCESSORS_ONLN)))));
   LoadMeter::Options load;

@@ -2,7 +2,6 @@
 
 #include <fcntl.h>
 #include <fmt/core.h>
-#include <sched.h>
 #include <sys/epoll.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
@@ -13,6 +12,7 @@
 #include <cstdlib>
 #include <utility>
 
+#include "base/processors.h"
 #include "cli/client.h"
 #include "cli/say.h"
 #include "pmake/bmake.h"
@@ -36,15 +36,10 @@ constexpr unsigned kWaitingJobs = 128;
 /// new one is there within 10 ms.
 constexpr auto kLinger = seconds(3);
 
-uint32_t own_processors() {
-  cpu_set_t set;
-  const int n = ::sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
-  return static_cast<uint32_t>(n);
-}
-
 Schedule::Limits limits_of(const Options& options) {
   // One processor is make's own, and the user's, who sits here.
-  const uint32_t local = options.local_given ? options.local : std::max(1u, own_processors() - 1);
+  const uint32_t local =
+      options.local_given ? options.local : std::max(1u, usable_processors() - 1);
   return {options.most == 0 ? local : std::min(local, options.most), options.most,
           options.export_ok};
 }

@@ -83,6 +83,7 @@ void Build::on_held_job(const pb::HeldJob& news) {
   begin(*line, here ? timeline_.home() : news.host(), "");
   timeline_.move(line->number, here ? timeline_.home() : news.host(), line->why_moving, now());
   if (here) schedule_.came_home(line->number, Clock::now());
+  if (here && news.settled()) schedule_.settled(line->number);
   settle();
 }
 

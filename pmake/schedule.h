@@ -19,9 +19,12 @@ namespace hob::pmake {
 /// longest (it was idle longest); if no slot is free, to a local one; else it waits. One that stays
 /// waits for a local slot. What an owner's return has sent home goes on there and takes a local
 /// slot, if one is left. Of what is more than home has slots for, one goes out again as soon as
-/// there is a slot, before anything new; of the others when a slot is free that nobody waits for.
-/// Each time that it has come home it stays for twice as long, up to eight seconds: where owners
-/// come and go all the time, it would spend more on the way than it gets done.
+/// there is a slot, before anything new; of the others when a slot is free that nobody waits for
+/// and they have been home for a while. A move costs as much as a short recipe, and how long one
+/// will still take is best guessed by how long it has taken: so the oldest leaves first, and what
+/// is young stays in any case. Each time that one has been away for a moment only it stays for
+/// twice as long, up to eight seconds: where owners come and go all the time, it would spend more
+/// on the way than it gets done.
 class Schedule {
  public:
   struct Limits {
@@ -59,6 +62,8 @@ class Schedule {
   void lost(uint64_t recipe);
   /// It came home.
   void came_home(uint64_t recipe, Time now);
+  /// All of it is here: it can be sent out again. Until then its pages are on the way.
+  void settled(uint64_t recipe);
   /// It has arrived on a slot (SendOut), or could not be sent.
   void sent_out(uint64_t recipe, bool arrived, Time now);
   void end(uint64_t recipe);
@@ -84,12 +89,17 @@ class Schedule {
     unsigned refusals = 0;
     uint64_t lease = 0;         // slot it is on, or is moving to
     bool moving = false;        // SendOut is under way
+    std::optional<Time> began;  // its first place
+    Time went{};                // to the place where it is, or was before it came home
     std::optional<Time> since;  // came home, or could not be sent out
+    bool settled = false;       // since it came home
     bool stuck = false;         // could not
-    unsigned returns = 0;       // how often it came home
+    unsigned returns = 0;       // how often it came home in a row without having been away for long
   };
+  static bool movable(const Recipe& recipe) { return recipe.settled && !recipe.moving; }
   /// When a recipe that came home may go out; `crowded`: home has no slot for it.
   static Time due(const Recipe& recipe, bool crowded);
+  void place(uint64_t recipe, uint64_t lease, Time now, std::vector<Decision>& decisions);
   size_t returned_here() const;
   bool send_out(uint64_t recipe, std::vector<Decision>& decisions);
   uint32_t local_capacity() const;
@@ -101,7 +111,7 @@ class Schedule {
   std::deque<uint64_t> queue_;          // that wait
   std::map<uint64_t, uint64_t> on_;     // lease -> recipe
   std::vector<uint64_t> home_;          // with a local slot
-  std::vector<uint64_t> returned_;      // came home, without a slot; longest there first
+  std::vector<uint64_t> returned_;      // came home, without a slot; the oldest first
   uint32_t wanted_ = 0;
   std::optional<Time> idle_since_;
 };

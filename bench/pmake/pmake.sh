@@ -51,13 +51,28 @@ start_peer() { # HOST CMD...: daemons that go into the background themselves; `c
   cell exec -r "$host" "$@" </dev/null >/dev/null 2>&1 || die "$1 does not start on $host"
 }
 
+fresh_tree() {
+  rm -rf "$PMAKE_CACHE/work" && mkdir -p "$PMAKE_CACHE/work"
+  tar xf "$PMAKE_CACHE/tcl-configured.tar" -C "$PMAKE_CACHE/work"
+  chmod -R a+rwX "$PMAKE_CACHE/work"
+}
+
+# What has been built, byte for byte.
+digests() { (cd "$PMAKE_CACHE/work/tcl/unix" && sha256sum -- *.o *.a *.so tclsh); }
+
+# What make builds here, outside of any cell: all that pmake builds must be the same.
+build_reference() {
+  fresh_tree
+  make -j"$(nproc)" -C "$PMAKE_CACHE/work/tcl/unix" tclsh </dev/null >"$PMAKE_CACHE/work/log" 2>&1 ||
+    die "make failed; its output: $PMAKE_CACHE/work/log"
+  digests >"$PMAKE_CACHE/reference"
+}
+
 # build MODE: from the configured tree; prints wall seconds, and the processor seconds of home.
 build_once() {
   local mode=$1 tree=$PMAKE_CACHE/work/tcl i
   local -a command=(make -j1) environment=()
-  rm -rf "$PMAKE_CACHE/work" && mkdir -p "$PMAKE_CACHE/work"
-  tar xf "$PMAKE_CACHE/tcl-configured.tar" -C "$PMAKE_CACHE/work"
-  chmod -R a+rwX "$PMAKE_CACHE/work"
+  fresh_tree
   local hosts=''
   for ((i = 1; i < HOSTS; i++)); do hosts+=" $(cell address "h$i")/2"; done
   case $mode in
@@ -76,6 +91,10 @@ build_once() {
     die "the build by $mode failed; its output: $PMAKE_CACHE/work/log"
   end=$(date +%s.%N)
   [[ $(echo 'puts ok' | LD_LIBRARY_PATH=$tree/unix TCL_LIBRARY=$tree/library "$tree/unix/tclsh") == ok ]] || die "what $mode built does not run"
+  # distcc and icecream preprocess at home, which the debug information tells.
+  case $mode in
+    alone | pmake*) digests | diff "$PMAKE_CACHE/reference" - >&2 || die "$mode built other files than make does" ;;
+  esac
   echo "$(difference "$start" "$end") $(difference "$before" "$(processor_seconds h0)")"
   [[ $mode != pmake* ]] || grep '^pmake:' "$PMAKE_CACHE/work/log" >&2 || true
 }
@@ -169,6 +188,7 @@ pmake_bench() {
   if [[ ! -e $PMAKE_CACHE/icenv ]]; then
     mkdir -p "$PMAKE_CACHE/icenv.new" && (cd "$PMAKE_CACHE/icenv.new" && icecc-create-env gcc >/dev/null) && mv "$PMAKE_CACHE/icenv.new" "$PMAKE_CACHE/icenv"
   fi
+  build_reference
   say "1,000 recipes that do nothing:"
   recipe_overhead
   cell down

@@ -33,6 +33,12 @@ std::vector<std::string> decided(Schedule& schedule, Time now = kStart) {
 }
 using Places = std::vector<std::string>;
 
+/// It comes home with all of its memory.
+void come_home(Schedule& schedule, uint64_t recipe, Time now = kStart) {
+  schedule.came_home(recipe, now);
+  schedule.settled(recipe);
+}
+
 TEST_CASE("recipes spread over hosts, then run at home, then wait") {
   Schedule schedule({.local = 1});
   schedule.hold(slots({{10, "a"}, {11, "a"}, {12, "b"}}));
@@ -103,18 +109,21 @@ TEST_CASE("what came home takes a local slot, and no more than there are of them
   CHECK(schedule.parallelism() == 4);
   schedule.ask(1, true);
   CHECK(decided(schedule) == Places{"1@10"});
-  schedule.came_home(1, kStart);
+  come_home(schedule, 1);
   schedule.hold(slots({{11, "b"}, {12, "c"}}));
   CHECK(schedule.parallelism() == 3);
   for (uint64_t n = 2; n <= 4; ++n) schedule.ask(n, true);
   CHECK(decided(schedule) == Places{"2@11", "3@12"});
-  schedule.came_home(2, kStart);
-  schedule.came_home(3, kStart);
+  come_home(schedule, 2);
+  come_home(schedule, 3);
   schedule.hold({});
   CHECK(schedule.parallelism() == 3);
-  // One of the three may stay; the others leave before what is new.
+  // One of the three may stay; the others leave before what is new, when they have run for long
+  // enough to be worth it.
+  const Time later = kStart + seconds(2);
+  CHECK(decided(schedule, later).empty());
   schedule.hold(slots({{20, "a"}, {21, "b"}, {22, "c"}}));
-  CHECK(decided(schedule) == Places{"1>20", "2>21", "4@22"});
+  CHECK(decided(schedule, later) == Places{"1>20", "2>21", "4@22"});
   schedule.sent_out(1, true, kStart);
   schedule.end(3);
   schedule.sent_out(2, false, kStart);
@@ -123,16 +132,69 @@ TEST_CASE("what came home takes a local slot, and no more than there are of them
   CHECK(schedule.parallelism() == 4);
 }
 
-TEST_CASE("who has come home often stays for longer each time") {
+TEST_CASE(
+    "what home has no slot for leaves when it has run for two seconds, and what is young stays") {
+  for (const int64_t age : {0, 1, 2, 5}) {
+    Schedule schedule({.local = 0});
+    schedule.hold(slots({{10, "a"}, {11, "b"}}));
+    schedule.ask(1, true);
+    CHECK(decided(schedule) == Places{"1@10"});
+    const Time home = kStart + seconds(age);
+    come_home(schedule, 1, home);
+    schedule.hold(slots({{11, "b"}}));
+    if (age < 2) {
+      CHECK(decided(schedule, home).empty());
+      CHECK(schedule.next(home) == kStart + seconds(2));
+    }
+    CHECK(decided(schedule, std::max(home, kStart + seconds(2))) == Places{"1>11"});
+  }
+}
+
+TEST_CASE("of what came home the oldest leaves first") {
+  Schedule schedule({.local = 0});
+  schedule.hold(slots({{10, "a"}}));
+  schedule.ask(1, true);
+  CHECK(decided(schedule) == Places{"1@10"});
+  schedule.hold(slots({{10, "a"}, {11, "b"}}));
+  schedule.ask(2, true);
+  const Time home = kStart + seconds(3);
+  CHECK(decided(schedule, kStart + seconds(1)) == Places{"2@11"});
+  come_home(schedule, 2, home);
+  come_home(schedule, 1, home + milliseconds(1));
+  schedule.hold(slots({{12, "c"}}));
+  CHECK(decided(schedule, home + milliseconds(2)) == Places{"1>12"});
+}
+
+TEST_CASE("what came home is sent out when its last pages have come") {
+  Schedule schedule({.local = 0});
+  schedule.settled(1);  // nobody knows it
+  schedule.hold(slots({{10, "a"}, {11, "b"}}));
+  schedule.ask(1, true);
+  CHECK(decided(schedule) == Places{"1@10"});
+  const Time home = kStart + seconds(9);
+  schedule.settled(1);  // it is not at home
+  schedule.came_home(1, home);
+  schedule.hold(slots({{11, "b"}}));
+  CHECK(decided(schedule, home + seconds(9)).empty());
+  CHECK(schedule.next(home) == std::nullopt);
+  schedule.settled(1);
+  CHECK(decided(schedule, home + seconds(9)) == Places{"1>11"});
+}
+
+TEST_CASE("who comes home again and again stays for longer each time, until he was away for long") {
   for (const uint32_t local : {0u, 1u}) {
     Schedule schedule({.local = local});
     schedule.ask(1, true);
+    schedule.hold(slots({{10, "a"}}));
+    CHECK(decided(schedule, kStart - seconds(10)) == Places{"1@10"});
     Time now = kStart;
-    for (int64_t waits :
-         local == 0 ? std::vector<int64_t>{0, 2, 4, 8} : std::vector<int64_t>{2, 4, 8}) {
-      schedule.hold(slots({{10, "a"}}));
-      if (now == kStart) CHECK(decided(schedule, now) == Places{"1@10"});
-      schedule.came_home(1, now);
+    for (int64_t waits : local == 0 ? std::vector<int64_t>{0, 2, 4, 8, -1, 0, 2}
+                                    : std::vector<int64_t>{2, 4, 8, 8, -1, 2, 4}) {
+      if (waits < 0) {
+        now += seconds(2);
+        continue;
+      }
+      come_home(schedule, 1, now);
       schedule.hold(slots({{11, "b"}}));
       if (waits > 0) CHECK(decided(schedule, now + seconds(waits) - milliseconds(1)).empty());
       now += seconds(waits);
@@ -148,7 +210,7 @@ TEST_CASE("a recipe that may go out, and cannot, asks for no time") {
   schedule.hold(slots({{10, "a"}}));
   schedule.ask(1, true);
   decided(schedule);
-  schedule.came_home(1, kStart);
+  come_home(schedule, 1);
   schedule.hold({});
   REQUIRE(schedule.next(kStart));
   CHECK(schedule.next(*schedule.next(kStart)) == std::nullopt);
@@ -168,7 +230,7 @@ TEST_CASE("what came home goes out again when a slot is free for long enough") {
   schedule.hold(slots({{10, "a"}}));
   schedule.ask(1, true);
   CHECK(decided(schedule) == Places{"1@10"});
-  schedule.came_home(1, kStart);
+  come_home(schedule, 1);
   schedule.hold({});
   schedule.hold(slots({{20, "b"}}));
   CHECK(decided(schedule, kStart + seconds(1)).empty());
@@ -203,7 +265,7 @@ TEST_CASE("no slot has two recipes, no recipe two places, and nothing waits whil
     Schedule schedule({.local = local});
     std::vector<Schedule::Slot> held;
     std::map<uint64_t, uint64_t> at;  // recipe -> lease, 0: home; as decided
-    std::set<uint64_t> waiting, returned, home_only, sent;
+    std::set<uint64_t> waiting, returned, home_only, sent, whole;
     std::map<uint64_t, unsigned> refusals;
     uint64_t last_recipe = 0, last_lease = 0;
     Time now = kStart;
@@ -213,7 +275,7 @@ TEST_CASE("no slot has two recipes, no recipe two places, and nothing waits whil
     const int steps = *rc::gen::inRange(1, 60);
     for (int step = 0; step < steps; ++step) {
       now += milliseconds(*rc::gen::inRange(0, 3000));
-      switch (*rc::gen::inRange(0, 8)) {
+      switch (*rc::gen::inRange(0, 9)) {
         case 0:
         case 1: {
           const bool leaves = *rc::gen::inRange(0, 4) > 0;
@@ -237,7 +299,7 @@ TEST_CASE("no slot has two recipes, no recipe two places, and nothing waits whil
             for (auto& [recipe, on] : at)
               if (on == lease && !sent.contains(recipe)) {
                 schedule.came_home(recipe, now);
-                returned.insert(recipe);
+                if (returned.insert(recipe).second) whole.erase(recipe);
                 on = 0;
               } else if (on == lease) {
                 schedule.sent_out(recipe, false, now);
@@ -276,6 +338,13 @@ TEST_CASE("no slot has two recipes, no recipe two places, and nothing waits whil
               break;
             }
           break;
+        case 8:
+          if (!returned.empty()) {
+            const uint64_t recipe = pick(returned);
+            schedule.settled(recipe);
+            whole.insert(recipe);
+          }
+          break;
       }
       for (const Schedule::Decision& d : schedule.decide(now)) {
         if (const auto* placed = std::get_if<Schedule::Placed>(&d)) {
@@ -285,6 +354,7 @@ TEST_CASE("no slot has two recipes, no recipe two places, and nothing waits whil
         } else {
           const auto& order = std::get<Schedule::SendOut>(d);
           RC_ASSERT(returned.contains(order.recipe));
+          RC_ASSERT(whole.contains(order.recipe));
           RC_ASSERT(sent.insert(order.recipe).second);
           at[order.recipe] = order.lease;
         }

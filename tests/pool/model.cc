@@ -37,10 +37,14 @@ uint32_t Model::taken(HostId host) const {
                                              [&](const auto& l) { return l.second.host == host; }));
 }
 
+size_t Model::used(HostId host) const {
+  const auto kept = awaited.find(host);
+  return taken(host) + (kept == awaited.end() ? 0 : kept->second.size());
+}
+
 bool Model::has_room(const HostFacts& host) const {
-  const auto kept = awaited.find(host.id);
   return (host.state == HostState::idle || host.state == HostState::part_used) &&
-         taken(host.id) + (kept == awaited.end() ? 0 : kept->second.size()) < host.slots;
+         used(host.id) < host.slots;
 }
 
 bool Model::could_use(const HostFacts& host, const Request& request) const {
@@ -115,10 +119,12 @@ std::string Model::apply(const Granted& d, Time now) {
   if (!has_room(host)) return "granted a host without room";
   if (!could_use(host, w.request)) return "granted a host that is not suitable";
   if (new_request) {
+    const auto place = [&](const HostFacts& h) {
+      return std::tuple(used(h.id), h.idle_since, h.id);
+    };
     for (const auto& [id, other] : hosts) {
-      if (has_room(other) && could_use(other, w.request) &&
-          std::tie(other.idle_since, other.id) < std::tie(host.idle_since, host.id)) {
-        return "granted a host, and another was idle for longer";
+      if (has_room(other) && could_use(other, w.request) && place(other) < place(host)) {
+        return "granted a host, and another has fewer guests or was idle for longer";
       }
     }
   } else {

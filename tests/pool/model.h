@@ -53,6 +53,8 @@ class Model {
   bool has_room(const HostFacts& host) const;
   bool could_use(const HostFacts& host, const Request& request) const;
   uint32_t taken(HostId host) const;
+  /// Taken, or kept for grants of before a restart.
+  size_t used(HostId host) const;
   /// Grants held, those asked back not counted; of one client, or of a user.
   uint32_t holding(const Client& client) const;
   uint32_t holding(UserId user) const;

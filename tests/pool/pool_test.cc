@@ -21,17 +21,24 @@ TEST_CASE("the longest idle host is granted first") {
   CHECK(grants[0].lease.expires == at(5) + PoolConfig{}.lease);
 }
 
-TEST_CASE("a host is filled slot by slot before a host that was idle for less") {
+TEST_CASE("guests spread over hosts before one has two of them, whoever they belong to") {
   CheckedPool pool;
   pool.update(home(1));
-  pool.update(idle(2, 0, 2));
+  pool.update(idle(2, 0, 3));
   pool.update(idle(3, 1, 2));
-  const auto grants = all<Granted>(pool.ask(want(client(1, 7), 3)));
-  REQUIRE(grants.size() == 3);
-  CHECK(grants[0].lease.host == host_id(2));
-  CHECK(grants[1].lease.host == host_id(2));
-  CHECK(grants[2].lease.host == host_id(3));
-  CHECK(pool.pool().grants_on(host_id(2)) == 2);
+  pool.update(idle(4, 2, 1));
+  const auto hosts_of = [](const Decisions& decisions) {
+    std::vector<HostId> hosts;
+    for (const Granted& granted : all<Granted>(decisions)) hosts.push_back(granted.lease.host);
+    return hosts;
+  };
+  using Hosts = std::vector<HostId>;
+  const Decisions first = pool.ask(want(client(1, 7), 4));
+  CHECK(hosts_of(first) == Hosts{host_id(2), host_id(3), host_id(4), host_id(2)});
+  CHECK(hosts_of(pool.ask(want(client(1, 8)))) == Hosts{host_id(3)});
+  pool.release(all<Granted>(first)[3].lease.id);
+  pool.release(all<Granted>(first)[0].lease.id);
+  CHECK(hosts_of(pool.ask(want(client(1, 8), 3))) == Hosts{host_id(2), host_id(2), host_id(2)});
 }
 
 TEST_CASE("home is never granted to itself") {
