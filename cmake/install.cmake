@@ -4,7 +4,7 @@ include(GNUInstallDirs)
 
 install(TARGETS remote hob-cell hob-look pmake RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
 # Where pmake looks, beside itself: ../lib/hob/recipe.
-install(TARGETS recipe_shell RUNTIME DESTINATION lib/hob/recipe)
+install(TARGETS recipe_shell whole_shell RUNTIME DESTINATION lib/hob/recipe)
 install(TARGETS ninja_shell LIBRARY DESTINATION lib/hob/recipe)
 # `remote cc`: one program, for launchers and CCACHE_PREFIX; and a directory to put in front of PATH.
 install(CODE "
@@ -13,9 +13,9 @@ install(CODE "
     file(MAKE_DIRECTORY \"\${directory}\")
     file(CREATE_LINK \${target} \"\$ENV{DESTDIR}\${CMAKE_INSTALL_PREFIX}/\${name}\" SYMBOLIC)
   endfunction()
-  link_to(../lib/hob/recipe/sh ${CMAKE_INSTALL_BINDIR}/remote-cc)
+  link_to(../lib/hob/recipe/whole ${CMAKE_INSTALL_BINDIR}/remote-cc)
   foreach(name ${COMPILER_NAMES})
-    link_to(../recipe/sh lib/hob/cc/\${name})
+    link_to(../recipe/whole lib/hob/cc/\${name})
   endforeach()")
 install(TARGETS hob-hostd hob-starter hob-coordinator RUNTIME DESTINATION ${CMAKE_INSTALL_SBINDIR})
 install(FILES config/hostd.toml.sample config/coordinator.toml.sample README.md LICENSE DESTINATION ${CMAKE_INSTALL_DOCDIR})

@@ -57,6 +57,7 @@ void Exports::recover() {
     auto e = std::make_shared<Export>(state);
     e->record.abandon(state.attempt());
     e->phase = Export::Phase::running;
+    e->on_file = true;
     // A checkpoint of an earlier hostd may be old: the next one counts.
     save_now_and_then(e);
     e->command = command_line(state.run().program());
@@ -97,7 +98,8 @@ void Exports::on_run(const Shadow& shadow, const wire::PeerIdentity& who,
   if (!local && !options_.may_export)
     return refuse(pb::Failure::NOT_PERMITTED,
                   "run: this host sends no jobs away (owner.export); use --local");
-  if (by_shadow_.contains(shadow.get())) return refuse(pb::Failure::USAGE, "run: one job a shadow");
+  if (by_shadow_.contains(shadow.get()) && run.lease() == 0)
+    return refuse(pb::Failure::USAGE, "run: one job a shadow, but on held slots");
   std::optional<Grant> slot;
   if (run.lease() != 0 && !(slot = holdings_->lend(run.lease(), who.uid)))
     return refuse(pb::Failure::STALE, "run: that slot is held no longer");
@@ -110,7 +112,7 @@ void Exports::on_run(const Shadow& shadow, const wire::PeerIdentity& who,
   e->shadow = shadow;
   e->command = command_line(run.program());
   exports_[e->job()] = e;
-  by_shadow_[shadow.get()] = e->job();
+  by_shadow_[shadow.get()].insert(e->job());
 
   pb::Envelope accepted;
   accepted.mutable_accepted()->set_job(e->job());
@@ -128,10 +130,10 @@ void Exports::on_attach(const Shadow& shadow, const wire::PeerIdentity& who,
     return shadow->answer(request, wire::failure(pb::Failure::NOT_FOUND,
                                                  fmt::format("no job {} of yours runs any more",
                                                              request.attach().job())));
-  if (e->shadow) by_shadow_.erase(e->shadow.get());
+  leave_shadow(*e);
   e->shadow = shadow;
   e->shadow_limit.reset();
-  by_shadow_[shadow.get()] = e->job();
+  by_shadow_[shadow.get()].insert(e->job());
   pb::Envelope accepted;
   accepted.mutable_accepted()->set_job(e->job());
   shadow->answer(request, std::move(accepted));
@@ -147,29 +149,44 @@ void Exports::on_attach(const Shadow& shadow, const wire::PeerIdentity& who,
   post_.send(e->record.site(), std::move(attach));
 }
 
+Exports::ExportPtr Exports::of_shadow(const wire::StreamChannel* shadow,
+                                      const std::string& job) const {
+  auto it = by_shadow_.find(shadow);
+  if (it == by_shadow_.end()) return nullptr;
+  if (it->second.contains(job)) return find(job);
+  return it->second.size() == 1 && job.empty() ? find(*it->second.begin()) : nullptr;
+}
+
+void Exports::leave_shadow(const Export& e) {
+  auto it = by_shadow_.find(e.shadow.get());
+  if (it == by_shadow_.end()) return;
+  it->second.erase(e.job());
+  if (it->second.empty()) by_shadow_.erase(it);
+}
+
 void Exports::on_shadow_message(const Shadow& shadow, wire::Message message) {
-  auto it = by_shadow_.find(shadow.get());
-  ExportPtr e = it == by_shadow_.end() ? nullptr : find(it->second);
-  if (!e || e->record.site().empty()) return;  // ended, or not begun: offsets make up for it
   pb::Envelope& envelope = message.envelope;
+  std::string* job = nullptr;
   switch (envelope.body_case()) {
     case pb::Envelope::kData:
-      envelope.mutable_data()->set_job(e->job());
+      job = envelope.mutable_data()->mutable_job();
       break;
     case pb::Envelope::kAck:
-      envelope.mutable_ack()->set_job(e->job());
+      job = envelope.mutable_ack()->mutable_job();
       break;
     case pb::Envelope::kSignal:
-      envelope.mutable_signal()->set_job(e->job());
+      job = envelope.mutable_signal()->mutable_job();
       break;
     case pb::Envelope::kWindowSize:
-      envelope.mutable_window_size()->set_job(e->job());
+      job = envelope.mutable_window_size()->mutable_job();
       break;
     default:
-      log::warning("job {}: its shadow sent a message of kind {}", e->job(),
-                   static_cast<int>(envelope.body_case()));
-      return;
+      return log::warning("a shadow sent a message of kind {}",
+                          static_cast<int>(envelope.body_case()));
   }
+  ExportPtr e = of_shadow(shadow.get(), *job);
+  if (!e || e->record.site().empty()) return;  // ended, or not begun: offsets make up for it
+  *job = e->job();
   if (envelope.has_signal()) {
     answer_signal(e, envelope);
     const int number = envelope.signal().number();
@@ -191,12 +208,15 @@ void Exports::send_held(const ExportPtr& e) {
 void Exports::on_shadow_gone(const wire::StreamChannel* shadow) {
   auto it = by_shadow_.find(shadow);
   if (it == by_shadow_.end()) return;
-  ExportPtr e = find(it->second);
+  const std::set<std::string> jobs = std::move(it->second);
   by_shadow_.erase(it);
-  if (!e) return;
-  e->shadow.reset();
-  log::info("job {}: its shadow is gone; ended", e->job());
-  end_everywhere(e);
+  for (const std::string& job : jobs) {
+    ExportPtr e = find(job);
+    if (!e) continue;
+    e->shadow.reset();
+    log::info("job {}: its shadow is gone; ended", job);
+    end_everywhere(e);
+  }
 }
 
 void Exports::to_shadow(const ExportPtr& e, wire::Message message) {
@@ -213,13 +233,20 @@ void Exports::note(const ExportPtr& e, const std::string& text) {
 
 // ---------------------------------------------------------------------------------- ending
 
+pb::Envelope Exports::failed(const ExportPtr& e, pb::Failure::Kind kind,
+                             const std::string& text) const {
+  pb::Envelope envelope = wire::failure(kind, text);
+  envelope.mutable_failure()->set_job(e->job());
+  return envelope;
+}
+
 void Exports::lose(const ExportPtr& e, const std::string& why) {
   if (go_on_from_checkpoint(e, why)) return;
   const std::string text = fmt::format("job {} is lost: {}", e->job(), why);
   log::error("{}", text);
   report(e, pb::JobReport::LOST, 0, why);
   e->told_end = true;
-  to_shadow(e, {wire::failure(pb::Failure::LOST, text), {}});
+  to_shadow(e, {failed(e, pb::Failure::LOST, text), {}});
   end_everywhere(e);
 }
 
@@ -231,7 +258,7 @@ void Exports::fail(const ExportPtr& e, pb::Failure::Kind kind, const std::string
                                                            : 125;
   report(e, kind == pb::Failure::LOST ? pb::JobReport::LOST : pb::JobReport::DONE, status << 8,
          text);
-  to_shadow(e, {wire::failure(kind, text), {}});
+  to_shadow(e, {failed(e, kind, text), {}});
   forget(e);
 }
 
@@ -259,7 +286,7 @@ void Exports::forget(const ExportPtr& e) {
     abandon.mutable_abandon()->set_attempt(e->move->attempt);
     post_.send(e->move->target, std::move(abandon));
   }
-  store_.remove(e->job());
+  if (e->on_file) store_.remove(e->job());
   if (e->saved_wall) ::unlink(own_checkpoint(*e).c_str());
   if (e->saving)
     std::exchange(e->saving, nullptr)
@@ -269,7 +296,7 @@ void Exports::forget(const ExportPtr& e) {
       std::exchange(move->on_end, nullptr)(
           wire::failure(pb::Failure::NOT_FOUND, fmt::format("job {} has ended", e->job())));
   if (e->last_move) report_move(e, *e->last_move, true, "ended before its figures came");
-  if (e->shadow) by_shadow_.erase(e->shadow.get());
+  leave_shadow(*e);
   exports_.erase(e->job());
   changed_();
 }

@@ -3,6 +3,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -43,7 +44,8 @@ class Exports {
   /// to come back.
   void recover();
 
-  /// A shadow's connection. The channel's messages go to on_shadow_message.
+  /// A shadow's connection, of one job or of many (Run in wire/hob.proto). The channel's messages
+  /// go to on_shadow_message.
   using Shadow = std::shared_ptr<wire::StreamChannel>;
   void on_run(const Shadow& shadow, const wire::PeerIdentity& who, const pb::Envelope& request);
   void on_attach(const Shadow& shadow, const wire::PeerIdentity& who, const pb::Envelope& request);
@@ -112,6 +114,7 @@ class Exports {
     std::optional<WallTime> saved_wall;  // its own latest checkpoint, of --checkpoint-every
     std::string save_trouble;            // why the latest could not be made, as told
     std::string starting_on, waiting_reason, suspended;
+    uint64_t start_request = 0;                 // of starting_on's
     std::string recall;                         // why it is to come home, as soon as it can
     bool frozen = false;                        // as its host said when it asked to be rid of it
     bool stopped = false;                       // by SIGSTOP from its shadow or `remote kill`
@@ -119,6 +122,7 @@ class Exports {
     std::vector<wire::Message> held;            // signals that came while it moved
     std::string trouble;                        // why the last move failed, as told
     uint64_t stdout_seen = 0, stderr_seen = 0;  // of its output, without a gap
+    bool on_file = false;                       // its record
     bool told_end = false;  // the ledger knows how it ended, or never heard of it
     EventLoop::Handle shadow_limit, reclaim_timer;
     Time site_heard{};
@@ -130,16 +134,21 @@ class Exports {
 
   ExportPtr find(const std::string& job) const;
   std::string new_job_id();
+  /// The job that a shadow speaks of: the one named, or its only one. Nothing: it has ended.
+  ExportPtr of_shadow(const wire::StreamChannel* shadow, const std::string& job) const;
+  void leave_shadow(const Export& e);
+  pb::Envelope failed(const ExportPtr& e, pb::Failure::Kind kind, const std::string& text) const;
   // Finding a host.
   void look_for_host(const ExportPtr& e);
   void on_granted(const ExportPtr& e, Grant grant);
   void start_on(const ExportPtr& e, const std::string& host);
   void not_honoured(const ExportPtr& e, const std::string& host, const pb::Failure& failure);
   void on_started(const ExportPtr& e, const std::string& host);
+  void on_ended(const ExportPtr& e, const pb::Exited& exited);
   void on_start_answer(const ExportPtr& e, const std::string& host, const pb::Envelope& answer);
   // While it runs.
   /// The answer to Start takes another connection than everything else its host says, which may be
-  /// quicker: a job that speaks or ends has started.
+  /// quicker, and of a short job it is not sent at all: one that speaks or ends has started.
   ExportPtr begun(const std::string& job, const std::string& from);
   bool speaks_for(const Export& e, const std::string& host) const;
   void note_output(Export& e, const pb::Data& data, size_t size);
@@ -196,6 +205,7 @@ class Exports {
               const std::string& text = {});
   /// The part of report() for who holds the slot it was started on.
   void tell_holder(const ExportPtr& e, pb::JobReport::State state);
+  void send_reports();
   void report_move(const ExportPtr& e, const Move& move, bool moved, const std::string& text);
 
   EventLoop& loop_;
@@ -207,9 +217,10 @@ class Exports {
   CoordinatorLink* coordinator_ = nullptr;
   Holdings* holdings_ = nullptr;
   std::map<std::string, ExportPtr> exports_;
-  std::map<const wire::StreamChannel*, std::string> by_shadow_;
-  EventLoop::Handle site_timer_;
-  uint64_t copies_ = 0;  // checkpoints begun
+  std::map<const wire::StreamChannel*, std::set<std::string>> by_shadow_;
+  EventLoop::Handle site_timer_, reports_timer_;
+  std::vector<pb::JobReport> reports_;  // of jobs on held slots, for the ledger
+  uint64_t copies_ = 0;                 // checkpoints begun
 };
 
 }  // namespace hob::hostd

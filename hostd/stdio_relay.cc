@@ -50,6 +50,7 @@ Result<std::unique_ptr<StdioRelay>> StdioRelay::create(EventLoop& loop, std::str
                                                        const migrate::Sandbox& sandbox, Send send) {
   std::unique_ptr<StdioRelay> relay(new StdioRelay(loop, std::move(job), std::move(send)));
   relay->terminal_ = program.terminal();
+  relay->no_input_ = program.no_input() && !program.terminal();
   if (relay->terminal_) {
     TRY(relay->make_terminal(program, TRY(sandbox.open_terminal())));
   } else {
@@ -134,6 +135,10 @@ Result<void> StdioRelay::start(const pb::StdioState* state) {
     if (terminal_) TRY(resize(state->window()));
   }
   started_ = true;
+  if (state == nullptr && no_input_) {
+    TRY(input_.receive(0, {}, true));
+    close_input();
+  }
   for (Output& output : outputs_) {
     send_pieces(output);
     watch_output(output);
@@ -172,7 +177,9 @@ bool StdioRelay::read_output(Output& output) {
 }
 
 void StdioRelay::send_pieces(Output& output) {
-  while (auto piece = output.sender.piece()) {
+  while (!output.sender.only_end_left()) {
+    const auto piece = output.sender.piece();
+    if (!piece) return;
     wire::Message message;
     pb::Data* data = message.envelope.mutable_data();
     data->set_job(job_);
@@ -351,7 +358,9 @@ void StdioRelay::rewind() {
 
 bool StdioRelay::finished() const {
   for (const Output& output : outputs_)
-    if (output.end && !(output.sender.ended() && output.sender.all_sent())) return false;
+    if (output.end &&
+        !(output.sender.ended() && (output.sender.all_sent() || output.sender.only_end_left())))
+      return false;
   return true;
 }
 

@@ -59,7 +59,8 @@ class StdioRelay {
   uint64_t acknowledged() const;
   /// Sends again what the shadow has not acknowledged (its connection was broken for a while).
   void rewind();
-  /// The guest is gone: everything it wrote has been read and sent once.
+  /// The guest is gone: everything it wrote has been read and sent once. That nothing follows is
+  /// not sent by itself: Exited says it.
   bool finished() const;
   /// Offset at which an output ends; 0 if its reader reads no more.
   uint64_t end_of(pb::Stream stream) const;
@@ -90,6 +91,7 @@ class StdioRelay {
   std::string job_;
   Send send_;
   bool terminal_ = false;
+  bool no_input_ = false;
   bool started_ = false;  // before, where the streams stand is not known
   std::vector<Output> outputs_;
   wire::StreamReceiver input_;

@@ -63,6 +63,7 @@ Build::Build(EventLoop& loop, Tool tool, Options options, Rules rules, std::stri
 
 Build::~Build() {
   listener_.reset();
+  door_.reset();
   if (directory_.empty()) return;
   ::unlink((directory_ + "/socket").c_str());
   if (tool_ == Tool::launcher) return;  // its lock is there as long as others may wait for it
@@ -83,6 +84,9 @@ Result<void> Build::prepare() {
   listener_ =
       TRY(wire::StreamListener::create(loop_, directory_ + "/socket", 0600,
                                        [this](Fd socket) { on_connection(std::move(socket)); }));
+  if (tool_ != Tool::launcher)
+    door_ = TRY(wire::StreamListener::create(loop_, directory_ + "/socket.door", 0600,
+                                             [this](Fd socket) { on_visitor(std::move(socket)); }));
   jobserver_ = TRY(Jobserver::create(loop_));
   signals_ = TRY(loop_.on_signals({SIGINT, SIGQUIT, SIGTERM, SIGHUP}, [this](int signal) {
     if (tool_ == Tool::launcher) return loop_.stop();
@@ -251,25 +255,28 @@ void Build::place(const Schedule::Placed& placed) {
   LinePtr line = find(placed.recipe);
   if (!line) return;
   line->placed = true;
-  std::string why;
   if (placed.lease == 0) {
-    why = line->may_leave ? "no host was free" : line->why_home;
-    // It becomes the recipe's own process; nothing else tells when that has ended.
-    line->process = Fd(static_cast<int>(::syscall(SYS_pidfd_open, line->pid, 0)));
-    if (line->process)
-      if (auto watch = loop_.watch(line->process.get(), EPOLLIN,
-                                   [this, weak = std::weak_ptr<Line>(line)](uint32_t) {
-                                     if (LinePtr l = weak.lock()) end_line(l);
-                                   });
-          watch.ok())
-        line->process_watch = std::move(watch).value();
+    watch_process(line);
+    begin(*line, timeline_.home(), line->may_leave ? "no host was free" : line->why_home);
   }
-  if (placed.lease == 0) begin(*line, timeline_.home(), why);
+  if (line->visitor && placed.lease != 0) return send_away(line, placed.lease);
+  if (line->visitor) return line->visitor->tell(door::Kind::here);
   pb::Envelope asked, answer;
   asked.set_request(line->request);
   answer.mutable_place()->set_recipe(line->number);
   answer.mutable_place()->set_lease(placed.lease);
   line->channel->answer(asked, std::move(answer));
+}
+
+/// Its shell becomes the recipe's own process; nothing else tells when that has ended.
+void Build::watch_process(const LinePtr& line) {
+  line->process = Fd(static_cast<int>(::syscall(SYS_pidfd_open, line->pid, 0)));
+  if (!line->process) return;
+  auto watch =
+      loop_.watch(line->process.get(), EPOLLIN, [this, weak = std::weak_ptr<Line>(line)](uint32_t) {
+        if (LinePtr l = weak.lock()) end_line(l);
+      });
+  if (watch.ok()) line->process_watch = std::move(watch).value();
 }
 
 /// Once: what was lost and runs again is in the timeline already.
@@ -283,13 +290,17 @@ void Build::on_line_closed(const LinePtr& line) {
   end_line(line);
 }
 
+void Build::end_recipe(Line& line) {
+  const LinePtr kept = find(line.number);
+  if (!kept) return;
+  if (line.placed) begin(line, timeline_.home(), "it ended before it was seen");
+  timeline_.end(line.number, now());
+  schedule_.end(line.number);
+  by_number_.erase(line.number);
+}
+
 void Build::end_line(const LinePtr& line) {
-  if (line->number != 0) {
-    if (line->placed) begin(*line, timeline_.home(), "it ended before it was seen");
-    timeline_.end(line->number, now());
-    schedule_.end(line->number);
-    by_number_.erase(line->number);
-  }
+  end_recipe(*line);
   loop_.defer([this, line] {
     lines_.erase(line.get());
     linger();

@@ -14,12 +14,11 @@ constexpr auto kHostdAgain = milliseconds(500);
 
 void Build::connect_hostd() {
   auto socket = wire::connect_stream(cli::hostd_socket());
-  auto channel = socket.ok()
-                     ? wire::StreamChannel::create(
-                           loop_, std::move(socket).value(),
-                           {[this](wire::Message message) { on_hostd_message(message.envelope); },
-                            [this](const Error& reason) { on_hostd_gone(reason); }})
-                     : Result<std::unique_ptr<wire::StreamChannel>>(socket.error());
+  auto channel = socket.ok() ? wire::StreamChannel::create(
+                                   loop_, std::move(socket).value(),
+                                   {[this](wire::Message message) { on_hostd_message(message); },
+                                    [this](const Error& reason) { on_hostd_gone(reason); }})
+                             : Result<std::unique_ptr<wire::StreamChannel>>(socket.error());
   if (!channel.ok()) {
     if (!std::exchange(hostd_said_, true))
       cli::say(cli::unreachable(channel.error()) + " Recipes run at home meanwhile.");
@@ -28,6 +27,7 @@ void Build::connect_hostd() {
     return;
   }
   hostd_ = std::move(channel).value();
+  hostd_->gather();
   wanted_ = 0;
   pb::Envelope who;
   who.set_request(++last_request_);
@@ -36,6 +36,7 @@ void Build::connect_hostd() {
     if (answer.has_host_status()) home_ = answer.host_status().name();
   };
   hostd_->send(std::move(who));
+  for (const auto& [job, line] : std::map(by_job_)) line->away->hostd_back();
   want();
 }
 
@@ -43,11 +44,16 @@ void Build::on_hostd_gone(const Error&) {
   loop_.defer([this] { hostd_.reset(); });
   for (auto& [number, on_answer] : std::exchange(answers_, {}))
     on_answer(wire::failure(pb::Failure::UNREACHABLE, "hostd on this machine has gone"));
+  away_answers_.clear();
+  for (const auto& [number, line] : std::map(by_number_))
+    if (line->away) line->away->hostd_gone();
   on_holding({});
   again_ = loop_.after(kHostdAgain, [this] { connect_hostd(); });
 }
 
-void Build::on_hostd_message(const pb::Envelope& envelope) {
+void Build::on_hostd_message(const wire::Message& message) {
+  if (to_away(message)) return;
+  const pb::Envelope& envelope = message.envelope;
   if (auto it = answers_.find(envelope.answers()); it != answers_.end()) {
     const auto on_answer = std::move(it->second);
     answers_.erase(it);

@@ -1,10 +1,8 @@
 #include "pmake/errand.h"
 
 #include <fmt/core.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
-#include <cerrno>
 #include <optional>
 
 #include "cli/client.h"
@@ -12,6 +10,7 @@
 #include "cli/say.h"
 #include "cli/shadow.h"
 #include "pmake/capture.h"
+#include "pmake/output_file.h"
 #include "wire/stream.h"
 
 namespace hob::pmake {
@@ -24,28 +23,6 @@ constexpr auto kPatience = seconds(20);
 constexpr auto kPlaceLimit = hours(24 * 7);
 /// Enough to recognise a command in a list.
 constexpr size_t kShown = 200;
-
-/// What was there before a command began is not its own.
-class OutputFile {
- public:
-  explicit OutputFile(std::string path)
-      : path_(std::move(path)), was_(!path_.empty() && ::stat(path_.c_str(), &before_) == 0) {}
-  /// Half-written output of what hob has lost must not pass for whole (.DELETE_ON_ERROR).
-  void remove_if_changed() const {
-    struct stat now {};
-    if (path_.empty() || ::stat(path_.c_str(), &now) != 0 || !S_ISREG(now.st_mode)) return;
-    const bool same = was_ && now.st_ino == before_.st_ino && now.st_size == before_.st_size &&
-                      now.st_mtim.tv_sec == before_.st_mtim.tv_sec &&
-                      now.st_mtim.tv_nsec == before_.st_mtim.tv_nsec;
-    if (!same && ::unlink(path_.c_str()) < 0)
-      cli::say(Error::sys("remove", path_, errno, "it may be half written").text);
-  }
-
- private:
-  std::string path_;
-  struct stat before_ {};
-  bool was_;
-};
 
 wire::Message question_of(const Errand& errand) {
   wire::Message message;
@@ -107,7 +84,7 @@ int run_errand(const Errand& errand, Fd server) {
       question.envelope.mutable_recipe()->set_refused(place->lease());
       continue;
     }
-    file.remove_if_changed();
+    if (auto removed = file.remove_if_changed(); !removed.ok()) cli::say(removed.error().text);
     cli::say(fmt::format("{}: {}; running it again at home",
                          errand.target.empty() ? "a recipe" : errand.target, ending.failure));
     question.envelope.mutable_recipe()->set_lost(ending.failure);

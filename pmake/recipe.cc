@@ -11,10 +11,9 @@
 #include "cli/client.h"
 #include "cli/program.h"
 #include "pmake/errand.h"
-#include "pmake/launcher.h"
 #include "pmake/packed_rules.h"
 #include "pmake/placement.h"
-#include "pmake/shell_line.h"
+#include "pmake/recipe_text.h"
 #include "wire/stream.h"
 
 namespace hob::pmake {
@@ -23,34 +22,6 @@ namespace {
 using cli::from_environment;
 
 constexpr off_t kLongestScript = 1 << 20;
-
-std::vector<std::string> split(const std::string& text) {
-  std::vector<std::string> words;
-  for (size_t at = 0; at < text.size();) {
-    const size_t end = std::min(text.find(' ', at), text.size());
-    if (end > at) words.push_back(text.substr(at, end - at));
-    at = end + 1;
-  }
-  return words;
-}
-
-/// The makefile's own shell, which may have words of its own.
-std::vector<std::string> own_shell() {
-  std::vector<std::string> words = split(from_environment(kShellVariable));
-  if (words.empty()) words.emplace_back("/bin/sh");
-  return words;
-}
-
-/// The text of a recipe line: the last argument, after a "-c" that may be clustered ("-ec"). Empty:
-/// this is no recipe line.
-std::string_view text_of(const std::vector<std::string>& words) {
-  if (words.size() < 2) return {};
-  for (size_t i = 0; i + 1 < words.size(); ++i)
-    if (words[i].size() > 1 && words[i][0] == '-' && words[i][1] != '-' &&
-        words[i].find('c') != std::string::npos)
-      return words.back();
-  return {};
-}
 
 /// What a shell would read from a file that is its input, which is left as it is. Empty: it is no
 /// file, or a script longer than anybody's recipe.
@@ -62,17 +33,6 @@ std::string script_of(int fd) {
   const ssize_t n = ::pread(fd, text.data(), text.size(), 0);
   text.resize(n > 0 ? static_cast<size_t>(n) : 0);
   return text;
-}
-
-/// Of a command for whose target there is no name.
-std::string output_of(std::string_view text) {
-  const ShellLine line(text);
-  for (const Command& command : line.commands()) {
-    std::vector<std::string> words;
-    for (const Word& word : command.words) words.emplace_back(word.opaque ? "" : word.text);
-    if (std::string output = read_compile_line(words).output; !output.empty()) return output;
-  }
-  return "";
 }
 
 /// make leaves its jobserver open for recursive lines alone (the make manual, "POSIX Jobserver").
@@ -109,7 +69,7 @@ uint64_t size_of(const std::string& path) {
 }  // namespace
 
 int run_recipe(const std::vector<std::string>& words) {
-  std::vector<std::string> command = own_shell();
+  std::vector<std::string> command = shell_words(from_environment(kShellVariable));
   command.insert(command.end(), words.begin(), words.end());
   const std::string socket = from_environment(kSocketVariable),
                     target = from_environment(kTargetVariable);

@@ -37,7 +37,7 @@ FUZZ_PACKAGES=(clang-14 libclang-rt-14-dev)
 PROGRAMS=(hob-coordinator hob-hostd hob-starter remote hob-cell hob-look pmake)
 # Those, and what lies beside them.
 # shellcheck disable=SC2034
-PROGRAM_FILES=("${PROGRAMS[@]}" recipe/sh recipe/ninja-shell.so)
+PROGRAM_FILES=("${PROGRAMS[@]}" recipe/sh recipe/whole recipe/ninja-shell.so)
 
 # missing_packages NAME...: those that are not installed.
 missing_packages() {

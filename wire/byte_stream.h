@@ -66,6 +66,8 @@ class StreamSender {
   bool ended() const { return end_; }
   /// Every byte, and the end if there is one, was sent at least once since the last rewind().
   bool all_sent() const;
+  /// Nothing but the end of the stream was not sent yet.
+  bool only_end_left() const { return sent_ == held() && end_ && !all_sent(); }
   /// Every byte was acknowledged.
   bool all_acked() const { return first_ == buffer_.size(); }
   /// Offset of the first byte that is not acknowledged.

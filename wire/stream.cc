@@ -114,7 +114,11 @@ void StreamChannel::send(Message message) {
   }
   const bool idle = queued() == 0;
   output_.append(bytes);
-  if (idle) write_output();
+  if (!idle) return;
+  if (!gathers_) return write_output();
+  loop_.defer([this, alive = alive_] {
+    if (*alive && watch_ && !watching_output_) write_output();
+  });
 }
 
 void StreamChannel::answer(const pb::Envelope& request, pb::Envelope envelope) {
@@ -178,6 +182,7 @@ void StreamChannel::write_output() {
 
 void StreamChannel::close(Error reason) {
   if (!watch_) return;
+  if (gathers_ && !watching_output_) write_output();
   watch_.reset();
   const std::shared_ptr<Events> events = events_;
   events->on_close(reason);

@@ -58,6 +58,9 @@ class StreamChannel {
 
   void send(Message message);
   void send(pb::Envelope envelope) { send(Message{std::move(envelope), {}}); }
+  /// From now on what is sent in one round of the loop goes out together at its end. For who always
+  /// comes back to the loop before it waits for anything else.
+  void gather() { gathers_ = true; }
   /// Sends `envelope` as the answer to `request` (nothing if the request wanted none).
   void answer(const pb::Envelope& request, pb::Envelope envelope);
   size_t queued() const { return output_.size() - written_; }
@@ -79,6 +82,7 @@ class StreamChannel {
   std::shared_ptr<Events> events_;  // a callback that is running keeps it
   EventLoop::Handle watch_;
   bool watching_output_ = false;
+  bool gathers_ = false;
   StreamDecoder decoder_;
   std::string output_;
   size_t written_ = 0;

@@ -44,8 +44,11 @@ TEST_CASE("an end that comes after the last byte was sent is a piece of its own"
   StreamSender sender;
   sender.append("x");
   CHECK(sender.piece());
+  CHECK_FALSE(sender.only_end_left());
   sender.end();
+  CHECK(sender.only_end_left());
   auto piece = sender.piece();
+  CHECK_FALSE(sender.only_end_left());
   REQUIRE(piece);
   CHECK(piece->offset == 1);
   CHECK(piece->bytes.empty());

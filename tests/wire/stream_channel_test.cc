@@ -83,6 +83,27 @@ TEST_CASE("large messages cross in both directions at once, against full sockets
   }
 }
 
+TEST_CASE("a channel that gathers sends at the end of the round, and before it closes") {
+  Rig rig;
+  rig.here.open(*rig.loop, std::move(rig.sockets.first));
+  rig.here.channel->gather();
+  const auto arrived = [&] {
+    char buffer[4096];
+    const ssize_t n = ::recv(rig.sockets.second.get(), buffer, sizeof buffer, MSG_DONTWAIT);
+    return n > 0 ? n : 0;
+  };
+  for (int i = 0; i < 3; ++i) rig.here.channel->send(note("a"));
+  CHECK(arrived() == 0);
+  rig.loop->run_once(milliseconds(0));
+  const ssize_t three = arrived();
+  CHECK(three > 0);
+  CHECK(three % 3 == 0);
+  // What closes it is answered all the same.
+  rig.write_raw(std::string(8, '\xff'));
+  REQUIRE(run_until(*rig.loop, [&] { return !rig.here.closes.empty(); }));
+  CHECK(arrived() > 0);
+}
+
 TEST_CASE("a queue that never runs empty keeps no more than what waits") {
   Rig rig;
   rig.open_both();
