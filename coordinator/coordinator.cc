@@ -136,6 +136,10 @@ void Coordinator::on_message(const std::string& peer, const wire::Server::Connec
     }
     case pb::Envelope::kJobReport:
       return on_job_report(peer, envelope.job_report());
+    case pb::Envelope::kJobReports:
+      for (const pb::JobReport& report : envelope.job_reports().reports())
+        on_job_report(peer, report);
+      return;
     case pb::Envelope::kMoveReport:
       return on_move_report(peer, envelope.move_report());
     case pb::Envelope::kListHosts:
@@ -205,8 +209,11 @@ void Coordinator::on_hello(const std::string& peer, const wire::Server::Connecti
   for (const pb::HeldLease& lease : hello.held()) {
     const HostRow* on = registry_->find(lease.host());
     if (on == nullptr) continue;
-    held.push_back(
-        {LeaseId{lease.lease()}, on->id, {host.id, user_number(lease.user()), lease.client()}, {}, false});
+    held.push_back({LeaseId{lease.lease()},
+                    on->id,
+                    {host.id, user_number(lease.user()), lease.client()},
+                    {},
+                    false});
   }
   apply(pool_.restore(host.id, held, Clock::now()));
 }

@@ -88,6 +88,8 @@ void Coordinator::on_job_report(const std::string& peer, const pb::JobReport& re
   const WallTime at = wall_time(report.wall_ns());
   row.submitted = at;
   if (report.state() == pb::JobReport::RUNNING) row.started = at;
+  if (report.started_wall_ns() != 0)
+    row.started = row.submitted = wall_time(report.started_wall_ns());
   if (report.state() == pb::JobReport::DONE || report.state() == pb::JobReport::LOST)
     row.ended = at;
   record(std::move(row));

@@ -139,7 +139,8 @@ void CoordinatorLink::heartbeat() {
 
 void CoordinatorLink::tell(pb::Envelope envelope) {
   if (!connected_) {
-    const bool history = envelope.has_job_report() || envelope.has_move_report();
+    const bool history =
+        envelope.has_job_report() || envelope.has_job_reports() || envelope.has_move_report();
     if (history && backlog_.size() < kBacklog) backlog_.push_back(std::move(envelope));
     return;
   }
@@ -154,7 +155,7 @@ void CoordinatorLink::ask(pb::Envelope envelope, Duration limit, wire::Client::O
 void CoordinatorLink::ask(pb::Envelope envelope, Duration limit, wire::Client::OnAnswer on_answer,
                           bool again) {
   if (connected_)
-    return client_->request(
+    return (void)client_->request(
         {envelope, {}}, limit, [this, envelope, limit, on_answer, again](wire::Message answer) {
           pb::Envelope& e = answer.envelope;
           if (e.has_failure() && e.failure().kind() == pb::Failure::UNREACHABLE)

@@ -63,7 +63,10 @@ bool Exports::on_message(const std::string& from, wire::Message& message,
 
 Exports::ExportPtr Exports::begun(const std::string& job, const std::string& from) {
   ExportPtr e = find(job);
-  if (e && e->phase == Export::Phase::starting && from == e->starting_on) on_started(e, from);
+  if (e && e->phase == Export::Phase::starting && from == e->starting_on) {
+    post_.forget(from, e->start_request);
+    on_started(e, from);
+  }
   return e;
 }
 
@@ -145,18 +148,33 @@ bool Exports::on_stream(const std::string& from, wire::Message& message) {
 
 void Exports::on_exited(const std::string& from, const pb::Exited& exited,
                         const Post::Reply& reply) {
-  ExportPtr e = begun(exited.job(), from);
+  // Not answered while the shadow is away or output is missing: the starter will say it again.
+  const auto may_end = [&](const Export& x) { return x.shadow && all_seen(x, exited); };
+  ExportPtr e = find(exited.job());
+  if (e && e->phase == Export::Phase::starting && from == e->starting_on && may_end(*e)) {
+    // It was over before it was heard of. Nothing has to outlive this hostd.
+    post_.forget(from, e->start_request);
+    e->phase = Export::Phase::running;
+    e->record.place(from, e->grant ? e->grant->lease() : 0);
+    report(e, pb::JobReport::RUNNING);
+    on_ended(e, exited);
+    return reply(wire::done());
+  }
+  e = begun(exited.job(), from);
   if (e && from == e->record.site()) {
-    // Not answered while the shadow is away or output is missing: the starter will say it again.
-    if (!e->shadow || !all_seen(*e, exited)) return;
-    pb::Envelope envelope;
-    *envelope.mutable_exited() = exited;
-    report(e, pb::JobReport::DONE, exited.status());
-    to_shadow(e, {std::move(envelope), {}});
-    forget(e);
+    if (!may_end(*e)) return;
+    on_ended(e, exited);
   }
   // Unknown: it was told to end, and now has. Either way its starter may go.
   reply(wire::done());
+}
+
+void Exports::on_ended(const ExportPtr& e, const pb::Exited& exited) {
+  pb::Envelope envelope;
+  *envelope.mutable_exited() = exited;
+  report(e, pb::JobReport::DONE, exited.status());
+  to_shadow(e, {std::move(envelope), {}});
+  forget(e);
 }
 
 bool Exports::on_suspended(const std::string& from, const pb::Suspended& suspended) {

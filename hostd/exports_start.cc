@@ -84,17 +84,18 @@ void Exports::start_on(const ExportPtr& e, const std::string& host) {
     start->set_expires_wall_ns(e->grant->expires_wall_ns());
     start->set_cpu_features(e->grant->cpu_features());
   }
-  post_.request(host, std::move(envelope), kStartLimit,
-                [this, weak = std::weak_ptr<Export>(e), host](wire::Message answer) {
-                  if (ExportPtr x = weak.lock()) {
-                    on_start_answer(x, host, answer.envelope);
-                  } else if (answer.envelope.has_started()) {
-                    // Its shadow has gone meanwhile.
-                    pb::Envelope kill;
-                    kill.mutable_kill()->set_job(answer.envelope.started().job());
-                    post_.send(host, std::move(kill));
-                  }
-                });
+  e->start_request =
+      post_.request(host, std::move(envelope), kStartLimit,
+                    [this, weak = std::weak_ptr<Export>(e), host](wire::Message answer) {
+                      if (ExportPtr x = weak.lock()) {
+                        on_start_answer(x, host, answer.envelope);
+                      } else if (answer.envelope.has_started()) {
+                        // Its shadow has gone meanwhile.
+                        pb::Envelope kill;
+                        kill.mutable_kill()->set_job(answer.envelope.started().job());
+                        post_.send(host, std::move(kill));
+                      }
+                    });
 }
 
 void Exports::on_started(const ExportPtr& e, const std::string& host) {
@@ -146,7 +147,7 @@ void Exports::not_honoured(const ExportPtr& e, const std::string& host,
   if (e->holder != 0) {
     // Whoever chose the slot chooses another.
     holdings_->refused(e->record.state().run().lease());
-    to_shadow(e, {wire::failure(failure.kind(), failure.text()), {}});
+    to_shadow(e, {failed(e, failure.kind(), failure.text()), {}});
     return forget(e);
   }
   e->refused_by.push_back(host);

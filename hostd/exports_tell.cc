@@ -9,6 +9,13 @@
 #include "hostd/exports.h"
 
 namespace hob::hostd {
+namespace {
+
+/// How late the ledger may be about recipes of a build, and how many it is told of at once.
+constexpr auto kReportsDelay = milliseconds(100);
+constexpr size_t kMostReports = 128;
+
+}  // namespace
 
 std::string Exports::resolve(const std::string& name) const {
   for (const std::string& job : {name, post_.own_name() + "." + name})
@@ -54,6 +61,7 @@ bool Exports::any_abroad() const {
 
 void Exports::save(const ExportPtr& e) {
   if (e->record.site().empty()) return;
+  e->on_file = true;
   if (Result<void> saved = store_.save(e->record); !saved.ok())
     log::error("job {}: {}; it would not survive a restart of hostd", e->job(), saved.error().text);
 }
@@ -72,12 +80,24 @@ void Exports::report(const ExportPtr& e, pb::JobReport::State state, int status,
   report->set_lease(e->record.state().lease());
   report->set_wall_ns(wall_ns());
   report->set_text(text);
-  coordinator_->tell(std::move(envelope));
+  if (e->holder == 0) return coordinator_->tell(std::move(envelope));
+  // A build's recipes may come by the thousand.
+  auto before = std::find_if(reports_.rbegin(), reports_.rend(),
+                             [&](const pb::JobReport& r) { return r.job() == e->job(); });
+  if (before != reports_.rend() && before->state() == pb::JobReport::RUNNING) {
+    report->set_started_wall_ns(before->wall_ns());
+    *before = std::move(*report);
+  } else {
+    reports_.push_back(std::move(*report));
+  }
+  if (reports_.size() >= kMostReports) send_reports();
+  if (!reports_.empty() && !reports_timer_)
+    reports_timer_ = loop_.after(kReportsDelay, [this] { send_reports(); });
   tell_holder(e, state);
 }
 
 void Exports::tell_holder(const ExportPtr& e, pb::JobReport::State state) {
-  if (e->holder == 0) return;
+  if (e->holder == 0 || state == pb::JobReport::DONE) return;  // of its end its shadow hears
   pb::HeldJob news;
   news.set_recipe(e->record.state().run().recipe());
   news.set_job(e->job());
@@ -86,6 +106,16 @@ void Exports::tell_holder(const ExportPtr& e, pb::JobReport::State state) {
   if (e->move) news.set_reason(e->move->reason);
   news.set_settled(state == pb::JobReport::RUNNING && may_move(*e));
   holdings_->tell(e->holder, std::move(news));
+}
+
+void Exports::send_reports() {
+  reports_timer_.reset();
+  if (reports_.empty()) return;
+  pb::Envelope envelope;
+  for (pb::JobReport& report : reports_)
+    *envelope.mutable_job_reports()->add_reports() = std::move(report);
+  reports_.clear();
+  coordinator_->tell(std::move(envelope));
 }
 
 void Exports::report_move(const ExportPtr& e, const Move& move, bool moved,

@@ -178,6 +178,7 @@ void Guests::begin(const std::string& from, wire::Message& message, const Post::
   if (starts) {
     guest->lease = envelope.start().lease();
     guest->keep = envelope.start().keep();
+    guest->brief = envelope.start().program().no_input();
     guest->command = command_line(envelope.start().program());
     if (foreign(*guest)) envelope.mutable_start()->set_memory_limit(options_.memory_limit);
   } else {

@@ -85,6 +85,8 @@ class Guests {
     EventLoop::Handle exit_watch, channel_limit;
     Fd pidfd;
     std::map<uint64_t, Post::Reply> replies;  // of requests passed on to the starter
+    bool brief = false;                       // Started may turn out not to be worth a message
+    EventLoop::Handle started_later;          // until it is known
     bool leads_home = false;                  // its last move
     bool frozen = false;
     Time frozen_at{};
@@ -119,8 +121,8 @@ class Guests {
   void open_group(Guest& guest);
   void freeze(Guest& guest);
   /// Its starter has stopped it to move it. Freezing it then would keep what the engine has it do
-  /// from being done. (One that is taken into hand in the very moment of a freeze stays frozen until
-  /// that attempt is given up; its owner does not notice.)
+  /// from being done. (One that is taken into hand in the very moment of a freeze stays frozen
+  /// until that attempt is given up; its owner does not notice.)
   static bool in_the_engines_hands(const Guest& guest);
   void hasten(const Guest& guest);
   void thaw(Guest& guest);

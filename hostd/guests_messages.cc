@@ -12,6 +12,8 @@
 namespace hob::hostd {
 namespace {
 
+/// So long it is not said that a job has started which takes no input.
+constexpr auto kBrief = milliseconds(5);
 /// How long a home may take to answer.
 constexpr auto kHomeAnswer = seconds(5);
 /// A starter that has served waits so long for the next job of its user and home.
@@ -31,6 +33,13 @@ void Guests::on_starter_message(const GuestPtr& guest, wire::Message message) {
       guest->phase = Phase::running;
       open_group(*guest);
       if (foreign(*guest) && owner_present_) freeze(*guest), send_home(guest);
+      if (guest->brief) {
+        guest->started_later = loop_.after(
+            kBrief, [reply = std::move(reply), started = std::move(envelope)]() mutable {
+              reply(std::move(started));
+            });
+        return;
+      }
     } else if (envelope.has_failure() && guest->phase != Phase::running) {
       guest->phase = Phase::done;  // of one that runs only a look at it has failed
       changed_();
@@ -43,6 +52,7 @@ void Guests::on_starter_message(const GuestPtr& guest, wire::Message message) {
     case pb::Envelope::kExited:
       if (guest->phase != Phase::done) {
         guest->phase = Phase::done;
+        guest->started_later.reset();
         evictions_.left(guest->job);
         changed_();
         keep_spares();

@@ -25,6 +25,7 @@ void Guests::set_admission(Admission admission) {
 }
 
 void Guests::open_group(Guest& guest) {
+  if (guest.group) return;  // its starter has served before
   Result<migrate::Cgroup> group = migrate::Cgroup::open(guest.cgroup);
   if (group.ok()) {
     guest.group.emplace(std::move(*group));

@@ -143,6 +143,9 @@ void Holdings::tell_soon(const HolderPtr& holder) {
       told->set_leaving(slot.leaving);
     }
     holding->set_waiting(h->waiting);
+    std::string text = holding->SerializeAsString();
+    if (text == h->told) return;
+    h->told = std::move(text);
     h->channel->send(std::move(envelope));
   });
 }

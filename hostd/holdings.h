@@ -61,6 +61,7 @@ class Holdings {
     std::map<uint64_t, Slot> slots;  // by lease; leases are counted, so the longest held first
     std::string waiting;             // why there are not more
     bool telling = false;            // Holding is about to be sent
+    std::string told;                // the latest
   };
   using HolderPtr = std::shared_ptr<Holder>;
 

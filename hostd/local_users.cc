@@ -44,6 +44,7 @@ void Hostd::on_session(Fd socket) {
          loop_.defer([this, key] { sessions_.erase(*key); });
        }});
   if (!channel.ok()) return log::warning("{}", channel.error().text);
+  (*channel)->gather();
   *key = channel->get();
   sessions_.emplace(*key, Session{std::move(*channel), std::move(*who), from_job});
 }

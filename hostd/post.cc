@@ -120,8 +120,8 @@ void Post::send(const std::string& host, Message message) {
   if (!sent.ok()) log::warning("{}", sent.error().text);
 }
 
-void Post::request(const std::string& host, pb::Envelope envelope, Duration limit,
-                   OnAnswer on_answer) {
+uint64_t Post::request(const std::string& host, pb::Envelope envelope, Duration limit,
+                       OnAnswer on_answer) {
   if (host == own_name_) {
     const uint64_t number = next_local_++;
     envelope.set_request(number);
@@ -129,7 +129,8 @@ void Post::request(const std::string& host, pb::Envelope envelope, Duration limi
       answer_locally(number, wire::failure(pb::Failure::UNREACHABLE, "no answer from this host"));
     });
     local_requests_.emplace(number, LocalRequest{std::move(on_answer), std::move(timer)});
-    return deliver_locally(Message{std::move(envelope), {}});
+    deliver_locally(Message{std::move(envelope), {}});
+    return number;
   }
   Result<wire::Client*> client = client_of(host);
   if (client.ok())
@@ -137,6 +138,13 @@ void Post::request(const std::string& host, pb::Envelope envelope, Duration limi
   loop_.defer([on_answer = std::move(on_answer), text = client.error().text] {
     on_answer(Message{wire::failure(pb::Failure::UNREACHABLE, text), {}});
   });
+  return 0;
+}
+
+void Post::forget(const std::string& host, uint64_t request) {
+  if (host == own_name_) return (void)local_requests_.erase(request);
+  auto it = hosts_.find(host);
+  if (it != hosts_.end() && it->second.client) it->second.client->forget(request);
 }
 
 }  // namespace hob::hostd

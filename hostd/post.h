@@ -42,7 +42,11 @@ class Post {
     send(host, wire::Message{std::move(envelope), {}});
   }
   /// Calls back exactly once, from the loop: the answer, or Failure UNREACHABLE after `limit`.
-  void request(const std::string& host, pb::Envelope envelope, Duration limit, OnAnswer on_answer);
+  /// Returns a number for forget().
+  uint64_t request(const std::string& host, pb::Envelope envelope, Duration limit,
+                   OnAnswer on_answer);
+  /// The answer of `host` is not waited for any more.
+  void forget(const std::string& host, uint64_t request);
 
  private:
   struct Peer {

@@ -416,7 +416,7 @@ Result<void> Client::send(Message message) {
   return state_->send(std::move(message));
 }
 
-void Client::request(Message message, Duration limit, OnAnswer on_answer) {
+uint64_t Client::request(Message message, Duration limit, OnAnswer on_answer) {
   const uint64_t number = state_->next_request++;
   message.envelope.set_request(number);
   State* state = state_.get();
@@ -429,6 +429,11 @@ void Client::request(Message message, Duration limit, OnAnswer on_answer) {
         state->finish(it, Message{failure(pb::Failure::UNREACHABLE, text), {}});
       });
   state->waiting.emplace(number, State::Waiting{std::move(on_answer), std::move(timer)});
+  return number;
+}
+
+void Client::forget(uint64_t request) {
+  state_->waiting.erase(request);
 }
 
 }  // namespace hob::wire

@@ -98,7 +98,10 @@ class Client {
   /// Failure of kind UNREACHABLE after `limit`. Never calls back from inside this call. Dropping
   /// the Client drops the call-back. Further answers, and one that comes too late, go to
   /// `on_message`, so that what they carry (a grant) can be given back.
-  void request(Message message, Duration limit, OnAnswer on_answer);
+  /// Returns a number for forget().
+  uint64_t request(Message message, Duration limit, OnAnswer on_answer);
+  /// The answer has come another way, or is not wanted: no call-back. Nothing if it has been.
+  void forget(uint64_t request);
 
  private:
   struct State;

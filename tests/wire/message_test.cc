@@ -126,6 +126,12 @@ const Golden kGolden[] = {
        exited->set_job("j"), exited->set_status(256), exited->set_cpu_ns(3);
      },
      "0801c203080a016a1080041803"},
+    {"JobReports",
+     [](pb::Envelope& e) {
+       auto* report = e.mutable_job_reports()->add_reports();
+       report->set_job("j"), report->set_started_wall_ns(5);
+     },
+     "08019a02070a050a016a5805"},
     {"EvictRequest",
      [](pb::Envelope& e) {
        auto* evict = e.mutable_evict_request();

@@ -154,6 +154,16 @@ TEST_CASE("a dropped client calls nobody") {
   run_until(*rig.loop, [&] { return Clock::now() > limit_passed; });
 }
 
+TEST_CASE("what is forgotten calls nobody, and the rest goes on") {
+  ZmqRig rig;
+  auto client = rig.connect(rig.register_host("h1"));
+  const uint64_t number =
+      client->request(ZmqRig::question(), seconds(10), [](Message) { FAIL("forgotten"); });
+  client->forget(number);
+  client->forget(number);
+  CHECK(rig.works(*client));
+}
+
 TEST_CASE("callbacks may drop the client or the server that calls them") {
   ZmqRig rig;
   const std::string held = "held by the callback, too long for the small buffer of a string";
