@@ -74,7 +74,7 @@ class Starter {
   void on_root_exit(int status);
   void report_exit();
   void finish_exit();
-  bool reusable();
+  bool look_reusable();
   void leave();
   bool foreign() const { return home_ != options_.host; }
 
@@ -100,6 +100,7 @@ class Starter {
   std::optional<int> ended_meanwhile_;           // while departing: the guest's root, and how
   migrate::Guest guest_;
   std::optional<int> exit_status_;
+  bool reusable_ = false;       // as its guest ended
   std::string furnished_for_;   // the home whose name and clocks the sandbox shows
   uint64_t cpu_before_ns_ = 0;  // of earlier guests
   uint64_t exit_request_ = 0;   // number of the Exited that waits for home's Done

@@ -7,6 +7,7 @@
 #include "hostd/priority.h"
 #include "hostd/recorder.h"
 #include "hostd/starter.h"
+#include "migrate/program.h"
 
 int main(int count, char** arguments) {
   using namespace hob;
@@ -27,6 +28,8 @@ int main(int count, char** arguments) {
   // hostd's own priority is higher; guests must not inherit that.
   if (auto ordinary = hostd::ordinary_priority(); !ordinary.ok())
     return log::error("{}", ordinary.error().text), 1;
+  if (!migrate::drop_capabilities())
+    return log::error("{}", Error::sys("give up", "capabilities of what guests execute").text), 1;
   auto loop = EventLoop::create();
   if (!loop.ok()) return log::error("{}", loop.error().text), 1;
   auto starter = hostd::Starter::create(**loop, options, Fd(3));

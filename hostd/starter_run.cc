@@ -162,7 +162,8 @@ void Starter::on_root_exit(int status) {
   // complete.
   exit_status_ = status;
   running_ = false;
-  if (!reusable()) {
+  reusable_ = look_reusable();
+  if (!reusable_) {
     if (auto killed = sandbox_->cgroup().kill(); !killed.ok())
       log::warning("job {}: {}", job_, killed.error().text);
   }
@@ -198,7 +199,8 @@ void Starter::report_exit() {
   report_exit();  // arms the repetition
 }
 
-bool Starter::reusable() {
+/// Once its guest has ended: nobody is left who could change it.
+bool Starter::look_reusable() {
   // A sandbox that took part in a migration has served its time.
   if (attempt_ != 0) return false;
   Result<bool> clean = sandbox_->clean();
@@ -207,7 +209,7 @@ bool Starter::reusable() {
 }
 
 void Starter::finish_exit() {
-  if (!reusable()) return leave();
+  if (!std::exchange(reusable_, false)) return leave();
   relay_.reset();
   repeat_.reset();
   root_watch_.reset();

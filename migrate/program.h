@@ -68,6 +68,10 @@ Result<void> lower_priority(const Cgroup& cgroup);
 /// before a thaw. Threads with a timer slack of their own become ordinary ones only (urgency.h).
 Result<void> hasten_stop(const Cgroup& cgroup);
 
+/// Makes sure that nothing this process or its children execute gains a capability. A starter does
+/// it once, so that confine() finds it done for each guest. False: errno says why.
+bool drop_capabilities();
+
 /// Gives up root for good in the calling thread, as every guest thread must have: bounding set,
 /// groups, gid, uid, capabilities, no_new_privs, seccomp. Async-signal-safe; returns 0 or an errno
 /// (EPERM for uid or gid 0).

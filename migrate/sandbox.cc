@@ -10,6 +10,7 @@
 #include <sys/prctl.h>
 #include <sys/sem.h>
 #include <sys/shm.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -22,7 +23,6 @@ extern "C" {
 
 #include <algorithm>
 #include <cstdint>
-#include <filesystem>
 #include <utility>
 
 #include "base/check.h"
@@ -34,6 +34,11 @@ namespace {
 
 /// What the child of a fork says when it cannot even become a guest ("hob itself failed").
 constexpr int kExitHobFailed = 125;
+
+/// The size of a tmpfs's root without entries: the kernel counts 20 bytes for each, itself and its
+/// parent included (BOGO_DIRENT_SIZE in mm/shmem.c). Where that is otherwise, no sandbox counts as
+/// clean.
+constexpr off_t kEmptyTmpfs = 40;
 
 pid_t clone3(clone_args& arguments) {
   return static_cast<pid_t>(::syscall(SYS_clone3, &arguments, sizeof arguments));
@@ -162,20 +167,27 @@ std::string offset_line(const char* clock, Duration offset) {
          std::to_string((offset - whole).count()) + "\n";
 }
 
+/// The namespaces of the calling process, opened when they are first needed: a sandbox that serves
+/// one job after another comes back to them all the time.
+struct Own {
+  Fd pid, time, ipc;
+};
+
 /// While it lives, children of the calling process are born into other pid and time namespaces. The
 /// process must not start threads meanwhile (clone(2) refuses with EINVAL).
 class Expecting {
  public:
   /// `time` is the time namespace to use; if there is none yet, one with `offsets` is made and put
   /// there.
-  static Result<Expecting> children_of(const Fd& init, const ClockOffsets& offsets, Fd& time) {
-    Fd own_pid = TRY(open_own("pid"));
-    Fd own_time = TRY(open_own("time"));
+  static Result<Expecting> children_of(const Fd& init, const ClockOffsets& offsets, Fd& time,
+                                       Own& own) {
+    if (!own.pid) own.pid = TRY(open_own("pid"));
+    if (!own.time) own.time = TRY(open_own("time"));
     // Shows before anything has changed that the way back is open: it needs a single thread.
-    if (::setns(own_time.get(), CLONE_NEWTIME) < 0)
+    if (::setns(own.time.get(), CLONE_NEWTIME) < 0)
       return Error::sys("enter", "a time namespace", errno,
                         "needs root and a process with one thread");
-    Expecting expecting(std::move(own_pid), std::move(own_time));
+    Expecting expecting(own);
     if (::setns(init.get(), CLONE_NEWPID) < 0)
       return Error::sys("enter the pid namespace of", "the sandbox");
     if (time) {
@@ -189,17 +201,16 @@ class Expecting {
     time = TRY(open_own("time_for_children"));
     return expecting;
   }
-  Expecting(Expecting&&) noexcept = default;
+  Expecting(Expecting&& other) noexcept : own_(std::exchange(other.own_, nullptr)) {}
   ~Expecting() {
-    if (!own_pid_) return;
-    CHECK(::setns(own_pid_.get(), CLONE_NEWPID) == 0);
-    CHECK(::setns(own_time_.get(), CLONE_NEWTIME) == 0);
+    if (own_ == nullptr) return;
+    CHECK(::setns(own_->pid.get(), CLONE_NEWPID) == 0);
+    CHECK(::setns(own_->time.get(), CLONE_NEWTIME) == 0);
   }
 
  private:
-  Expecting(Fd pid, Fd time) : own_pid_(std::move(pid)), own_time_(std::move(time)) {}
-  Fd own_pid_;
-  Fd own_time_;
+  explicit Expecting(const Own& own) : own_(&own) {}
+  const Own* own_;
 };
 
 }  // namespace
@@ -214,6 +225,7 @@ struct Sandbox::State {
   }
 
   Result<void> start_init();
+  Result<bool> shm_empty();
   Result<void> destroy(Duration limit);
 
   Cgroup cgroup;
@@ -221,6 +233,8 @@ struct Sandbox::State {
   Fd init_fd;                ///< pidfd; none before start_init and after destroy
   std::vector<Fd> children;  ///< pidfds of what clone() made
   Fd time;                   ///< the time namespace, once there is one
+  Own own;
+  Fd shm;  ///< its /dev/shm, once it was looked at; none where there is none
   ClockOffsets offsets;
   bool furnished = false;
   bool destroyed = false;
@@ -258,10 +272,23 @@ Result<void> Sandbox::State::start_init() {
   return {};
 }
 
+Result<bool> Sandbox::State::shm_empty() {
+  const std::string path = "/proc/" + std::to_string(init) + "/root/dev/shm";
+  if (!shm) {
+    Result<Fd> opened = open_file(path, O_RDONLY | O_DIRECTORY);
+    if (!opened.ok() && opened.error().code == ENOENT) return true;
+    shm = TRY(std::move(opened));
+  }
+  struct stat status {};
+  if (::fstat(shm.get(), &status) < 0) return Error::sys("look at", path);
+  return status.st_size == kEmptyTmpfs;
+}
+
 Result<void> Sandbox::State::destroy(Duration limit) {
   if (destroyed) return {};
   const Time deadline = Clock::now() + limit;
   const std::string name = "sandbox " + cgroup.path();
+  shm.reset();
   if (init_fd) {
     auto killed = cgroup.kill();
     // Killing init ends its pid namespace too; it is the way that needs no cgroup directory.
@@ -323,7 +350,8 @@ Result<pid_t> Sandbox::clone(pid_t inside, const std::function<void()>& body) {
   arguments.cgroup = static_cast<uint64_t>(state.cgroup.fd());
   arguments.set_tid = address(&inside);
   arguments.set_tid_size = 1;
-  const Expecting expecting = TRY(Expecting::children_of(state.init_fd, state.offsets, state.time));
+  const Expecting expecting =
+      TRY(Expecting::children_of(state.init_fd, state.offsets, state.time, state.own));
   const pid_t pid = clone3(arguments);
   if (pid < 0)
     return Error::sys("start process " + std::to_string(inside) + " in sandbox",
@@ -355,11 +383,8 @@ Result<bool> Sandbox::clean() {
   const std::vector<pid_t> processes = TRY(state.cgroup.processes());
   if (processes.size() != 1 || processes[0] != state.init) return false;
   state.children.clear();  // all have been waited for, or there would be more than init
-  std::error_code none;
-  if (!std::filesystem::is_empty("/proc/" + std::to_string(state.init) + "/root/dev/shm", none) &&
-      !none)
-    return false;
-  const Fd own = TRY(open_own("ipc"));
+  if (!TRY(state.shm_empty())) return false;
+  if (!state.own.ipc) state.own.ipc = TRY(open_own("ipc"));
   if (::setns(state.init_fd.get(), CLONE_NEWIPC) < 0)
     return Error::sys("enter the ipc namespace of sandbox", state.cgroup.path());
   shm_info memory{};
@@ -369,7 +394,7 @@ Result<bool> Sandbox::clean() {
   const bool counted = ::shmctl(0, SHM_INFO, reinterpret_cast<shmid_ds*>(&memory)) >= 0 &&
                        ::msgctl(0, MSG_INFO, reinterpret_cast<msqid_ds*>(&queues)) >= 0 &&
                        ::semctl(0, 0, SEM_INFO, &semaphores) >= 0;
-  CHECK(::setns(own.get(), CLONE_NEWIPC) == 0);
+  CHECK(::setns(state.own.ipc.get(), CLONE_NEWIPC) == 0);
   return counted && memory.used_ids == 0 && queues.msgpool == 0 && semaphores.semusz == 0;
 }
 
