@@ -120,6 +120,7 @@ void Exports::send_reports() {
 
 void Exports::report_move(const ExportPtr& e, const Move& move, bool moved,
                           const std::string& text) {
+  send_reports();  // the ledger is to know the job before it hears of its move
   pb::Envelope envelope;
   pb::MoveReport* report = envelope.mutable_move_report();
   report->set_job(e->job());
