@@ -72,11 +72,11 @@ Result<double> bare_tcp_copy(migrate::Tid process) {
   Result<void> received, sent;
   const Time start = Clock::now();
   std::thread receiver([&, to = to.get()] {
-    const migrate::BulkPriority priority;  // as the engine's threads that push
+    const migrate::BulkPriority priority(false);  // as the engine's threads that push
     received = receive(to, static_cast<std::byte*>(memory), size);
   });
   std::thread sender([&, from = from.get()] {
-    const migrate::BulkPriority priority;  // as the engine's threads that push
+    const migrate::BulkPriority priority(false);  // as the engine's threads that push
     sent = send(process, largest, from);
     ::shutdown(from, SHUT_WR);
   });

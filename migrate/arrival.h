@@ -27,7 +27,8 @@ struct Arrival::State {
   /// The sink, fed by the keeper if there is one, else by the source's connections. Null: there is
   /// no crew for it yet.
   Result<void> make_sink(std::unique_ptr<PageKeeper> from, std::optional<Link>& link,
-                         std::unique_ptr<Crew> crew, bool tell_complete, Duration relink);
+                         std::unique_ptr<Crew> crew, bool tell_complete, Duration relink,
+                         bool light);
   /// From here on a source whose link has broken may come back.
   void readmit(Listener listener);
 

@@ -358,7 +358,7 @@ bool let_go(Guest& guest) {
 void Captives::destroy(bool at_home) {
   for (const CaptiveProcess& process : processes)
     for (const CaptiveThread& thread : process.threads)
-      end_in_bulk(thread.tracee.tid().value, at_home);
+      if (at_home) end_in_bulk(thread.tracee.tid().value);
   auto killed = cgroup_->kill();
   if (!killed) log::error("{}", killed.error().text);
   Patience patience(seconds(5));

@@ -58,7 +58,7 @@ void PageKeeper::push() {
 }
 
 void PageKeeper::push_all() {
-  BulkPriority priority;
+  BulkPriority priority(false);
   bulk_.set_patience(kPagePatience);
   Pusher pusher(store_, bulk_);
   pusher.pause_with(priority);

@@ -68,7 +68,8 @@ void PageSink::add(uint32_t process, Fd uffd, const std::vector<HeldBack>& regis
   CHECK(::write(wake_.get(), &one, sizeof one) == sizeof one);
 }
 
-void PageSink::start(std::unique_ptr<Crew> crew) {
+void PageSink::start(std::unique_ptr<Crew> crew, bool light) {
+  light_ = light;
   crew_ = std::move(crew);
   crew_->begin(
       {[this] { serve_faults(); }, [this] { receive_demanded(); }, [this] { receive_pushed(); }});
@@ -300,7 +301,7 @@ Result<bool> PageSink::receive_record(Connection& bulk, std::span<std::byte> scr
 }
 
 void PageSink::receive_pushed() {
-  BulkPriority priority;
+  BulkPriority priority(light_);
   std::vector<std::byte> scratch(stream::kBatchBytes);
   {
     std::unique_lock guard(lock_);

@@ -48,7 +48,8 @@ class PageSink {
   void add(uint32_t process, Fd uffd, const std::vector<HeldBack>& registered);
   /// The threads of the sink; each takes up its part when it comes.
   static constexpr size_t kThreads = 3;
-  void start(std::unique_ptr<Crew> crew);
+  /// `light`: see BulkPriority.
+  void start(std::unique_ptr<Crew> crew, bool light);
   /// All memory has been added: what is pushed may be installed. It waits until then.
   void open();
   /// Ends the threads, whatever they are doing.
@@ -123,6 +124,7 @@ class PageSink {
   std::atomic<bool> stopping_{false};
   std::condition_variable_any opened_;
   bool open_ = false;  // under lock_
+  bool light_ = false;
   std::atomic<uint64_t> pages_{0}, demanded_{0};
   Time finished_at_{};
   Result<void> outcome_;

@@ -82,7 +82,7 @@ void Arrival::State::kill_guest() {
 
 Result<void> Arrival::State::make_sink(std::unique_ptr<PageKeeper> from, std::optional<Link>& link,
                                        std::unique_ptr<Crew> crew, bool tell_complete,
-                                       Duration relink) {
+                                       Duration relink, bool light) {
   keeper = std::move(from);
   PageSink::Events events = {[this, tell_complete] {
                                if (tell_complete) say(control::Word::complete);
@@ -92,7 +92,7 @@ Result<void> Arrival::State::make_sink(std::unique_ptr<PageKeeper> from, std::op
       keeper
           ? TRY(PageSink::create(keeper->take_demand(), keeper->take_bulk(), events))
           : TRY(PageSink::create(std::move(link->demand), std::move(link->bulk), events, relink));
-  sink->start(crew ? std::move(crew) : std::make_unique<Crew>(PageSink::kThreads));
+  sink->start(crew ? std::move(crew) : std::make_unique<Crew>(PageSink::kThreads), light);
   return {};
 }
 
@@ -250,7 +250,8 @@ Result<Arrival> Arrival::receive(Listener listener, Guest& guest, TargetHooks& h
 
     const Duration relink =
         plan.before_commit ? Duration{0} : std::min<Duration>(kRelinkLimit, patience);
-    TRY(state->make_sink(std::move(keeper), link, std::move(crew), !plan.before_commit, relink));
+    TRY(state->make_sink(std::move(keeper), link, std::move(crew), !plan.before_commit, relink,
+                         announcement.runs));
     stages::mark("page sink");
     TRY(land(landing, *state, hooks, plan.before_commit));
     TRY(hooks.commit());
@@ -301,7 +302,8 @@ Result<Arrival> Arrival::restart(const CheckpointFile& checkpoint, Guest& guest,
   std::copy(image.begin(), image.end(), landing.image_memory().begin());
   TRY(landing.decode(image.size()));
   std::optional<Link> none;
-  TRY(state->make_sink(TRY(PageKeeper::create(TRY(checkpoint.store()))), none, nullptr, false, {}));
+  TRY(state->make_sink(TRY(PageKeeper::create(TRY(checkpoint.store()))), none, nullptr, false, {},
+                       false));
   TRY(land(landing, *state, hooks, true));
   TRY(hooks.commit());
   TRY(landing.take_over(nullptr));

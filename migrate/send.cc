@@ -118,6 +118,7 @@ Verdict await_verdict(Link& link, const Image& image, const SendOptions& options
 /// Whether pages are pushed, and what came of it.
 struct Delivery {
   bool at_once;
+  bool awaited;  ///< somebody wants this host back
   uint64_t pages = 0;
 };
 
@@ -138,7 +139,7 @@ Result<void> deliver(const LivePages& pages, Link& link, const Guest& guest,
                      const PagesByProcess& received, Delivery& delivery, SourceHooks& hooks) {
   link.bulk.set_patience(kPagePatience);
   link.control.set_patience(kPagePatience);
-  BulkPriority priority;
+  BulkPriority priority(!delivery.awaited);
   Pusher pusher(pages, link.bulk);
   pusher.pause_with(priority);
   struct Count {
@@ -283,7 +284,7 @@ Result<Sent> send(Guest& guest, const std::string& address, uint16_t port, const
   // The target is the live copy. This one can never run again: it stays stopped until it is killed.
 
   if (!plan.before_commit) {
-    Delivery delivery{plan.pushes || captives.was_frozen()};
+    Delivery delivery{plan.pushes || captives.was_frozen(), captives.was_frozen()};
     Result<void> delivered = fault::point(Fault::told_running);
     if (delivered) delivered = deliver(pages, link, guest, {}, delivery, hooks);
     // The pages are here and nowhere else.

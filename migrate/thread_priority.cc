@@ -117,15 +117,17 @@ void go_first(std::thread& thread) {
   ::pthread_setschedparam(thread.native_handle(), SCHED_FIFO, &first);
 }
 
-void end_in_bulk(pid_t thread, bool light) {
+void end_in_bulk(pid_t thread) {
   be_ordinary(kBulkNice, kBulkSlice, thread);
-  if (light) weigh(std::to_string(thread), kLight);
+  weigh(std::to_string(thread), kLight);
 }
 
-BulkPriority::BulkPriority()
+BulkPriority::BulkPriority(bool light)
     : load_(::open("/proc/loadavg", O_RDONLY | O_CLOEXEC)),
-      processors_(std::thread::hardware_concurrency()) {
-  session().enter();
+      processors_(std::thread::hardware_concurrency()),
+      light_(light),
+      crowded_(!light) {
+  if (light) session().enter();
   be_ordinary(kBulkNice, kBulkSlice);
   ::prctl(PR_SET_TIMERSLACK, 1ul);  // pauses shall be as short as they can be
   slept_ = looked_ = Clock::now();
@@ -134,7 +136,7 @@ BulkPriority::BulkPriority()
 BulkPriority::~BulkPriority() {
   be_ordinary(0, 0);
   ::prctl(PR_SET_TIMERSLACK, kUsualSlack);
-  session().leave(crowded_);
+  if (light_) session().leave(crowded_);
 }
 
 // "running waiting times", ns: Documentation/scheduler/sched-stats.rst. Zeros without it.
@@ -159,7 +161,7 @@ unsigned BulkPriority::running() const {
 }
 
 void BulkPriority::look_around(Time now) {
-  if (now - looked_ < kBetweenLooks) return;
+  if (!light_ || now - looked_ < kBetweenLooks) return;
   looked_ = now;
   const Spent all = spent();
   const bool crowded = crowding_.after(all.ran - before_.ran, all.waited - before_.waited);

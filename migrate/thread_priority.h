@@ -18,9 +18,9 @@ void go_first();
 void go_first(std::thread& thread);
 
 /// For a thread that is about to be killed, and gives back much memory then (70 us per MiB): others
-/// go before it, as before BulkPriority. `light`: its session as well, where nobody waits for the
-/// memory (LightSession).
-void end_in_bulk(pid_t thread, bool light);
+/// go before it, as before BulkPriority, and before its session (LightSession). Where nobody waits
+/// for that memory.
+void end_in_bulk(pid_t thread);
 
 /// While it lives, the session of this process weighs a tenth of a program's where autogroups weigh
 /// sessions against each other (sched(7)): its one thread prepares something that nobody waits for,
@@ -75,7 +75,9 @@ class Crowding {
 /// milliseconds.
 class BulkPriority {
  public:
-  BulkPriority();
+  /// `light`: nobody waits for the end of the work (the guest moves for another reason than its
+  /// owner's key). Otherwise the session keeps its weight, and pauses are as where all is taken.
+  explicit BulkPriority(bool light);
   ~BulkPriority();
   BulkPriority(const BulkPriority&) = delete;
   BulkPriority& operator=(const BulkPriority&) = delete;
@@ -100,7 +102,7 @@ class BulkPriority {
   long sleeps_ = 0;
   Spent before_;
   Crowding crowding_;
-  bool crowded_ = false;
+  bool light_, crowded_;
 };
 
 }  // namespace hob::migrate
