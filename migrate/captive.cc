@@ -356,9 +356,9 @@ bool let_go(Guest& guest) {
 }
 
 void Captives::destroy(bool at_home) {
-  for (const CaptiveProcess& process : processes)
-    for (const CaptiveThread& thread : process.threads)
-      if (at_home) end_in_bulk(thread.tracee.tid().value);
+  if (at_home)
+    for (const CaptiveProcess& process : processes)
+      for (const CaptiveThread& thread : process.threads) end_in_bulk(thread.tracee.tid().value);
   auto killed = cgroup_->kill();
   if (!killed) log::error("{}", killed.error().text);
   Patience patience(seconds(5));

@@ -7,7 +7,8 @@
 #include "base/fd.h"
 #include "base/time.h"
 
-/// Which threads of the engine go first. Each call is about the calling thread.
+/// Which threads of the engine go first. Each call is about the calling thread, where it names no
+/// other.
 namespace hob::migrate {
 
 /// A program waits for this thread: it runs at once, before all that is not real-time (SCHED_FIFO).
