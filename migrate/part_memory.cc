@@ -323,9 +323,14 @@ Result<void> read_pages(ProcessCapture& c, const std::set<uint64_t>& pages) {
       remote[i] = {reinterpret_cast<void*>(c.out.pages[done + i]), kPage};
     iovec local{bytes.data() + done * kPage, n * kPage};
     const ssize_t got = ::process_vm_readv(c.process.pid.value, &local, 1, remote, n, 0);
-    if (got <= 0)
-      return Error::sys("read the pages of", c.process.name(), got < 0 ? errno : EFAULT);
-    done += static_cast<size_t>(got) / kPage;
+    if (got > 0) {
+      done += static_cast<size_t>(got) / kPage;
+      continue;
+    }
+    if (errno != EFAULT) return Error::sys("read the pages of", c.process.name());
+    // One that the program itself may not read now.
+    TRY(proc::read_memory(c.process.pid, {c.out.pages[done]}, bytes.data() + done * kPage, kPage));
+    done++;
   }
   c.out.page_bytes = bytes;
   if (c.draft) leave_out_drafted(c, bytes);

@@ -378,6 +378,19 @@ Result<void> read_memory(Tid process, RemoteAddress from, void* to, size_t size)
   iovec local{to, size}, remote{reinterpret_cast<void*>(from.value), size};
   ssize_t n = ::process_vm_readv(process.value, &local, 1, &remote, 1, 0);
   if (n == static_cast<ssize_t>(size)) return {};
+  if (n < 0 && errno == EFAULT) n = 0;
+  // What the program itself may not read now has a content all the same (PROT_NONE, PROT_EXEC).
+  if (n >= 0) {
+    const Fd memory = TRY(open_file(path(process, "mem"), O_RDONLY));
+    while (n < static_cast<ssize_t>(size)) {
+      const auto done = static_cast<size_t>(n);
+      const ssize_t more = ::pread(memory.get(), static_cast<char*>(to) + done, size - done,
+                                   static_cast<off_t>(from.value + done));
+      if (more <= 0) break;
+      n += more;
+    }
+    if (n == static_cast<ssize_t>(size)) return {};
+  }
   char where[64];
   std::snprintf(where, sizeof where, "of process %d at %lx", process.value, from.value);
   return Error::sys("read memory", where, n < 0 ? errno : EFAULT);

@@ -114,7 +114,8 @@ Result<Fd> borrow_descriptor(Tid process, int number);
 /// Numbers of the open descriptors, ascending.
 Result<std::vector<int>> descriptors(Tid process);
 
-/// Memory of a stopped or running process; fewer bytes than asked for is an Error.
+/// Memory of a stopped or running process, whatever its protection; fewer bytes than asked for is
+/// an Error.
 Result<void> read_memory(Tid process, RemoteAddress from, void* to, size_t size);
 template <class T>
 Result<T> read_memory(Tid process, RemoteAddress from) {

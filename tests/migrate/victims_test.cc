@@ -40,6 +40,7 @@ static void moves_by(const std::string& name, const char* strategy) {
   }
 
 VICTIM("memory")
+VICTIM("closed")
 VICTIM("hugestack")
 VICTIM("threads")
 VICTIM("signals")
