@@ -147,14 +147,16 @@ Result<void> Cgroup::wait_frozen(Duration limit) {
     if (waited > limit)
       return Error::sys("freeze cgroup", path_, ETIMEDOUT,
                         "a process is stuck in the kernel; see /proc/PID/stack of its processes");
-    // Freezing takes 20 to 250 us (ENGINE.md section 5): look again at once for as long as that,
-    // but let the threads that are to freeze have this processor, which a real-time thread gives
-    // away by sleeping alone; afterwards stop burning it.
-    const bool soon = waited < milliseconds(2);
-    if (soon && !real_time) {
+    // One thread takes 20 us (ENGINE.md section 5), 64 take 400. To sleep costs more than the one
+    // takes, so look again at once at first. But those that are to freeze need this processor: a
+    // yield gives it to none of another session (sched(7)), and who sleeps for 10 us again and
+    // again, and is real-time, takes half of it away from them. So pauses grow with what has
+    // passed.
+    if (waited < std::chrono::microseconds(100) && !real_time) {
       ::sched_yield();
     } else {
-      const timespec pause{0, soon ? 10'000 : 200'000};
+      constexpr Duration kShortest = std::chrono::microseconds(10), kLongest = milliseconds(1);
+      const timespec pause{0, std::clamp(waited / 4, kShortest, kLongest).count()};
       ::nanosleep(&pause, nullptr);
     }
   }
