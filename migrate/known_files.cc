@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <string_view>
 
 #include "migrate/notices.h"
 #include "migrate/proc.h"
@@ -80,14 +81,14 @@ void KnownFiles::learn(Tid process, int fd, const Described& described) {
 
 bool KnownFiles::has_its_name(const Known& known) {
   const std::string& path = known.described.description.path;
-  const std::string directory = path.substr(0, path.rfind('/') + 1);
+  const auto directory = std::string_view(path).substr(0, path.rfind('/') + 1);
   struct stat st;
-  if (known.quiet && standing_.count(directory) && ::fstat(known.copy.get(), &st) == 0 &&
+  if (known.quiet && standing_.contains(directory) && ::fstat(known.copy.get(), &st) == 0 &&
       st.st_nlink > 0 && st.st_ctim.tv_sec == known.changed.tv_sec &&
       st.st_ctim.tv_nsec == known.changed.tv_nsec)
     return true;
   if (name_of(known.copy) != path) return false;
-  standing_.insert(directory);
+  standing_.emplace(directory);
   return true;
 }
 
@@ -95,7 +96,7 @@ std::optional<Described> KnownFiles::still(Tid process, int fd) {
   const auto at = known_.find({process, fd});
   if (at == known_.end()) return std::nullopt;
   const Known& known = at->second;
-  if (::syscall(SYS_kcmp, process.value, ::getpid(), KCMP_FILE, fd, known.copy.get()) != 0)
+  if (::syscall(SYS_kcmp, process.value, self_, KCMP_FILE, fd, known.copy.get()) != 0)
     return std::nullopt;
   if (!has_its_name(known)) return std::nullopt;
   char text[512];

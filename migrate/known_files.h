@@ -1,5 +1,7 @@
 #pragma once
 
+#include <unistd.h>
+
 #include <map>
 #include <optional>
 #include <set>
@@ -39,8 +41,9 @@ class KnownFiles {
   };
   std::string name_of(const Fd& copy) const;
   bool has_its_name(const Known& known);
-  std::set<std::string> standing_;  // directories that still have their names
-  Fd links_;                        // /proc/self/fd
+  std::set<std::string, std::less<>> standing_;  // directories that still have their names
+  pid_t self_ = ::getpid();
+  Fd links_;  // /proc/self/fd
   std::map<std::pair<Tid, int>, Known> known_;
 };
 
