@@ -29,9 +29,8 @@ Result<void> ask(CaptiveProcess& process, Scratch& scratch, std::vector<Batch>& 
 }
 
 Result<void> capture_process(const Guest& guest, CaptiveProcess& process, const Platform& platform,
-                             Image& image, Objects& objects, const Advices& advices,
-                             ProcessImage& out, const Sketch* sketch, Arena& arena,
-                             std::vector<Scratch>& borrowed) {
+                             Image& image, Objects& objects, const Beforehand& known,
+                             ProcessImage& out, Arena& arena, std::vector<Scratch>& borrowed) {
   out.pid = process.node.pid;
   const RemoteAddress instruction =
       TRY(syscall_instruction(process.pid, process.name(), TRY(vdso_of(process)), platform.vdso));
@@ -50,9 +49,12 @@ Result<void> capture_process(const Guest& guest, CaptiveProcess& process, const 
       TRY(Scratch::borrow({leader.tracee, leader.registers, instruction, process.name()}, size)));
   stages::mark("scratch");
   std::vector<Batch> batches(process.threads.size());
-  ProcessCapture context{guest,      process, image, objects, advices, out, scratch.workspace(),
-                         batches[0], batches, arena, maps};
-  if (sketch) {
+  ProcessCapture context{
+      guest,      process, image, objects, known.advices, out, scratch.workspace(),
+      batches[0], batches, arena, maps};
+  if (auto at = known.touched.find(process.pid); at != known.touched.end())
+    context.touched = &at->second;
+  if (const Sketch* sketch = known.sketch) {
     const auto& drafted = sketch->draft.processes;
     const auto at = std::find_if(drafted.begin(), drafted.end(),
                                  [&](const ProcessImage& p) { return p.pid == out.pid; });
@@ -94,9 +96,8 @@ Result<int64_t> guest_monotonic(Tid process) {
   return (now.tv_sec + seconds) * 1'000'000'000 + now.tv_nsec + nanoseconds;
 }
 
-Result<Captured> capture(const Guest& guest, Captives& captives, const Advices& advices,
-                         const Platform& platform, bool other_kernel, Sketch* sketch,
-                         Arena& arena) {
+Result<Captured> capture(const Guest& guest, Captives& captives, const Beforehand& known,
+                         const Platform& platform, bool other_kernel, Arena& arena) {
   for (CaptiveProcess& process : captives.processes)
     TRY(step_out_of_vdso(process, platform, other_kernel));
   // Before anything is read: a wait may turn out to be over.
@@ -114,12 +115,12 @@ Result<Captured> capture(const Guest& guest, Captives& captives, const Advices& 
   TRY(capture_filters(captives, image));
   stages::mark("filters");
   for (size_t i = 0; i < count; i++)
-    TRY(capture_process(guest, captives.processes[i], platform, image, objects, advices,
-                        image.processes[i], sketch, arena, captured.borrowed));
+    TRY(capture_process(guest, captives.processes[i], platform, image, objects, known,
+                        image.processes[i], arena, captured.borrowed));
   stages::mark("scratch");
   KnownFiles none;
-  TRY(capture_descriptions(guest, captives.processes, sketch ? sketch->files : none, objects, image,
-                           captured.taken));
+  TRY(capture_descriptions(guest, captives.processes, known.sketch ? known.sketch->files : none,
+                           objects, image, captured.taken));
   stages::mark("descriptors");
   TRY(objects.finish(image));
   captured.objects = objects.take_files();

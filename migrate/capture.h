@@ -8,6 +8,7 @@
 #include "migrate/captive.h"
 #include "migrate/image.h"
 #include "migrate/ptys.h"
+#include "migrate/register_samples.h"
 #include "migrate/restore.h"
 #include "migrate/scratch.h"
 #include "migrate/sketch.h"
@@ -23,12 +24,19 @@ struct Captured {
   std::vector<Scratch> borrowed;  ///< of the memory of processes
 };
 
-/// Walks the table of parts over the stopped processes. `advices` were read before they were.
+/// What was learnt of the guest while it ran.
+struct Beforehand {
+  const Advices& advices;
+  Sketch* sketch = nullptr;  ///< null: there is no draft
+  const TouchedPages& touched;
+};
+
+/// Walks the table of parts over the stopped processes.
 /// `other_kernel`: threads inside the vdso go on until they are out of it. An Error with code
 /// kObstacle names what cannot be carried. The bytes of the image's pages lie in `arena`; those
-/// that the target has of the draft in `sketch` are left out (null: there is none).
-Result<Captured> capture(const Guest& guest, Captives& captives, const Advices& advices,
-                         const Platform& platform, bool other_kernel, Sketch* sketch, Arena& arena);
+/// that the target has of the draft are left out.
+Result<Captured> capture(const Guest& guest, Captives& captives, const Beforehand& known,
+                         const Platform& platform, bool other_kernel, Arena& arena);
 
 /// What the image holds, for the report of either end.
 void count(const Image& image, Report& report);

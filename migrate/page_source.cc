@@ -49,6 +49,18 @@ void DemandServer::run() {
   while (serve_one()) served_++;
 }
 
+void DemandServer::await_calm() const {
+  constexpr auto kLook = std::chrono::microseconds(250);
+  constexpr int kCalm = 4, kLimit = 20;  // looks
+  uint64_t before = served_;
+  for (int looks = 0, calm = 0; looks < kLimit && calm < kCalm; looks++) {
+    std::this_thread::sleep_for(kLook);
+    const uint64_t now = served_;
+    calm = now == before ? calm + 1 : 0;
+    before = now;
+  }
+}
+
 bool DemandServer::serve_one() {
   link_.set_patience(hours(24 * 365));  // nobody has to fault
   auto record = link_.receive();

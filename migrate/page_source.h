@@ -25,6 +25,10 @@ class DemandServer {
   ~DemandServer() { stop(); }
   void stop();
   uint64_t served() const { return served_; }
+  /// Waits until nothing has been asked for during a millisecond, 5 ms at the most. A program that
+  /// goes on elsewhere first asks for what it works with, page by page, and each of its turns at a
+  /// processor is worth more than the start of the push.
+  void await_calm() const;
 
  private:
   void run();

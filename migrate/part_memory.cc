@@ -244,8 +244,10 @@ Result<void> capture_notes(ProcessCapture& c) {
   return {};
 }
 
-// The pages that the kernel or the first instructions touch.
-void add_hot_pages(ProcessImage& p, std::set<uint64_t>& pages) {
+// The pages that the kernel or the first instructions touch, and those that the program was seen to
+// work with.
+void add_hot_pages(ProcessImage& p, const std::vector<uint64_t>& touched, RemoteAddress vdso,
+                   std::set<uint64_t>& pages) {
   auto find = [&](uint64_t page) -> const MappingImage* {
     auto m = std::upper_bound(p.mappings.begin(), p.mappings.end(), page,
                               [](uint64_t a, const MappingImage& x) { return a < x.range.end; });
@@ -254,10 +256,11 @@ void add_hot_pages(ProcessImage& p, std::set<uint64_t>& pages) {
   auto add = [&](uint64_t address) {
     const uint64_t page = address & ~(kPage - 1);
     const MappingImage* m = find(page);
-    if (m && m->kind <= MappingKind::stack && m->protection != PROT_NONE) pages.insert(page);
+    if (m && m->kind <= MappingKind::stack && m->protection & PROT_READ) pages.insert(page);
     return m && (m->kind <= MappingKind::stack || m->kind == MappingKind::file);
   };
   constexpr uint64_t kRedZone = 128;  // x86-64 ABI: used below the stack pointer
+  constexpr ptrdiff_t kFewThreads = 8;
   for (ThreadImage& t : p.threads) {
     // Without what it looks at, a wait cannot be taken up before the pages come.
     constexpr uint64_t kMost = 64 * kPage;
@@ -266,11 +269,23 @@ void add_hot_pages(ProcessImage& p, std::set<uint64_t>& pages) {
     for (uint64_t at = seen.start & ~(kPage - 1); there && at < seen.end; at += kPage)
       there = add(at);
     if (!there) t.wait_end = 0;
-    for (uint64_t near : {t.registers.rsp - kRedZone, t.registers.rsp, t.registers.rsp + kPage,
-                          t.registers.rip, t.registers.fs_base})
-      add(near);
+    add(t.registers.fs_base);
+    // Of many threads that wait few go on at once.
+    const bool waits = static_cast<int64_t>(t.registers.orig_rax) >= 0;
+    if (!waits || &t - p.threads.data() < kFewThreads)
+      for (uint64_t near :
+           {t.registers.rsp - kRedZone, t.registers.rsp, t.registers.rsp + kPage, t.registers.rip})
+        add(near);
     if (t.rseq.pointer) add(t.rseq.pointer);
     if (t.robust_list) add(t.robust_list);
+  }
+  constexpr size_t kMostTouched = 64;  // 0.1 ms; more are worth less than they cost
+  size_t added = 0;
+  for (uint64_t page : touched) {
+    if (added == kMostTouched) break;
+    // Another kernel's stands in ordinary memory (part_vdso.cc), and does not travel as such.
+    if (const MappingImage* m = find(page); m && m->range.contains(vdso.value)) continue;
+    if (const size_t before = pages.size(); add(page) && pages.size() > before) added++;
   }
   // /proc/PID/cmdline and environ read these without waiting for pages: ps(1) would show nothing.
   constexpr uint64_t kShown = 16 * kPage;
@@ -352,7 +367,8 @@ Result<void> capture(ProcessCapture& c) {
     const DraftedPages drafted(*c.draft, c.out);
     pages.insert(drafted.all().begin(), drafted.all().end());
   }
-  add_hot_pages(c.out, pages);
+  add_hot_pages(c.out, c.touched ? *c.touched : std::vector<uint64_t>(), TRY(vdso_of(c.process)),
+                pages);
   return read_pages(c, pages);
 }
 

@@ -272,8 +272,8 @@ Result<Arrival> Arrival::receive(Listener listener, Guest& guest, TargetHooks& h
       told = control::say(control, control::Word::running);
     }
     if (!told) log::warning("tell the source that the guest runs: {}", told.error().text);
-    if (!plan.before_commit) state->readmit(std::move(listener));
     urgent.reset();
+    if (!plan.before_commit) state->readmit(std::move(listener));
     stages::tell("target");
     // A source that is not needed any more may be gone, and one that is comes back; it asks home.
     return {};
