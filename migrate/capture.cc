@@ -53,7 +53,7 @@ Result<void> capture_process(const Guest& guest, CaptiveProcess& process, const 
       guest,      process, image, objects, known.advices, out, scratch.workspace(),
       batches[0], batches, arena, maps};
   if (auto at = known.touched.find(process.pid); at != known.touched.end())
-    context.touched = &at->second;
+    context.touched = at->second;
   if (const Sketch* sketch = known.sketch) {
     const auto& drafted = sketch->draft.processes;
     const auto at = std::find_if(drafted.begin(), drafted.end(),

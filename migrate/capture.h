@@ -27,7 +27,7 @@ struct Captured {
 /// What was learnt of the guest while it ran.
 struct Beforehand {
   const Advices& advices;
-  Sketch* sketch = nullptr;  ///< null: there is no draft
+  Sketch* sketch;  ///< null: there is no draft
   const TouchedPages& touched;
 };
 

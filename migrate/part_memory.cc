@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <map>
 #include <set>
+#include <span>
 
 #include "migrate/draft.h"
 #include "migrate/files.h"
@@ -246,7 +247,7 @@ Result<void> capture_notes(ProcessCapture& c) {
 
 // The pages that the kernel or the first instructions touch, and those that the program was seen to
 // work with.
-void add_hot_pages(ProcessImage& p, const std::vector<uint64_t>& touched, RemoteAddress vdso,
+void add_hot_pages(ProcessImage& p, std::span<const uint64_t> touched, RemoteAddress vdso,
                    std::set<uint64_t>& pages) {
   auto find = [&](uint64_t page) -> const MappingImage* {
     auto m = std::upper_bound(p.mappings.begin(), p.mappings.end(), page,
@@ -256,11 +257,12 @@ void add_hot_pages(ProcessImage& p, const std::vector<uint64_t>& touched, Remote
   auto add = [&](uint64_t address) {
     const uint64_t page = address & ~(kPage - 1);
     const MappingImage* m = find(page);
-    if (m && m->kind <= MappingKind::stack && m->protection & PROT_READ) pages.insert(page);
+    if (m && m->kind <= MappingKind::stack && m->protection != PROT_NONE) pages.insert(page);
     return m && (m->kind <= MappingKind::stack || m->kind == MappingKind::file);
   };
   constexpr uint64_t kRedZone = 128;  // x86-64 ABI: used below the stack pointer
-  constexpr ptrdiff_t kFewThreads = 8;
+  constexpr int kFew = 8;
+  int waiting = 0;
   for (ThreadImage& t : p.threads) {
     // Without what it looks at, a wait cannot be taken up before the pages come.
     constexpr uint64_t kMost = 64 * kPage;
@@ -272,7 +274,7 @@ void add_hot_pages(ProcessImage& p, const std::vector<uint64_t>& touched, Remote
     add(t.registers.fs_base);
     // Of many threads that wait few go on at once.
     const bool waits = static_cast<int64_t>(t.registers.orig_rax) >= 0;
-    if (!waits || &t - p.threads.data() < kFewThreads)
+    if (!waits || ++waiting <= kFew)
       for (uint64_t near :
            {t.registers.rsp - kRedZone, t.registers.rsp, t.registers.rsp + kPage, t.registers.rip})
         add(near);
@@ -367,8 +369,7 @@ Result<void> capture(ProcessCapture& c) {
     const DraftedPages drafted(*c.draft, c.out);
     pages.insert(drafted.all().begin(), drafted.all().end());
   }
-  add_hot_pages(c.out, c.touched ? *c.touched : std::vector<uint64_t>(), TRY(vdso_of(c.process)),
-                pages);
+  add_hot_pages(c.out, c.touched, TRY(vdso_of(c.process)), pages);
   return read_pages(c, pages);
 }
 

@@ -70,8 +70,8 @@ struct ProcessCapture {
   Arena& arena;                         ///< holds what out.page_bytes will show
   const std::string& maps;              ///< /proc/PID/maps, before anything was borrowed of it
   const ProcessImage* draft = nullptr;  ///< what the target has of it already (draft.h)
-  const std::string* drafted_maps = nullptr;       ///< from which that was made
-  const std::vector<uint64_t>* touched = nullptr;  ///< pages that it was seen to work with
+  const std::string* drafted_maps = nullptr;  ///< from which that was made
+  std::span<const uint64_t> touched = {};     ///< pages that it was seen to work with
 };
 
 /// What a new process has at hand while it is still a copy of the engine.

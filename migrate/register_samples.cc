@@ -54,12 +54,8 @@ Fd open_event(Tid thread) {
 
 }  // namespace
 
-RegisterSamples::Mapped::Mapped(const Fd& event) {
-  void* mapped = ::mmap(nullptr, kMappedSize, PROT_READ | PROT_WRITE, MAP_SHARED, event.get(), 0);
-  if (mapped != MAP_FAILED) at = mapped;
-}
-RegisterSamples::Mapped::~Mapped() {
-  if (at) ::munmap(at, kMappedSize);
+void RegisterSamples::Unmap::operator()(void* at) const {
+  ::munmap(at, kMappedSize);
 }
 
 void RegisterSamples::watch(Tid process) {
@@ -71,8 +67,10 @@ void RegisterSamples::watch(Tid process) {
     if (!stat || stat->state != 'R') continue;
     Fd event = open_event(thread);
     if (!event) return;
-    Mapped samples(event);
-    if (samples.at) watched_.push_back({process, std::move(event), std::move(samples)});
+    void* samples =
+        ::mmap(nullptr, kMappedSize, PROT_READ | PROT_WRITE, MAP_SHARED, event.get(), 0);
+    if (samples == MAP_FAILED) return;
+    watched_.push_back({process, std::move(event), {samples, Unmap()}});
   }
 }
 
@@ -85,8 +83,8 @@ TouchedPages RegisterSamples::take() {
   for (const Watched& w : watched_) {
     ::ioctl(w.event.get(), PERF_EVENT_IOC_DISABLE, 0);
     std::vector<uint64_t>& seen = words[w.process];
-    const auto* notes = static_cast<const perf_event_mmap_page*>(w.samples.at);
-    const auto* at = static_cast<const std::byte*>(w.samples.at) + kPage;
+    const auto* notes = static_cast<const perf_event_mmap_page*>(w.samples.get());
+    const auto* at = static_cast<const std::byte*>(w.samples.get()) + kPage;
     // Nobody has read meanwhile, so it does not wrap.
     const uint64_t end =
         std::min<uint64_t>(__atomic_load_n(&notes->data_head, __ATOMIC_ACQUIRE), kBufferSize);

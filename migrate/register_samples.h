@@ -4,8 +4,8 @@
 
 #include <cstdint>
 #include <map>
+#include <memory>
 #include <span>
-#include <utility>
 #include <vector>
 
 #include "base/fd.h"
@@ -25,10 +25,6 @@ using TouchedPages = std::map<Tid, std::vector<uint64_t>>;
 
 class RegisterSamples {
  public:
-  RegisterSamples() = default;
-  RegisterSamples(RegisterSamples&&) noexcept = default;
-  RegisterSamples& operator=(RegisterSamples&&) noexcept = default;
-
   /// Prepares to look at the threads of a process that are running now, eight in all.
   void watch(Tid process);
   /// Begins to look, for the next 10 ms of each thread's time.
@@ -37,20 +33,13 @@ class RegisterSamples {
   TouchedPages take();
 
  private:
-  struct Mapped {
-    explicit Mapped(const Fd& event);
-    Mapped(Mapped&& other) noexcept : at(std::exchange(other.at, nullptr)) {}
-    Mapped& operator=(Mapped&& other) noexcept {
-      std::swap(at, other.at);
-      return *this;
-    }
-    ~Mapped();
-    void* at = nullptr;
+  struct Unmap {
+    void operator()(void* at) const;
   };
   struct Watched {
     Tid process;
     Fd event;
-    Mapped samples;
+    std::unique_ptr<void, Unmap> samples;
   };
   std::vector<Watched> watched_;
 };
