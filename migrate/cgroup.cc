@@ -13,6 +13,8 @@
 #include <set>
 #include <string_view>
 
+#include "base/log.h"
+
 namespace hob::migrate {
 
 namespace {
@@ -189,9 +191,21 @@ bool Cgroup::populated() const {
   return events.ok() && events->find("populated 1") != std::string::npos;
 }
 
+// Of sessions, those that a foreign guest has (program.cc): others have their weight from who is at
+// work here (thread_priority.h). Kernels without autogroups have no such file; what fails costs
+// time.
+static void weigh_as_usual(pid_t process) {
+  const std::string autogroup = "/proc/" + std::to_string(process) + "/autogroup";
+  const auto now = read_file(autogroup);
+  if (!now || now->find("nice 19") == std::string::npos) return;
+  if (auto set = write_control(autogroup, "0"); !set) log::debug("{}", set.error().text);
+}
+
 Result<void> Cgroup::kill() {
-  // To end takes a processor, too, to give memory back above all: foreign guests (SCHED_IDLE)
-  // beside a busy owner would be seconds about it.
+  // To end takes a processor, too, to give memory back above all: foreign guests (SCHED_IDLE, in
+  // sessions that weigh least) beside a busy owner would be seconds about it.
+  if (auto ids = processes(); ids.ok())
+    for (pid_t process : *ids) weigh_as_usual(process);
   if (Result<std::vector<pid_t>> ids = threads(); ids.ok()) {
     const sched_param none{};
     for (pid_t thread : *ids) ::sched_setscheduler(thread, SCHED_OTHER, &none);

@@ -1,3 +1,5 @@
+#include <sched.h>
+
 #include <thread>
 
 #include "support.h"
@@ -64,6 +66,32 @@ TEST_CASE("waiting for a freeze that nobody asked for ends with a timeout") {
   Cgroup group = must(Cgroup::create(place.path));
   CHECK(group.wait_frozen(milliseconds(5)).error().code == ETIMEDOUT);
   must(group.remove());
+}
+
+// Beside a busy owner its last 4 ms of work, to give its memory back, would wait for seconds.
+TEST_CASE("what is killed ends with the weight of an ordinary program") {
+  NEED_SANDBOX();
+  NEED(::access("/proc/self/autogroup", F_OK) == 0, "autogroups");
+  Place place;
+  Sandbox sandbox = furnished(place);
+  Pipe ready = must(make_pipe());
+  const pid_t pid = must(sandbox.clone(kRootPid, [&] {
+    const sched_param none{};
+    const Fd weight(::open("/proc/self/autogroup", O_WRONLY));
+    if (::setsid() < 0 || ::sched_setscheduler(0, SCHED_IDLE, &none) < 0 ||
+        ::write(weight.get(), "19", 2) != 2 || ::write(ready.write_end.get(), "x", 1) != 1)
+      ::_exit(1);
+    for (;;) ::pause();
+  }));
+  char byte;
+  REQUIRE(::read(ready.read_end.get(), &byte, 1) == 1);
+  const std::string autogroup = "/proc/" + std::to_string(pid) + "/autogroup";
+  REQUIRE(must(read_file(autogroup)).find("nice 19") != std::string::npos);
+  must(sandbox.cgroup().kill());
+  siginfo_t end;
+  REQUIRE(::waitid(P_PID, static_cast<id_t>(pid), &end, WEXITED | WNOWAIT) == 0);
+  CHECK(must(read_file(autogroup)).find("nice 0") != std::string::npos);
+  CHECK(::sched_getscheduler(pid) == SCHED_OTHER);
 }
 
 TEST_CASE("the memory limit kills what exceeds it") {
