@@ -33,12 +33,20 @@ Error slow() {
   return Error{"the link: the peer did not answer in time", ETIMEDOUT};
 }
 
+Error closed() {
+  return Error{"the link: closed by the peer", EPIPE};
+}
+
 Result<void> wait_for(int fd, short events, Time end) {
+  // A peer that has ended the connection makes no more room in a full window, but keeps it until
+  // its threads are through with it: nothing but the end that it has sent says so.
+  if (events == POLLOUT) events |= POLLRDHUP;
   for (;;) {
     auto left = std::chrono::duration_cast<milliseconds>(end - Clock::now()).count();
     if (left <= 0) return slow();
     pollfd p{fd, events, 0};
     int n = ::poll(&p, 1, static_cast<int>(std::min<int64_t>(left + 1, 1 << 30)));
+    if (n > 0 && p.revents == POLLRDHUP) return closed();
     if (n > 0) return {};
     if (n < 0 && errno != EINTR) return Error::sys("wait for", "the link");
   }
@@ -53,7 +61,7 @@ Result<void> read_all(int fd, void* to, size_t size, Time end) {
       p += n;
       size -= static_cast<size_t>(n);
     } else if (n == 0) {
-      return Error{"the link: closed by the peer", EPIPE};
+      return closed();
     } else if (errno == EAGAIN) {
       low_water.expect(size);
       TRY(wait_for(fd, POLLIN, end));
