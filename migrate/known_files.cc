@@ -3,9 +3,11 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <linux/kcmp.h>
+#include <linux/magic.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/vfs.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -13,7 +15,6 @@
 #include <string_view>
 
 #include "migrate/notices.h"
-#include "migrate/proc.h"
 
 namespace hob::migrate {
 namespace {
@@ -38,6 +39,16 @@ bool is_past(const timespec& time) {
   ::clock_gettime(CLOCK_REALTIME, &now);
   const int64_t age = (now.tv_sec - time.tv_sec) * kSecond + now.tv_nsec - time.tv_nsec;
   return age > (time.tv_nsec == 0 ? 3 * kSecond : kTicks);
+}
+
+// With the mount, that is, and without other names. Subvolumes and layers use numbers again; a tmpfs
+// after 2^32 files, but not that of a file which we have open.
+bool stands_for_file(int fd, const struct stat& st) {
+  constexpr unsigned long kXfs = 0x58465342;  // statfs(2)
+  struct statfs fs;
+  if (::fstatfs(fd, &fs) < 0 || (st.st_nlink != 1 && !S_ISDIR(st.st_mode))) return false;
+  const auto type = static_cast<unsigned long>(fs.f_type);
+  return type == EXT4_SUPER_MAGIC || type == kXfs || type == TMPFS_MAGIC;
 }
 
 }  // namespace
@@ -72,11 +83,20 @@ void KnownFiles::learn(Tid process, int fd, const Described& described) {
   known.changed = st.st_ctim;
   known.quiet = !known.remote && is_past(st.st_ctim);
   // The first look at a file of /proc takes three times as long as those that follow.
-  char text[512];
-  if (name_of(known.copy) != described.description.path ||
-      ::pread(known.information.get(), text, sizeof text, 0) <= 0)
-    return;
+  const auto info = information_of(known);
+  if (!info || name_of(known.copy) != described.description.path) return;
+  known.mount = info->mount;
+  known.inode_tells = info->inode == st.st_ino && stands_for_file(known.copy.get(), st);
   known_.insert_or_assign({process, fd}, std::move(known));
+}
+
+std::optional<proc::FdInfo> KnownFiles::information_of(const Known& known) {
+  char text[512];
+  const ssize_t n = ::pread(known.information.get(), text, sizeof text, 0);
+  if (n <= 0 || n == sizeof text) return std::nullopt;
+  auto info = proc::parse_fdinfo({text, static_cast<size_t>(n)});
+  if (!info) return std::nullopt;
+  return std::move(info).value();
 }
 
 bool KnownFiles::has_its_name(const Known& known) {
@@ -96,15 +116,14 @@ std::optional<Described> KnownFiles::still(Tid process, int fd) {
   const auto at = known_.find({process, fd});
   if (at == known_.end()) return std::nullopt;
   const Known& known = at->second;
-  if (::syscall(SYS_kcmp, process.value, self_, KCMP_FILE, fd, known.copy.get()) != 0)
-    return std::nullopt;
-  if (!has_its_name(known)) return std::nullopt;
-  char text[512];
-  const ssize_t n = ::pread(known.information.get(), text, sizeof text, 0);
-  if (n <= 0 || n == sizeof text) return std::nullopt;
-  const auto info = proc::parse_fdinfo({text, static_cast<size_t>(n)});
+  const auto info = information_of(known);
   // Any other line is a lock.
   if (!info || info->flags != known.flags || !info->rest.empty()) return std::nullopt;
+  const bool same =
+      known.inode_tells
+          ? info->inode == known.described.inode && info->mount == known.mount
+          : ::syscall(SYS_kcmp, process.value, self_, KCMP_FILE, fd, known.copy.get()) == 0;
+  if (!same || !has_its_name(known)) return std::nullopt;
   Described now;
   now.description = known.described.description;
   now.description.position = info->position;

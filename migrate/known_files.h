@@ -10,6 +10,7 @@
 
 #include "base/fd.h"
 #include "migrate/files.h"
+#include "migrate/proc.h"
 
 namespace hob::migrate {
 
@@ -35,10 +36,13 @@ class KnownFiles {
     Described described;  // without its file
     Fd copy, information;
     uint32_t flags = 0;  // of the descriptor, as the kernel's text has them
+    uint64_t mount = 0;  // its number, where inode_tells
+    bool inode_tells = false;
     bool remote = false;
     bool quiet = false;  // its inode had not changed for a while
     timespec changed = {};
   };
+  static std::optional<proc::FdInfo> information_of(const Known& known);
   std::string name_of(const Fd& copy) const;
   bool has_its_name(const Known& known);
   std::set<std::string, std::less<>> standing_;  // directories that still have their names

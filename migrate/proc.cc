@@ -205,18 +205,20 @@ Result<FdInfo> parse_fdinfo(std::string_view text) {
   FdInfo info;
   bool bad = false, flags = false;
   each_line(text, [&](std::string_view line) {
-    if (starts(line, "pos:")) {
-      Scanner s{line.substr(4)};
-      info.position = s.number<uint64_t>(10);
+    auto number = [&]<class T>(std::string_view key, T& to, int base) {
+      if (!starts(line, key)) return false;
+      Scanner s{line.substr(key.size())};
+      to = s.number<T>(base);
       bad = bad || s.bad;
-    } else if (starts(line, "flags:")) {
-      Scanner s{line.substr(6)};
-      info.flags = s.number<uint32_t>(8);
+      return true;
+    };
+    if (number("pos:", info.position, 10) || number("mnt_id:", info.mount, 10) ||
+        number("ino:", info.inode, 10) || line.empty())
+      return;
+    if (number("flags:", info.flags, 8))
       flags = true;
-      bad = bad || s.bad;
-    } else if (!line.empty() && !starts(line, "mnt_id:") && !starts(line, "ino:")) {
+    else
       info.rest.emplace_back(line);
-    }
   });
   if (bad || !flags) return damaged("fdinfo");
   return info;

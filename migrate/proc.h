@@ -62,6 +62,7 @@ Result<Status> parse_status(std::string_view text);
 struct FdInfo {
   uint64_t position = 0;
   uint32_t flags = 0;
+  uint64_t mount = 0, inode = 0;
   std::vector<std::string> rest;  ///< the lines that depend on the kind of file
   /// The value of the line "key:\tvalue" or "key: value"; empty if there is none.
   std::string_view field(std::string_view key) const;
