@@ -1,5 +1,7 @@
 #include "migrate/page_keeper.h"
 
+#include <cerrno>
+
 #include "base/log.h"
 
 namespace hob::migrate {
@@ -66,7 +68,8 @@ void PageKeeper::push_all() {
     TRY(pusher.push_all());
     return pusher.end();
   }();
-  if (pushed) return;
+  // A sink that has hung up needs no more: the guest has ended.
+  if (pushed || pushed.error().code == EPIPE) return;
   log::error("{}", pushed.error().text);
   bulk_.shut();  // the sink then knows that pages are lost
 }
