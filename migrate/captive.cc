@@ -356,10 +356,7 @@ bool let_go(Guest& guest) {
 }
 
 void Captives::destroy(bool at_home) {
-  if (at_home)
-    for (const CaptiveProcess& process : processes)
-      for (const CaptiveThread& thread : process.threads) end_in_bulk(thread.tracee.tid().value);
-  auto killed = cgroup_->kill();
+  auto killed = cgroup_->kill(at_home ? Cgroup::Ending::in_bulk : Cgroup::Ending::soon);
   if (!killed) log::error("{}", killed.error().text);
   Patience patience(seconds(5));
   for (CaptiveProcess& process : processes) {

@@ -14,6 +14,7 @@
 #include <string_view>
 
 #include "base/log.h"
+#include "migrate/thread_priority.h"
 
 namespace hob::migrate {
 
@@ -201,15 +202,17 @@ static void weigh_as_usual(pid_t process) {
   if (auto set = write_control(autogroup, "0"); !set) log::debug("{}", set.error().text);
 }
 
-Result<void> Cgroup::kill() {
-  // To end takes a processor, too, to give memory back above all: foreign guests (SCHED_IDLE, in
-  // sessions that weigh least) beside a busy owner would be seconds about it.
-  if (auto ids = processes(); ids.ok())
+Result<void> Cgroup::kill(Ending ending) {
+  if (auto ids = processes(); ids.ok() && ending == Ending::soon)
     for (pid_t process : *ids) weigh_as_usual(process);
-  if (Result<std::vector<pid_t>> ids = threads(); ids.ok()) {
-    const sched_param none{};
-    for (pid_t thread : *ids) ::sched_setscheduler(thread, SCHED_OTHER, &none);
-  }
+  if (Result<std::vector<pid_t>> ids = threads(); ids.ok())
+    for (pid_t thread : *ids) {
+      const sched_param none{};
+      if (ending == Ending::soon)
+        ::sched_setscheduler(thread, SCHED_OTHER, &none);
+      else
+        end_in_bulk(thread);
+    }
   auto killed = write_in(directory_, path_, "cgroup.kill", "1");
   if (!killed && killed.error().code == ENOENT)
     return Error::sys("kill the processes of cgroup", path_, ENOENT,

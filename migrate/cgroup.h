@@ -53,9 +53,13 @@ class Cgroup {
   Result<std::vector<pid_t>> threads() const;
   /// Has a process that has not exited. A group that was removed has none.
   bool populated() const;
+  /// To end takes a processor, too, to give memory back above all (70 us per MiB).
+  enum class Ending {
+    soon,    ///< at ordinary priority: guests of the lowest would be seconds about it
+    in_bulk  ///< others go first (thread_priority.h), where nobody waits for that memory
+  };
   /// SIGKILL to all processes, frozen ones too, and to those they are just forking.
-  /// SIGKILL to all, who end at ordinary priority.
-  Result<void> kill();
+  Result<void> kill(Ending ending = Ending::soon);
   /// Lowest share of the processors against everything else on the host.
   ///
   /// This and limit_memory() cover processes inside now and later. With v2 controllers they cost

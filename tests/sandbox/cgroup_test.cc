@@ -1,4 +1,5 @@
 #include <sched.h>
+#include <sys/resource.h>
 
 #include <thread>
 
@@ -87,11 +88,24 @@ TEST_CASE("what is killed ends with the weight of an ordinary program") {
   REQUIRE(::read(ready.read_end.get(), &byte, 1) == 1);
   const std::string autogroup = "/proc/" + std::to_string(pid) + "/autogroup";
   REQUIRE(must(read_file(autogroup)).find("nice 19") != std::string::npos);
-  must(sandbox.cgroup().kill());
-  siginfo_t end;
-  REQUIRE(::waitid(P_PID, static_cast<id_t>(pid), &end, WEXITED | WNOWAIT) == 0);
-  CHECK(must(read_file(autogroup)).find("nice 0") != std::string::npos);
-  CHECK(::sched_getscheduler(pid) == SCHED_OTHER);
+  const auto kill = [&](Cgroup::Ending ending) {
+    must(sandbox.cgroup().kill(ending));
+    siginfo_t end;
+    REQUIRE(::waitid(P_PID, static_cast<id_t>(pid), &end, WEXITED | WNOWAIT) == 0);
+    CHECK(::sched_getscheduler(pid) == SCHED_OTHER);
+  };
+  SECTION("where others wait for what it has") {
+    kill(Cgroup::Ending::soon);
+    CHECK(must(read_file(autogroup)).find("nice 0") != std::string::npos);
+  }
+  SECTION("unless nobody does: then it is out of the way of programs that run") {
+    kill(Cgroup::Ending::in_bulk);
+    CHECK(must(read_file(autogroup)).find("nice 10") != std::string::npos);
+    CHECK(::getpriority(PRIO_PROCESS, static_cast<id_t>(pid)) > 0);
+    cpu_set_t allowed;
+    REQUIRE(::sched_getaffinity(pid, sizeof allowed, &allowed) == 0);
+    CHECK(CPU_COUNT(&allowed) == 1);
+  }
 }
 
 TEST_CASE("the memory limit kills what exceeds it") {
