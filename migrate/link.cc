@@ -15,8 +15,8 @@
 #include <cstring>
 #include <optional>
 
-#include "migrate/low_water.h"
 #include "migrate/sealer.h"
+#include "migrate/socket_io.h"
 
 namespace hob::migrate {
 namespace {
@@ -27,64 +27,6 @@ constexpr size_t kHello = sizeof kMagic + 1 + kSalt + kMac;
 
 Error broken(const char* what) {
   return Error{std::string("the link: ") + what + "; it was cut or forged", EPROTO};
-}
-
-Error slow() {
-  return Error{"the link: the peer did not answer in time", ETIMEDOUT};
-}
-
-Error closed() {
-  return Error{"the link: closed by the peer", EPIPE};
-}
-
-Result<void> wait_for(int fd, short events, Time end) {
-  // A peer that has ended the connection makes no more room in a full window, but keeps it until
-  // its threads are through with it: nothing but the end that it has sent says so.
-  if (events == POLLOUT) events |= POLLRDHUP;
-  for (;;) {
-    auto left = std::chrono::duration_cast<milliseconds>(end - Clock::now()).count();
-    if (left <= 0) return slow();
-    pollfd p{fd, events, 0};
-    int n = ::poll(&p, 1, static_cast<int>(std::min<int64_t>(left + 1, 1 << 30)));
-    if (n > 0 && p.revents == POLLRDHUP) return closed();
-    if (n > 0) return {};
-    if (n < 0 && errno != EINTR) return Error::sys("wait for", "the link");
-  }
-}
-
-Result<void> read_all(int fd, void* to, size_t size, Time end) {
-  LowWater low_water(fd);
-  auto* p = static_cast<uint8_t*>(to);
-  while (size > 0) {
-    ssize_t n = ::recv(fd, p, size, MSG_DONTWAIT);
-    if (n > 0) {
-      p += n;
-      size -= static_cast<size_t>(n);
-    } else if (n == 0) {
-      return closed();
-    } else if (errno == EAGAIN) {
-      low_water.expect(size);
-      TRY(wait_for(fd, POLLIN, end));
-    } else if (errno != EINTR) {
-      return Error::sys("read from", "the link");
-    }
-  }
-  return {};
-}
-
-Result<void> write_to(int fd, const uint8_t* p, size_t size, Time end) {
-  while (size > 0) {
-    ssize_t n = ::send(fd, p, size, MSG_DONTWAIT | MSG_NOSIGNAL);
-    if (n > 0) {
-      p += n;
-      size -= static_cast<size_t>(n);
-    } else if (errno == EAGAIN) {
-      TRY(wait_for(fd, POLLOUT, end));
-    } else if (errno != EINTR) {
-      return Error::sys("write to", "the link");
-    }
-  }
-  return {};
 }
 
 void tune_buffers(int fd) {
@@ -200,7 +142,7 @@ Result<void> Connection::send(std::span<const std::span<const std::byte>> pieces
   }
   const auto total = static_cast<size_t>(to - p);
   state_->sent += total;
-  return write_to(state_->fd.get(), p, total, Clock::now() + nanoseconds(state_->patience.load()));
+  return write_all(state_->fd.get(), p, total, Clock::now() + nanoseconds(state_->patience.load()));
 }
 
 Result<size_t> Connection::receive_into(std::span<std::byte> to) {
@@ -241,7 +183,7 @@ class Handshake {
     std::copy(mine.begin(), mine.end(), hello + sizeof kMagic + 1);
     auto mac = hello_mac(key, hello);
     std::copy(mac.begin(), mac.end(), hello + kHello - kMac);
-    TRY(write_to(socket.get(), hello, sizeof hello, end));
+    TRY(write_all(socket.get(), hello, sizeof hello, end));
     TRY(read_all(socket.get(), theirs.data(), theirs.size(), end));
     Connection connection = make(std::move(socket), Sealer(key, mine, theirs, channel, true),
                                  Sealer(key, mine, theirs, channel, false));
@@ -257,7 +199,7 @@ class Handshake {
     Salt mine = random_salt(), theirs;
     std::copy_n(hello + sizeof kMagic + 1, kSalt, theirs.begin());
     const auto channel = static_cast<Channel>(hello[sizeof kMagic]);
-    TRY(write_to(socket.get(), mine.data(), mine.size(), end));
+    TRY(write_all(socket.get(), mine.data(), mine.size(), end));
     Connection connection = make(std::move(socket), Sealer(key, theirs, mine, channel, false),
                                  Sealer(key, theirs, mine, channel, true));
     connection.set_patience(end - Clock::now());
@@ -300,7 +242,7 @@ static Result<Fd> connect_socket(const sockaddr_in& to, const std::string& name,
   tune(socket.get());
   if (::connect(socket.get(), reinterpret_cast<const sockaddr*>(&to), sizeof to) < 0) {
     if (errno != EINPROGRESS) return Error::sys("connect to", name);
-    TRY(wait_for(socket.get(), POLLOUT, end));
+    TRY(await_room(socket.get(), end));
     int error = 0;
     socklen_t size = sizeof error;
     ::getsockopt(socket.get(), SOL_SOCKET, SO_ERROR, &error, &size);
