@@ -58,6 +58,7 @@ const Case kWrites = {"writes", {"writes", "1024", "80000"}, 1, 0, 0};
 struct Measured {
   Samples downtime, all_in, faults;
   std::optional<double> stream_gbps, tcp_gbps;
+  Samples beside_copy;  ///< longest gaps, not moved, while a bare copy of it goes over TCP
 };
 
 std::string program_of(const Case& c) {
@@ -66,7 +67,7 @@ std::string program_of(const Case& c) {
 
 /// Moves one program `rounds` times. `after` is called at the end, while it still runs.
 Result<Measured> measure(const Case& c, Mover& mover, int rounds,
-                         const std::function<Result<void>(Measured&)>& after = {}) {
+                         const std::function<Result<void>(Measured&, TickFile&)>& after = {}) {
   TickFile ticks = TRY(TickFile::create(std::string(kDirectory) + "/ticks", c.processes));
   std::vector<std::string> command = {program_of(c), ticks.path()};
   if (program_of(c) == HOB_TICKER_PY) command.insert(command.begin(), "/usr/bin/python3");
@@ -89,7 +90,7 @@ Result<Measured> measure(const Case& c, Mover& mover, int rounds,
     for (Duration fault : faults)
       if (fault < gap.length) m.faults.add(fault);  // one of them may be the freeze itself
   }
-  if (after) TRY(after(m));
+  if (after) TRY(after(m, ticks));
   return m;
 }
 
@@ -171,10 +172,12 @@ class Benchmark {
     result = {c.name, {}, {}, {}, {}, c.target_ms, c.times_better};
     const bool largest = c.name == std::string("4GiB");
     auto hob = make_hob();
-    auto copy = [&](Measured& m) -> Result<void> {
+    auto copy = [&](Measured& m, TickFile& ticks) -> Result<void> {
       Samples tcp, stream;  // seconds for a GB
       for (int i = 0; i < options_.rounds; i++) {
+        TRY(ticks.begin_anew());
         tcp.add(Duration(static_cast<int64_t>(1e9 / TRY(bare_tcp_copy({hob->pid()})))));
+        m.beside_copy.add(ticks.worst().length);
         stream.add(Duration(static_cast<int64_t>(1e9 / TRY(hob->stream()))));
       }
       m.tcp_gbps = 1e3 / tcp.median_ms();
@@ -183,7 +186,7 @@ class Benchmark {
     };
     if (auto m = told(c, "hob",
                       measure(c, *hob, options_.rounds,
-                              largest ? copy : std::function<Result<void>(Measured&)>()))) {
+                              largest ? copy : std::function<Result<void>(Measured&, TickFile&)>()))) {
       result.hob_ms = m->downtime.median_ms();
       result.hob_best_ms = m->downtime.percentile_ms(1);
       if (largest) note_push(*m);
@@ -198,6 +201,7 @@ class Benchmark {
 
   void note_push(Measured& m) {
     others_.all_in_hob_s = m.all_in.median_ms() / 1e3;
+    others_.beside_copy_ms = m.beside_copy.median_ms();
     others_.stream_hob_gbps = m.stream_gbps;
     others_.stream_tcp_gbps = m.tcp_gbps;
     if (m.faults.count() == 0) return;

@@ -68,6 +68,8 @@ void print_table(const std::vector<CaseResult>& cases, const Others& o) {
   const Figure all = ratio(o.all_in_criu_lazy_s, o.all_in_hob_s);
   const Figure writes = ratio(o.writes_criu_lazy_s, o.writes_hob_s);
   line("downtime at 4 GiB against that at 0", grown, "x", "<= 2", grown <= 2);
+  line("  4 GiB that stay, beside a bare TCP copy of them", o.beside_copy_ms, "ms", "",
+       o.beside_copy_ms > 0);
   line("fault while the push runs, median", o.fault_p50_us, "us", "<= 150", o.fault_p50_us <= 150);
   line("fault while the push runs, p99", o.fault_p99_us, "us", "<= 1000", o.fault_p99_us <= 1000);
   line("all of 4 GiB at the target, from the freeze", o.all_in_hob_s, "s", "", o.all_in_hob_s > 0);
@@ -87,7 +89,8 @@ void print_json(const std::vector<CaseResult>& cases, const Others& o) {
     std::printf("%s{\"case\":\"%s\",\"hob_ms\":%s,\"criu_ms\":%s,\"criu_lazy_ms\":%s}",
                 i ? "," : "", cases[i].name.c_str(), json(cases[i].hob_ms).c_str(),
                 json(cases[i].criu_ms).c_str(), json(cases[i].criu_lazy_ms).c_str());
-  std::printf("],\"downtime_ratio\":%s,", json(growth(cases)).c_str());
+  std::printf("],\"downtime_ratio\":%s,\"beside_copy_ms\":%s,", json(growth(cases)).c_str(),
+              json(o.beside_copy_ms).c_str());
   std::printf("\"faults_us\":{\"p50\":%s,\"p99\":%s},", json(o.fault_p50_us).c_str(),
               json(o.fault_p99_us).c_str());
   std::printf("\"all_in_s\":{\"hob\":%s,\"criu_lazy\":%s},", json(o.all_in_hob_s).c_str(),

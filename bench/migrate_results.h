@@ -20,6 +20,7 @@ struct Others {
   std::optional<double> fault_p50_us, fault_p99_us;
   std::optional<double> all_in_hob_s, all_in_criu_lazy_s;  ///< 4 GiB, freeze to last page
   std::optional<double> writes_hob_s, writes_criu_lazy_s;  ///< 1 GiB under writes, the same
+  std::optional<double> beside_copy_ms;  ///< longest gap of 4 GiB not moved, but copied over TCP
   std::optional<double> stream_hob_gbps, stream_tcp_gbps;
 };
 
