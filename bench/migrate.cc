@@ -184,9 +184,10 @@ class Benchmark {
       m.stream_gbps = 1e3 / stream.median_ms();
       return {};
     };
-    if (auto m = told(c, "hob",
-                      measure(c, *hob, options_.rounds,
-                              largest ? copy : std::function<Result<void>(Measured&, TickFile&)>()))) {
+    if (auto m =
+            told(c, "hob",
+                 measure(c, *hob, options_.rounds,
+                         largest ? copy : std::function<Result<void>(Measured&, TickFile&)>()))) {
       result.hob_ms = m->downtime.median_ms();
       result.hob_best_ms = m->downtime.percentile_ms(1);
       if (largest) note_push(*m);

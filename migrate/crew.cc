@@ -4,8 +4,12 @@
 
 namespace hob::migrate {
 
-Crew::Crew(size_t threads) {
-  for (size_t i = 0; i < threads; i++) threads_.emplace_back([this, i] { wait_and_work(i); });
+Crew::Crew(size_t threads, std::function<void()> ready) {
+  for (size_t i = 0; i < threads; i++)
+    threads_.emplace_back([this, ready, i] {
+      ready();
+      wait_and_work(i);
+    });
 }
 
 Crew::~Crew() {

@@ -11,7 +11,9 @@ namespace hob::migrate {
 /// takes 0.3 ms, with their stacks and first page faults: too long while a guest stands still.
 class Crew {
  public:
-  explicit Crew(size_t threads);
+  /// `ready`: what each does at first, before it waits.
+  explicit Crew(
+      size_t threads, std::function<void()> ready = [] {});
   ~Crew();  ///< joins those that have nothing to do; the others must have been joined
 
   size_t size() const { return threads_.size(); }

@@ -65,8 +65,8 @@ struct CloneArguments {
 
 inline constexpr int kNtX86Xstate = 0x202;
 
-/// struct sched_attr up to Linux 5.3 (linux/sched/types.h). SCHED_OTHER's slice, in ns, is `runtime`
-/// since 6.12; nobody looked at it before.
+/// struct sched_attr up to Linux 5.3 (linux/sched/types.h). SCHED_OTHER's slice, in ns, is
+/// `runtime` since 6.12; nobody looked at it before.
 struct SchedulingAttributes {
   uint32_t size, policy;
   uint64_t flags;

@@ -4,6 +4,7 @@
 #include <limits.h>
 #include <linux/kcmp.h>
 #include <linux/magic.h>
+#include <sched.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -15,6 +16,7 @@
 #include <string_view>
 
 #include "migrate/notices.h"
+#include "migrate/thread_priority.h"
 
 namespace hob::migrate {
 namespace {
@@ -41,8 +43,8 @@ bool is_past(const timespec& time) {
   return age > (time.tv_nsec == 0 ? 3 * kSecond : kTicks);
 }
 
-// With the mount, that is, and without other names. Subvolumes and layers use numbers again; a tmpfs
-// after 2^32 files, but not that of a file which we have open.
+// With the mount, that is, and without other names. Subvolumes and layers use numbers again; a
+// tmpfs after 2^32 files, but not that of a file which we have open.
 bool stands_for_file(int fd, const struct stat& st) {
   constexpr unsigned long kXfs = 0x58465342;  // statfs(2)
   struct statfs fs;
@@ -112,17 +114,54 @@ bool KnownFiles::has_its_name(const Known& known) {
   return true;
 }
 
+void KnownFiles::prepare() {
+  constexpr size_t kEnough = 32;  // fewer are looked at before a thread has woken up
+  if (known_.size() < kEnough) return;
+  crew_ = std::make_unique<Crew>(1, [caller = ::sched_getcpu()] {
+    go_first();
+    // It would wait behind the caller, or the caller behind it.
+    cpu_set_t others;
+    if (::sched_getaffinity(0, sizeof others, &others) < 0) return;
+    CPU_CLR(caller, &others);
+    ::sched_setaffinity(0, sizeof others, &others);
+  });
+}
+
+void KnownFiles::begin() {
+  if (!crew_) return;
+  looking_ = true;
+  crew_->begin({[this] {
+    for (const auto& [key, known] : known_) found_.emplace(key, look_at(key, known));
+  }});
+}
+
+void KnownFiles::finish() {
+  if (looking_) crew_->join();
+  looking_ = false;
+}
+
+void KnownFiles::clear() {
+  finish();
+  known_.clear();
+  found_.clear();
+}
+
 std::optional<Described> KnownFiles::still(Tid process, int fd) {
-  const auto at = known_.find({process, fd});
-  if (at == known_.end()) return std::nullopt;
-  const Known& known = at->second;
+  finish();
+  const Key key{process, fd};
+  if (const auto found = found_.find(key); found != found_.end()) return std::move(found->second);
+  const auto at = known_.find(key);
+  return at == known_.end() ? std::nullopt : look_at(key, at->second);
+}
+
+std::optional<Described> KnownFiles::look_at(const Key& key, const Known& known) {
   const auto info = information_of(known);
   // Any other line is a lock.
   if (!info || info->flags != known.flags || !info->rest.empty()) return std::nullopt;
-  const bool same =
-      known.inode_tells
-          ? info->inode == known.described.inode && info->mount == known.mount
-          : ::syscall(SYS_kcmp, process.value, self_, KCMP_FILE, fd, known.copy.get()) == 0;
+  const bool same = known.inode_tells
+                        ? info->inode == known.described.inode && info->mount == known.mount
+                        : ::syscall(SYS_kcmp, key.first.value, self_, KCMP_FILE, key.second,
+                                    known.copy.get()) == 0;
   if (!same || !has_its_name(known)) return std::nullopt;
   Described now;
   now.description = known.described.description;

@@ -3,12 +3,14 @@
 #include <unistd.h>
 
 #include <map>
+#include <memory>
 #include <optional>
 #include <set>
 #include <string>
 #include <utility>
 
 #include "base/fd.h"
+#include "migrate/crew.h"
 #include "migrate/files.h"
 #include "migrate/proc.h"
 
@@ -24,12 +26,21 @@ namespace hob::migrate {
 /// changed has not been renamed, and of the directories above it any file in it tells.
 class KnownFiles {
  public:
+  KnownFiles() = default;
+  KnownFiles(KnownFiles&&) = default;  // before prepare()
+  KnownFiles& operator=(KnownFiles&&) = default;
+  ~KnownFiles() { finish(); }
+
   /// Takes note of a descriptor of a running process, as long as there is room.
   void learn(Tid process, int fd, const Described& described);
+  /// While the guest runs: makes a thread for begin(), if there are enough files for it.
+  void prepare();
+  /// The guest stands still from now on: the thread looks at all of them, beside the caller.
+  void begin();
   /// The same with its present position, if nothing but that has changed.
   std::optional<Described> still(Tid process, int fd);
   /// Lets go of the descriptions.
-  void clear() { known_.clear(); }
+  void clear();
 
  private:
   struct Known {
@@ -42,13 +53,19 @@ class KnownFiles {
     bool quiet = false;  // its inode had not changed for a while
     timespec changed = {};
   };
+  using Key = std::pair<Tid, int>;
+  void finish();
+  std::optional<Described> look_at(const Key& key, const Known& known);
   static std::optional<proc::FdInfo> information_of(const Known& known);
   std::string name_of(const Fd& copy) const;
   bool has_its_name(const Known& known);
   std::set<std::string, std::less<>> standing_;  // directories that still have their names
   pid_t self_ = ::getpid();
   Fd links_;  // /proc/self/fd
-  std::map<std::pair<Tid, int>, Known> known_;
+  std::map<Key, Known> known_;
+  std::unique_ptr<Crew> crew_;
+  bool looking_ = false;                           // the crew has begun
+  std::map<Key, std::optional<Described>> found_;  // by it
 };
 
 }  // namespace hob::migrate

@@ -237,11 +237,13 @@ Result<Sent> send(Guest& guest, const std::string& address, uint16_t port, const
 
   proc::KeptOpen kept;
   keep_open(guest, kept);
+  if (sketched) sketched->files.prepare();
   const TouchedPages touched = samples.take();
   light.reset();
   std::optional<IpcVisit> visit(TRY(IpcVisit::to(guest)));
   Patience patience(kCaptureLimit);
   Captives captives = TRY(Captives::take(guest, kFreezeLimit));
+  if (sketched) sketched->files.begin();
   TRY(fault::point(Fault::seized));
   const std::string hook_bytes = hooks.frozen();
   stages::mark("drain");

@@ -18,9 +18,9 @@ void go_first();
 /// its turn among all others to say so itself.
 void go_first(std::thread& thread);
 
-/// For a thread that is about to be killed, and gives back much memory then: others go before it, as
-/// before BulkPriority, and before its session (LightSession). By whoever will wait for that, whose
-/// processor it gets.
+/// For a thread that is about to be killed, and gives back much memory then: others go before it,
+/// as before BulkPriority, and before its session (LightSession). By whoever will wait for that,
+/// whose processor it gets.
 void end_in_bulk(pid_t thread);
 
 /// While it lives, the session of this process weighs a tenth of a program's where autogroups weigh

@@ -101,8 +101,7 @@ TEST_CASE("the summary counts what is worth counting") {
   CHECK(to_string(Summary{milliseconds(12300), milliseconds(91020), 160, 12, 0, 3, 0, 7}) ==
         "12.3 s, 7.4 times faster than one after another; 160 recipes on 7 hosts, 12 at "
         "home; 3 moved");
-  CHECK(to_string(Summary{seconds(2), seconds(2), 0, 1, 0, 0, 0, 0}) ==
-        "2.0 s; 1 recipe at home");
+  CHECK(to_string(Summary{seconds(2), seconds(2), 0, 1, 0, 0, 0, 0}) == "2.0 s; 1 recipe at home");
   CHECK(to_string(Summary{seconds(2), seconds(1), 1, 0, 0, 0, 0, 1}) ==
         "2.0 s; 1 recipe on 1 host");
   CHECK(to_string(Summary{}) == "0.0 s; nothing to do");
