@@ -6,6 +6,7 @@
 #include <charconv>
 #include <filesystem>
 #include <functional>
+#include <set>
 
 #include "base/fd.h"
 
@@ -58,12 +59,22 @@ bool runnable(const std::string& proc, const std::string& tid) {
   return end != std::string::npos && end + 2 < stat->size() && (*stat)[end + 2] == 'R';
 }
 
+/// Of this process, by their ids.
+std::set<std::string> own_threads(const std::string& proc) {
+  std::set<std::string> all = {std::to_string(::gettid())};
+  std::error_code none;
+  for (std::filesystem::directory_iterator it(proc + "/self/task", none), end; !none && it != end;
+       it.increment(none))
+    all.insert(it->path().filename());
+  return all;
+}
+
 Result<unsigned> count_runnable(const std::string& proc, const std::string& directory,
                                 const std::vector<std::string>& leave_out) {
-  const std::string self = std::to_string(::gettid());
+  const std::set<std::string> own = own_threads(proc);
   unsigned count = 0;
   TRY(for_each_thread(directory, leave_out, [&](const std::string& tid) {
-    if (tid != self && runnable(proc, tid)) ++count;
+    if (!own.contains(tid) && runnable(proc, tid)) ++count;
   }));
   return count;
 }
@@ -96,11 +107,13 @@ Result<unsigned> LoadMeter::sample() const {
   const unsigned running = TRY(parse_running(TRY(read_file(options_.proc + "/loadavg"))));
   // We run while we look.
   const unsigned others = running > 0 ? running - 1 : 0;
-  unsigned guests = 0;
-  if (others > 0)
-    for (const std::string& directory : options_.not_the_owners)
-      guests += TRY(count_runnable(options_.proc, directory, {}));
-  return others > guests ? others - guests : 0;
+  if (others == 0) return 0;
+  unsigned not_the_owners = 0;
+  for (const std::string& tid : own_threads(options_.proc))
+    if (tid != std::to_string(::gettid()) && runnable(options_.proc, tid)) ++not_the_owners;
+  for (const std::string& directory : options_.not_the_owners)
+    not_the_owners += TRY(count_runnable(options_.proc, directory, {}));
+  return others > not_the_owners ? others - not_the_owners : 0;
 }
 
 Result<bool> on_battery(const std::string& power_supplies) {

@@ -9,7 +9,7 @@
 namespace hob {
 
 /// Counts the owner's own active processes: those that run or wait for a processor at this moment
-/// (threads, strictly, as the kernel's load average does). Guests and this thread do not count.
+/// (threads, strictly, as the kernel's load average does). Guests and this process do not count.
 class LoadMeter {
  public:
   struct Options {

@@ -76,6 +76,9 @@ TEST_CASE("the whole machine's load is what runs, less ourselves and the guests"
   CHECK(alone.sample().value() == 5);
   const LoadMeter meter({"", {tree.root + "/guests", tree.root + "/none"}, tree.root + "/proc"});
   CHECK(meter.sample().value() == 3);
+  tree.write("proc/self/task/20/stat", "");
+  tree.thread(20, 'R');
+  CHECK(meter.sample().value() == 2);
   tree.write("proc/loadavg", "0 0 0 1/100 77\n");
   CHECK(meter.sample().value() == 0);
   tree.write("proc/loadavg", "0 0 0 2/100 77\n");
@@ -84,11 +87,12 @@ TEST_CASE("the whole machine's load is what runs, less ourselves and the guests"
 
 TEST_CASE("the load of a cgroup is what runs in it and below, guests left out") {
   const Tree tree;
-  tree.write("h3/tasks", "1\n2\n");
+  tree.write("h3/tasks", "1\n2\n6\n");
   tree.write("h3/desk/tasks", "3\n");
   tree.write("h3/guests/tasks", "4\n");
   tree.write("h3/guests/job.1/tasks", "5\n");
-  for (const int tid : {1, 3, 4, 5}) tree.thread(tid, 'R');
+  tree.write("proc/self/task/6/stat", "");
+  for (const int tid : {1, 3, 4, 5, 6}) tree.thread(tid, 'R');
   tree.thread(2, 'D');
   const LoadMeter meter({tree.root + "/h3", {tree.root + "/h3/guests"}, tree.root + "/proc"});
   CHECK(meter.sample().value() == 2);
