@@ -1,9 +1,9 @@
 #include "cli/views.h"
-#include "base/json.h"
 
 #include <fmt/core.h>
 #include <sys/wait.h>
 
+#include <algorithm>
 #include <cstring>
 
 #include "base/json.h"
@@ -125,17 +125,27 @@ std::string view(const pb::HostList& hosts, const HostsOptions& options) {
   return table.text(options.output.headers);
 }
 
-std::string view(const pb::JobList& jobs, const PsOptions& options, uint64_t now_wall_ns) {
+// As people count: h0.9 before h0.10.
+static std::vector<pb::JobStatus> in_order(const pb::JobList& jobs) {
+  std::vector<pb::JobStatus> all(jobs.jobs().begin(), jobs.jobs().end());
+  std::stable_sort(all.begin(), all.end(), [](const pb::JobStatus& a, const pb::JobStatus& b) {
+    return ::strverscmp(a.job().job().c_str(), b.job().job().c_str()) < 0;
+  });
+  return all;
+}
+
+std::string view(const pb::JobList& list, const PsOptions& options, uint64_t now_wall_ns) {
   const Format format = options.output.format;
+  const std::vector<pb::JobStatus> jobs = in_order(list);
   if (format == Format::name) {
     std::string out;
-    for (const pb::JobStatus& status : jobs.jobs()) out += status.job().job() + "\n";
+    for (const pb::JobStatus& status : jobs) out += status.job().job() + "\n";
     return out;
   }
   if (format == Format::json) {
     JsonWriter json;
     json.member("schema", 1).array("jobs");
-    for (const pb::JobStatus& status : jobs.jobs()) {
+    for (const pb::JobStatus& status : jobs) {
       json.object();
       write_job(json, status.job());
       json.member("home", status.home()).instant("started", status.started_wall_ns());
@@ -149,7 +159,7 @@ std::string view(const pb::JobList& jobs, const PsOptions& options, uint64_t now
   if (wide) headers.emplace_back("REASON");
   headers.emplace_back("COMMAND");
   Table table(std::move(headers), {5, 6});
-  for (const pb::JobStatus& status : jobs.jobs()) {
+  for (const pb::JobStatus& status : jobs) {
     const pb::JobReport& job = status.job();
     const uint64_t started = status.started_wall_ns();
     const uint64_t age = started == 0 || started > now_wall_ns ? 0 : now_wall_ns - started;

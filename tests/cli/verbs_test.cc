@@ -137,6 +137,15 @@ TEST_CASE("ps: table and JSON") {
     CHECK(remote.output().find("\nh1-41  running  h2    h1    ann ") != std::string::npos);
     CHECK(remote.output().ends_with("  xz -9 a?b\n"));
   }
+  SECTION("names, in the order in which people count") {
+    for (const char* name : {"h1-100", "h1-9"})
+      envelope.mutable_job_list()->add_jobs()->mutable_job()->set_job(name);
+    Rig rig;
+    Process remote = rig.start({"ps", "-o", "name"});
+    rig.answer(envelope);
+    remote.finish();
+    CHECK(remote.output() == "h1-9\nh1-41\nh1-100\n");
+  }
   SECTION("JSON") {
     job.set_state(pb::JobReport::DONE);
     job.set_exit_status(9);
