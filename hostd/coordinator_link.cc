@@ -57,7 +57,9 @@ std::string CoordinatorLink::trouble() const {
 }
 
 std::string CoordinatorLink::unusable(const std::string& why) const {
-  return fmt::format("the coordinator at {} cannot be used: {}", endpoint_, why);
+  const bool silent = why == "no answer from " + endpoint_;
+  return fmt::format("the coordinator at {} cannot be used: {}", endpoint_,
+                     silent ? "it does not answer (does hob-coordinator run there?)" : why);
 }
 
 void CoordinatorLink::greet() {
