@@ -108,12 +108,12 @@ bool Crowding::after(Duration ran, Duration waited) {
 }
 
 void go_first() {
-  const sched_param first = {1};
+  const sched_param first = {kEngineFirst};
   ::sched_setscheduler(0, SCHED_FIFO, &first);
 }
 
 void go_first(std::thread& thread) {
-  const sched_param first = {1};
+  const sched_param first = {kEngineFirst};
   ::pthread_setschedparam(thread.native_handle(), SCHED_FIFO, &first);
 }
 

@@ -11,6 +11,12 @@
 /// other.
 namespace hob::migrate {
 
+/// Of real-time threads, what the engine waits for in a guest (urgency.h), and the engine's own,
+/// which go before it: a thread of a guest that is stopped again while the kernel writes to a page
+/// that has not arrived asks for it in a loop, without ever sleeping, and who is to bring it must
+/// have a processor.
+inline constexpr int kGuestFirst = 1, kEngineFirst = 2;
+
 /// A program waits for this thread: it runs at once, before all that is not real-time (SCHED_FIFO).
 /// Where that is not allowed it stays as it is.
 void go_first();

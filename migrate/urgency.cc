@@ -9,6 +9,7 @@
 #include "base/check.h"
 #include "base/fd.h"
 #include "base/log.h"
+#include "migrate/thread_priority.h"
 
 namespace hob::migrate {
 namespace {
@@ -46,7 +47,7 @@ Result<Scheduling> scheduling_of(pid_t thread) {
 }
 
 Result<void> hasten(pid_t thread) {
-  const sched_param first{1}, none{};
+  const sched_param first{kGuestFirst}, none{};
   if (::sched_setscheduler(thread, SCHED_FIFO, &first) == 0) return {};
   if (errno == EPERM && ::sched_setscheduler(thread, SCHED_OTHER, &none) == 0) return {};
   return Error::sys("raise the priority of", thread_name(thread));
@@ -65,7 +66,7 @@ void give_back(pid_t thread, const Scheduling& before) {
 }
 
 FirstOfAll::FirstOfAll() : timer_slack_(::prctl(PR_GET_TIMERSLACK)) {
-  const sched_param first{1};
+  const sched_param first{kEngineFirst};
   raised_ = ::sched_getscheduler(0) == SCHED_OTHER &&
             ::sched_setscheduler(0, SCHED_FIFO | SCHED_RESET_ON_FORK, &first) == 0;
 }

@@ -121,7 +121,7 @@ compare_builds() {
   done
 }
 
-# 1,000 `true`: local make, pmake on one other host, make over ssh with an open master connection.
+# 1,000 `true`, two at a time and one after the other: local make, pmake on one other host, make over ssh with an open master connection.
 recipe_overhead() {
   local dir=$PMAKE_CACHE/work/recipes n=1000
   rm -rf "$dir" && mkdir -p "$dir"
@@ -143,11 +143,18 @@ recipe_overhead() {
     figure "recipes_$name" "$seconds"
     printf '  %-24s %8.3f s for %d recipes\n' "$name" "$seconds" "$n"
   }
+  added() { awk -v a="$(of "recipes_$1")" -v b="$(of "recipes_$2")" -v n=$n 'BEGIN {printf "%.3f", (b - a) / n * 1000}'; }
   timed make_s make -s -j2 -C "$dir"
   timed pmake_s pmake -L 0 -s -j2 -C "$dir"
   timed ssh_s make -s -j2 -C "$dir" "SHELL=$dir/ssh-shell"
-  figure recipe_overhead_ms "$(awk -v a="$(of recipes_make_s)" -v b="$(of recipes_pmake_s)" -v n=$n 'BEGIN {printf "%.3f", (b - a) / n * 1000}')"
-  figure ssh_overhead_ms "$(awk -v a="$(of recipes_make_s)" -v b="$(of recipes_ssh_s)" -v n=$n 'BEGIN {printf "%.3f", (b - a) / n * 1000}')"
+  figure recipe_overhead_ms "$(added make_s pmake_s)"
+  figure ssh_overhead_ms "$(added make_s ssh_s)"
+  # Where the processors have time, which two for all of this have not.
+  timed make_one_s make -s -j1 -C "$dir"
+  timed pmake_one_s pmake -L 0 -s -j1 -C "$dir"
+  timed ssh_one_s make -s -j1 -C "$dir" "SHELL=$dir/ssh-shell"
+  figure recipe_one_ms "$(added make_one_s pmake_one_s)"
+  figure ssh_one_ms "$(added make_one_s ssh_one_s)"
 }
 
 # One owner comes back every two seconds, any of them, but the same in each run; his host is away for idle=1s, so 1/2 of
@@ -213,7 +220,8 @@ pmake_bench() {
       for (i = 1; i in other; i++) if (other[i] "_s" in v && (best == 0 || v[other[i] "_s"] < best)) best = v[other[i] "_s"]
       if (best && "pmake_s" in v) printf "pmake is %.2f times faster than the best of the others\n", best / v["pmake_s"]
       printf "evictions every 2 s: %.1f s, %.2f times the build without, less the lost share\n", v["evicted_s"], v["evicted_slower"]
-      printf "recipe overhead: pmake %.2f ms, make over ssh %.2f ms\n\n", v["recipe_overhead_ms"], v["ssh_overhead_ms"]
+      printf "recipe overhead: pmake %.2f ms, make over ssh %.2f ms; one after the other %.2f and %.2f ms\n\n",
+        v["recipe_overhead_ms"], v["ssh_overhead_ms"], v["recipe_one_ms"], v["ssh_one_ms"]
     }' "$figures"
   {
     echo "hosts $HOSTS"
