@@ -247,12 +247,12 @@ Result<void> measure_waits(Captives& captives) {
   for (Sleeper& s : all) group.push_back(&s);
   TRY(measure(group));
   constexpr int kTries = 3;
-  const Time patience = Clock::now() + milliseconds(20);
+  const Time enough = Clock::now() + milliseconds(20);
   for (Sleeper& s : all) {
     const auto full = full_time(s.process, s.call, s.thread->registers);
     // Hidden, or one of several that went at the same moment: another guest's, who is measured,
     // too.
-    for (int i = 0; full && !s.over && !s.end && (i < kTries || Clock::now() < patience); i++) {
+    for (int i = 0; full && !s.over && !s.end && (i < kTries || Clock::now() < enough); i++) {
       if (i > 0) step_aside(s.tid());
       TRY(measure({&s}));
     }
@@ -270,7 +270,11 @@ Range memory_of_wait(const ThreadImage& image) {
     const uint64_t size = (image.registers.rsi & UINT32_MAX) * sizeof(pollfd);
     return {image.registers.rdi, image.registers.rdi + size};
   }
-  return {};
+  constexpr uint64_t kRest = sizeof(timespec);
+  const uint64_t rest = image.wait_call == SYS_nanosleep         ? image.registers.rsi
+                        : image.wait_call == SYS_clock_nanosleep ? image.registers.r10
+                                                                 : 0;
+  return rest ? Range{rest, rest + kRest} : Range{};
 }
 
 namespace {

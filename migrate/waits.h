@@ -25,8 +25,8 @@
 /// 0.8 ms late, poll 2 ms. Costs 0.3 ms per move and, per thread in one of the two sleeps, 0.25 ms
 /// (two processors; the list grows with them). Waits of up to kShort in all are not worth it and
 /// start again in full; so do those beyond the first 64 of a tree, those whose timer is not found
-/// (a kernel without /proc/timer_list), futexes and polled sets in memory that comes with the page
-/// stream, and what is measured in processor time.
+/// (a kernel without /proc/timer_list), futexes, polled sets and the rest of a sleep in memory that
+/// comes with the page stream, and what is measured in processor time.
 ///
 /// Other calls with a relative time need none of this: select, pselect and ppoll write what is left
 /// to the program's memory. For epoll_wait, sigtimedwait, semtimedop and sockets with SO_RCVTIMEO
@@ -53,7 +53,9 @@ Result<user_regs_struct> resume_wait(Tracee& thread, Workspace& workspace,
                                      RemoteAddress instruction, const user_regs_struct& base,
                                      const ThreadImage& image, int64_t now);
 
-/// What a wait reads of the program's memory, and so must be there; empty if nothing.
+/// What a wait reads of the program's memory, or writes when it is interrupted (what is left of a
+/// sleep), and so must be there; empty if nothing. The kernel asks for a page to write to in a loop
+/// while it is to stop.
 Range memory_of_wait(const ThreadImage& image);
 
 }  // namespace hob::migrate

@@ -1,7 +1,16 @@
+#include "migrate/waits.h"
 #include "migrate/timer_list.h"
 #include "rig.h"
 
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
+
+#include <algorithm>
+#include <csignal>
+#include <cstdio>
+#include <thread>
 
 #include <catch2/catch.hpp>
 
@@ -64,6 +73,48 @@ TEST_CASE("waits go on with the time that is left, static") {
   Plan plan;
   plan.pause_ms = 1700;
   ends_well(run_and_move({victim("waits_static")}, plan));
+}
+
+// Each makes its waits anew at the same moment, at real-time priority, and their timers come and go
+// in one list.
+TEST_CASE("more guests whose threads sleep than there are processors move at the same time") {
+  const unsigned count = std::min(16u, 2 * std::thread::hardware_concurrency());
+  std::vector<pid_t> movers;
+  for (unsigned i = 0; i < count; i++) {
+    movers.push_back(::fork());
+    REQUIRE(movers.back() >= 0);
+    if (movers.back() > 0) continue;
+    ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+    Plan plan;
+    plan.pause_ms = 700;
+    const Verdict v = run_and_move({victim("waits"), "3000", "2500"}, plan);
+    const bool well = v.problem.empty() && v.status == 0;
+    if (!well) std::fprintf(stderr, "%s\n%s\n", v.problem.c_str(), v.output.c_str());
+    ::_exit(well ? 0 : 1);
+  }
+  for (const pid_t mover : movers) {
+    int status = -1;
+    REQUIRE(::waitpid(mover, &status, 0) == mover);
+    CHECK(status == 0);
+  }
+}
+
+TEST_CASE("a wait needs what it reads, and where it writes what is left") {
+  migrate::ThreadImage thread = {};
+  thread.registers.rsi = 0x5008;
+  thread.registers.r10 = 0x7010;
+  thread.registers.rdi = 0x9000;
+  const auto start_of = [&](uint32_t call) {
+    thread.wait_call = call;
+    return migrate::memory_of_wait(thread).start;
+  };
+  CHECK(start_of(SYS_nanosleep) == 0x5008);
+  CHECK(migrate::memory_of_wait(thread).size() == sizeof(timespec));
+  CHECK(start_of(SYS_clock_nanosleep) == 0x7010);
+  CHECK(start_of(SYS_futex) == 0x9000);
+  thread.registers.r10 = 0;  // nobody asks for it
+  CHECK(start_of(SYS_clock_nanosleep) == 0);
+  CHECK(migrate::memory_of_wait(thread).empty());
 }
 
 TEST_CASE("waits that end while they move") {
