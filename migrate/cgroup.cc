@@ -13,7 +13,7 @@
 #include <set>
 #include <string_view>
 
-#include "base/log.h"
+#include "migrate/pinned.h"
 #include "migrate/thread_priority.h"
 
 namespace hob::migrate {
@@ -192,27 +192,30 @@ bool Cgroup::populated() const {
   return events.ok() && events->find("populated 1") != std::string::npos;
 }
 
-// Of sessions, those that a foreign guest has (program.cc): others have their weight from who is at
-// work here (thread_priority.h). Kernels without autogroups have no such file; what fails costs
-// time.
-static void weigh_as_usual(pid_t process) {
-  const std::string autogroup = "/proc/" + std::to_string(process) + "/autogroup";
-  const auto now = read_file(autogroup);
-  if (!now || now->find("nice 19") == std::string::npos) return;
-  if (auto set = write_control(autogroup, "0"); !set) log::debug("{}", set.error().text);
+void Cgroup::end_soon() const {
+  const sched_param none{};
+  if (auto ids = processes())
+    for (pid_t process : *ids) weigh_as_usual(process);
+  if (auto ids = threads())
+    for (pid_t thread : *ids) ::sched_setscheduler(thread, SCHED_OTHER, &none);
+}
+
+void Cgroup::end_in_bulk() const {
+  // Who kills and waits leaves this processor to them. Elsewhere they would get their turn, a tick
+  // of 4 ms, from a program that runs, though another processor be idle.
+  const Pinned here;
+  if (auto ids = threads())
+    for (pid_t thread : *ids) {
+      here.bring(Tid{thread});
+      yield_to_all(thread);
+    }
 }
 
 Result<void> Cgroup::kill(Ending ending) {
-  if (auto ids = processes(); ids.ok() && ending == Ending::soon)
-    for (pid_t process : *ids) weigh_as_usual(process);
-  if (Result<std::vector<pid_t>> ids = threads(); ids.ok())
-    for (pid_t thread : *ids) {
-      const sched_param none{};
-      if (ending == Ending::soon)
-        ::sched_setscheduler(thread, SCHED_OTHER, &none);
-      else
-        end_in_bulk(thread);
-    }
+  if (ending == Ending::soon)
+    end_soon();
+  else
+    end_in_bulk();
   auto killed = write_in(directory_, path_, "cgroup.kill", "1");
   if (!killed && killed.error().code == ENOENT)
     return Error::sys("kill the processes of cgroup", path_, ENOENT,

@@ -77,6 +77,8 @@ class Cgroup {
   Result<void> remove();
 
  private:
+  void end_soon() const;
+  void end_in_bulk() const;
   Result<std::vector<pid_t>> ids_in(const char* file) const;
   struct Setting {
     const char* file;

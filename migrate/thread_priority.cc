@@ -50,6 +50,8 @@ void be_ordinary(int nice, uint64_t slice, pid_t thread = 0) {
 
 // 1024 and 110 (sched(7)).
 constexpr std::string_view kUsual = "0", kLight = "10";
+/// What the kernel prints of the least weight there is, 15.
+constexpr std::string_view kLeast = "nice 19";
 
 /// The session of a process.
 void weigh(const std::string& process, std::string_view nice) {
@@ -117,15 +119,15 @@ void go_first(std::thread& thread) {
   ::pthread_setschedparam(thread.native_handle(), SCHED_FIFO, &first);
 }
 
-void end_in_bulk(pid_t thread) {
-  // Who kills and waits leaves this processor to it. Elsewhere it would get its turn, a tick of
-  // 4 ms, from a program that runs, though another processor be idle.
-  cpu_set_t here;
-  CPU_ZERO(&here);
-  CPU_SET(::sched_getcpu(), &here);
-  ::sched_setaffinity(thread, sizeof here, &here);
+void yield_to_all(pid_t thread) {
   be_ordinary(kBulkNice, kBulkSlice, thread);
   weigh(std::to_string(thread), kLight);
+}
+
+void weigh_as_usual(pid_t process) {
+  const std::string id = std::to_string(process);
+  const auto now = read_file("/proc/" + id + "/autogroup");
+  if (now && now->find(kLeast) != std::string::npos) weigh(id, kUsual);
 }
 
 BulkPriority::BulkPriority(bool light)

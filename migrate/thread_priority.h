@@ -25,9 +25,12 @@ void go_first();
 void go_first(std::thread& thread);
 
 /// For a thread that is about to be killed, and gives back much memory then: others go before it,
-/// as before BulkPriority, and before its session (LightSession). By whoever will wait for that,
-/// whose processor it gets.
-void end_in_bulk(pid_t thread);
+/// as before BulkPriority, and before its session (LightSession).
+void yield_to_all(pid_t thread);
+
+/// Gives the session of a foreign guest (program.cc), which weighs least, its usual weight. Others
+/// have theirs from who is at work here (LightSession).
+void weigh_as_usual(pid_t process);
 
 /// While it lives, the session of this process weighs a tenth of a program's where autogroups weigh
 /// sessions against each other (sched(7)): its one thread prepares something that nobody waits for,
