@@ -46,11 +46,10 @@ bool is_past(const timespec& time) {
 // With the mount, that is, and without other names. Subvolumes and layers use numbers again; a
 // tmpfs after 2^32 files, but not that of a file which we have open.
 bool stands_for_file(int fd, const struct stat& st) {
-  constexpr unsigned long kXfs = 0x58465342;  // statfs(2)
   struct statfs fs;
   if (::fstatfs(fd, &fs) < 0 || (st.st_nlink != 1 && !S_ISDIR(st.st_mode))) return false;
   const auto type = static_cast<unsigned long>(fs.f_type);
-  return type == EXT4_SUPER_MAGIC || type == kXfs || type == TMPFS_MAGIC;
+  return type == EXT4_SUPER_MAGIC || type == XFS_SUPER_MAGIC || type == TMPFS_MAGIC;
 }
 
 }  // namespace
@@ -129,15 +128,15 @@ void KnownFiles::prepare() {
 
 void KnownFiles::begin() {
   if (!crew_) return;
-  looking_ = true;
   crew_->begin({[this] {
     for (const auto& [key, known] : known_) found_.emplace(key, look_at(key, known));
   }});
 }
 
 void KnownFiles::finish() {
-  if (looking_) crew_->join();
-  looking_ = false;
+  if (!crew_) return;
+  crew_->join();
+  crew_.reset();
 }
 
 void KnownFiles::clear() {

@@ -69,7 +69,6 @@ class KnownFiles {
   Fd links_;  // /proc/self/fd
   std::map<Key, Known> known_;
   std::unique_ptr<Crew> crew_;
-  bool looking_ = false;                           // the crew has begun
   std::map<Key, std::optional<Described>> found_;  // by it
 };
 
