@@ -70,8 +70,8 @@ std::set<std::string> own_threads(const std::string& proc) {
 }
 
 Result<unsigned> count_runnable(const std::string& proc, const std::string& directory,
-                                const std::vector<std::string>& leave_out) {
-  const std::set<std::string> own = own_threads(proc);
+                                const std::vector<std::string>& leave_out,
+                                const std::set<std::string>& own = {}) {
   unsigned count = 0;
   TRY(for_each_thread(directory, leave_out, [&](const std::string& tid) {
     if (!own.contains(tid) && runnable(proc, tid)) ++count;
@@ -102,7 +102,8 @@ Result<unsigned> LoadMeter::sample() const {
   if (!options_.owners.empty()) {
     if (::access(options_.owners.c_str(), F_OK) != 0)
       return Error::sys("find", options_.owners, errno, "see load.cgroup in the config");
-    return count_runnable(options_.proc, options_.owners, options_.not_the_owners);
+    return count_runnable(options_.proc, options_.owners, options_.not_the_owners,
+                          own_threads(options_.proc));
   }
   const unsigned running = TRY(parse_running(TRY(read_file(options_.proc + "/loadavg"))));
   // We run while we look.
