@@ -16,6 +16,12 @@ constexpr size_t kBacklog = 10'000;
 /// Numbers of Selects: apart from those that wire::Client gives to its requests.
 constexpr uint64_t kFirstSelect = 1ull << 62;
 
+/// Of silence, also where to look.
+std::string reason(const pb::Failure& failure) {
+  const bool silent = failure.kind() == pb::Failure::UNREACHABLE;
+  return failure.text() + (silent ? " (does hob-coordinator run there?)" : "");
+}
+
 }  // namespace
 
 Grant::Grant(Grant&& other) noexcept
@@ -57,9 +63,7 @@ std::string CoordinatorLink::trouble() const {
 }
 
 std::string CoordinatorLink::unusable(const std::string& why) const {
-  const bool silent = why == "no answer from " + endpoint_;
-  return fmt::format("the coordinator at {} cannot be used: {}", endpoint_,
-                     silent ? "it does not answer (does hob-coordinator run there?)" : why);
+  return fmt::format("the coordinator at {} cannot be used: {}", endpoint_, why);
 }
 
 void CoordinatorLink::greet() {
@@ -71,7 +75,7 @@ void CoordinatorLink::greet() {
   }
   client_->request({std::move(envelope), {}}, kHelloLimit, [this](wire::Message answer) {
     if (answer.envelope.has_welcome()) return on_welcome(answer.envelope.welcome());
-    lost(answer.envelope.has_failure() ? answer.envelope.failure().text() : "a wrong answer");
+    lost(answer.envelope.has_failure() ? reason(answer.envelope.failure()) : "a wrong answer");
   });
 }
 
@@ -135,7 +139,7 @@ void CoordinatorLink::heartbeat() {
   client_->request({std::move(envelope), {}}, heartbeat_period_, [=, this](wire::Message answer) {
     if (!answer.envelope.has_failure() || session != session_) return;
     if (answer.envelope.failure().kind() == pb::Failure::STALE) return greet_again();
-    lost(answer.envelope.failure().text());
+    lost(reason(answer.envelope.failure()));
   });
 }
 
@@ -161,7 +165,7 @@ void CoordinatorLink::ask(pb::Envelope envelope, Duration limit, wire::Client::O
         {envelope, {}}, limit, [this, envelope, limit, on_answer, again](wire::Message answer) {
           pb::Envelope& e = answer.envelope;
           if (e.has_failure() && e.failure().kind() == pb::Failure::UNREACHABLE)
-            e.mutable_failure()->set_text(unusable(e.failure().text()));
+            e.mutable_failure()->set_text(unusable(reason(e.failure())));
           if (!again || !e.has_failure() || e.failure().kind() != pb::Failure::STALE)
             return on_answer(std::move(answer));
           unanswered_.push_back(
