@@ -97,9 +97,8 @@ void Connection::set_patience(Duration limit) {
   state_->patience = limit.count();
 }
 void Connection::shut() {
-  // What is still on its way nobody reads: the peer is to hear so (a reset) when this is closed. A
-  // mere FIN would leave it waiting for room in a full window until the kernel forgets the
-  // connection, a minute later.
+  // What is still on its way nobody reads: the peer is to hear so (a reset) when this is closed.
+  // Until then, if it waits for room in a full window, it hears of the end (socket_io.h).
   break_off();
   ::shutdown(state_->fd.get(), SHUT_RDWR);
 }

@@ -121,7 +121,8 @@ compare_builds() {
   done
 }
 
-# 1,000 `true`, two at a time and one after the other: local make, pmake on one other host, make over ssh with an open master connection.
+# 1,000 `true`, two at a time and one after the other: local make, pmake on one other host, make over ssh with an open
+# master connection.
 recipe_overhead() {
   local dir=$PMAKE_CACHE/work/recipes n=1000
   rm -rf "$dir" && mkdir -p "$dir"
