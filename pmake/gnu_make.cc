@@ -9,9 +9,11 @@ namespace hob::pmake {
 std::string makefile(const std::string& shell) {
   // Values of a pattern count for each target and hide what a makefile sets for all. So its SHELL
   // is taken down before: make expands GNUMAKEFLAGS once more when it has read all makefiles, and
-  // that outside of any target (main.c, "Decode switches again").
+  // that outside of any target (main.c, "Decode switches again"). A make that has a jobserver of its
+  // own (`$(MAKE) -j4`) has a pipe as well then, which is open for recursive lines alone: a FIFO,
+  // make 4.4's own choice, is there for all of them. 4.3 knows no styles and says nothing.
   return fmt::format(
-      "GNUMAKEFLAGS = $(eval override export {} := $$(SHELL))\n"
+      "GNUMAKEFLAGS = $(eval override export {} := $$(SHELL)) --jobserver-style=pipe\n"
       "%: SHELL = {}\n"
       "%: export {} = $@\n",
       kShellVariable, shell, kTargetVariable);

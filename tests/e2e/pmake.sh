@@ -97,6 +97,14 @@ mkdir stay && printf '[make]\nhome_targets = ["b"]\n' >stay/.remote.toml && chmo
 on h0 pmake -C stay -f ../stay.mk >out 2>err </dev/null
 matches "places" 'a away' "$(cat out)"
 matches "places" 'b home' "$(cat out)"
+cat >own.mk <<'END'
+all: ; @$(MAKE) --no-print-directory -j2 -f ../own.mk e f
+e: ; @sleep 0.01; grep -q "hob-cell-$$HOB_CELL/h0/" /proc/self/cgroup && echo e home || echo e away
+f: ; +@sleep 0.01; grep -q "hob-cell-$$HOB_CELL/h0/" /proc/self/cgroup && echo f home || echo f away
+END
+on h0 pmake -C stay -f ../own.mk >out 2>err </dev/null
+matches "places below a make with a jobserver of its own" 'e away' "$(cat out)"
+matches "places below a make with a jobserver of its own" 'f home' "$(cat out)"
 matches "places with -X" 'a home' "$(on h0 pmake -X -C stay -f ../stay.mk 2>/dev/null </dev/null)"
 echo 'x = 1' >stay/.remote.toml
 ends_with 2 on h0 pmake -C stay -f ../stay.mk 2>err </dev/null
