@@ -92,7 +92,6 @@ class Guests {
     Time frozen_at{};
     uint64_t frozen_wall_ns = 0;
     Duration lead{0};  // frozen before the engine began
-    std::string why_killed;
     std::string evicting;  // reason; empty: not being sent home
     EventLoop::Handle again;
     std::string suspended;  // why it cannot leave
@@ -128,6 +127,8 @@ class Guests {
   void thaw(Guest& guest);
   void stop_start(const GuestPtr& guest);
   static void give_up_start(Guest& guest);
+  /// Ends one that has not been committed, and says why.
+  void turn_away(Guest& guest);
   void send_home(const GuestPtr& guest);
   void ask_again(const GuestPtr& guest);
   /// Its starter has nothing left to do: killed if it has not ended in a moment.

@@ -59,12 +59,6 @@ void Guests::on_starter_message(const GuestPtr& guest, wire::Message message) {
       }
       return ask_home(guest, std::move(envelope));
     case pb::Envelope::kCommit:
-      // The owner came back while it was arriving. It has not run here, and need not: its source
-      // still has it. Once home has been asked, home's answer decides.
-      if (foreign(*guest) && owner_present_ && !std::exchange(guest->commit_asked, true)) {
-        guest->why_killed = unwelcome_;
-        return (void)::kill(guest->starter, SIGKILL);
-      }
       guest->commit_asked = true;
       return ask_home(guest, std::move(envelope));
     case pb::Envelope::kSettle:

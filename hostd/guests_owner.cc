@@ -91,6 +91,10 @@ void Guests::owner_returned(const std::string& reason) {
     if (guest->phase == Phase::running && foreign(*guest)) hasten(*guest);
   for (const GuestPtr& guest : guests_)
     if (guest->phase == Phase::starting && foreign(*guest)) stop_start(guest);
+  // These have not run here, and need not: their sources still have them. Once home has been asked, home's answer decides.
+  for (const GuestPtr& guest : guests_)
+    if (guest->phase == Phase::arriving && foreign(*guest) && !guest->commit_asked)
+      turn_away(*guest);
   for (const GuestPtr& guest : std::vector(guests_)) {
     if (guest->phase != Phase::running && guest->phase != Phase::leaving) continue;
     if (!foreign(*guest)) continue;
@@ -123,6 +127,18 @@ void Guests::give_up_start(Guest& guest) {
   guest.phase = Phase::done;
   for (auto& [number, reply] : std::exchange(guest.replies, {}))
     reply(wire::failure(pb::Failure::STALE, "the owner is back"));
+  ::kill(guest.starter, SIGKILL);
+}
+
+void Guests::turn_away(Guest& guest) {
+  guest.phase = Phase::done;
+  // Said first: its source only sees a link that ends.
+  pb::Envelope lost;
+  lost.mutable_lost()->set_job(guest.job);
+  lost.mutable_lost()->set_attempt(guest.attempt);
+  lost.mutable_lost()->set_text(
+      fmt::format("{} took it no more: {}", post_.own_name(), unwelcome_));
+  post_.send(guest.home, std::move(lost));
   ::kill(guest.starter, SIGKILL);
 }
 

@@ -85,14 +85,11 @@ void Guests::on_starter_gone(const GuestPtr& guest) {
     const std::string how = ours && WIFSIGNALED(status)
                                 ? fmt::format("was killed by signal {}", WTERMSIG(status))
                                 : "ended unexpectedly";
-    if (guest->why_killed.empty()) log::error("job {}: its starter {}", guest->job, how);
+    log::error("job {}: its starter {}", guest->job, how);
     pb::Envelope lost;
     lost.mutable_lost()->set_job(guest->job);
     if (guest->phase == Phase::arriving) lost.mutable_lost()->set_attempt(guest->attempt);
-    lost.mutable_lost()->set_text(
-        guest->why_killed.empty()
-            ? fmt::format("its starter on {} {}", post_.own_name(), how)
-            : fmt::format("{} took it no more: {}", post_.own_name(), guest->why_killed));
+    lost.mutable_lost()->set_text(fmt::format("its starter on {} {}", post_.own_name(), how));
     post_.send(guest->home, std::move(lost));
   }
   for (auto& [number, reply] : guest->replies)

@@ -7,9 +7,8 @@ set -euo pipefail
 up 2 idle=500ms
 cd "$WORK"
 cat >job.py <<'END'
-import hashlib, os
-memory = bytearray(24 << 20)
-for i in range(0, len(memory), 4096): memory[i] = i >> 12 & 255
+import hashlib, os, random
+memory = bytearray(random.Random(7).randbytes(24 << 20))  # nothing that could be packed
 open("ready", "w").close()
 n = 0
 while not os.path.exists("go"):
@@ -72,6 +71,27 @@ soon 20 "h1 is clean" leaves_nothing h1 "$before"
 : >go
 wait $shadow || fail "the job ended with $?"
 equal "what it has computed" "$expected" "$(cat output)"
+
+# One that is on its way to a host whose owner comes back just then stays where it is, and says why.
+rm -f ready go
+start_on h0 remote run --local --memory freeze-copy python3 job.py </dev/null >output 2>errors &
+shadow=$!
+soon 20 "the job runs" test -e ready
+soon 20 "h1 idle" is_idle h1
+on -r h0 tc qdisc replace dev eth0 root tbf rate 50mbit burst 256kb latency 50ms
+start_on h0 remote migrate "$(job id)" h1 </dev/null 2>said &
+mover=$!
+soon 20 "the job moves" state_is moving
+cell touch h1
+ends_with 1 wait $mover
+matches "why it stays" "h1 took it no more: the owner is back" "$(cat said)"
+matches "why it stays, for who waits for it" "could not be moved from h0 to h1: h1 took it no more: the owner is back" "$(cat errors)"
+on -r h0 tc qdisc del dev eth0 root
+soon 20 "the job is home" is_at h0
+: >go
+wait $shadow || fail "the job ended with $?"
+equal "what it has computed" "$expected" "$(cat output)"
+soon 20 "h1 is clean" leaves_nothing h1 "$before"
 
 ends_with 125 on h0 remote run --memory swap true </dev/null 2>errors
 matches "a wrong strategy" "swap-out.*demand" "$(cat errors)"
