@@ -57,8 +57,10 @@ const Case kWrites = {"writes", {"writes", "1024", "80000"}, 1, 0, 0};
 
 struct Measured {
   Samples downtime, all_in, faults;
+  Samples of_move;  ///< the gap in which it was moved, which need not be the longest
   std::optional<double> stream_gbps, tcp_gbps;
-  Samples beside_copy;  ///< longest gaps, not moved, while a bare copy of it goes over TCP
+  /// Longest gaps, not moved: while a bare copy of it goes over TCP, and while nothing happens.
+  Samples beside_copy, at_rest;
 };
 
 std::string program_of(const Case& c) {
@@ -83,6 +85,10 @@ Result<Measured> measure(const Case& c, Mover& mover, int rounds,
     TRY(ticks.wait_ticking());
     const TickFile::Gap gap = ticks.worst();
     m.downtime.add(gap.length);
+    const auto push = static_cast<uint64_t>(mover.push().count());
+    // What began before the resume.
+    const Duration moved = ticks.worst_before(complete - push);
+    if (moved > Duration(0)) m.of_move.add(moved);
     // Its longest gap need not be the freeze, where pages come behind it.
     m.all_in.add(mover.push() > Duration(0)
                      ? gap.length + mover.push()
@@ -169,7 +175,7 @@ class Benchmark {
     std::printf("%s ...\n", c.name);
     std::fflush(stdout);
     CaseResult& result = results_.emplace_back();
-    result = {c.name, {}, {}, {}, {}, c.target_ms, c.times_better};
+    result.name = c.name, result.target_ms = c.target_ms, result.times_better = c.times_better;
     const bool largest = c.name == std::string("4GiB");
     auto hob = make_hob();
     auto copy = [&](Measured& m, TickFile& ticks) -> Result<void> {
@@ -178,6 +184,9 @@ class Benchmark {
         TRY(ticks.begin_anew());
         tcp.add(Duration(static_cast<int64_t>(1e9 / TRY(bare_tcp_copy({hob->pid()})))));
         m.beside_copy.add(ticks.worst().length);
+        TRY(ticks.begin_anew());
+        ::usleep(static_cast<useconds_t>(1e3 * m.all_in.median_ms()));
+        m.at_rest.add(ticks.worst().length);
         stream.add(Duration(static_cast<int64_t>(1e9 / TRY(hob->stream()))));
       }
       m.tcp_gbps = 1e3 / tcp.median_ms();
@@ -190,6 +199,7 @@ class Benchmark {
                          largest ? copy : std::function<Result<void>(Measured&, TickFile&)>()))) {
       result.hob_ms = m->downtime.median_ms();
       result.hob_best_ms = m->downtime.percentile_ms(1);
+      if (m->of_move.count() > 0) result.of_move_ms = m->of_move.median_ms();
       if (largest) note_push(*m);
     }
     hob.reset();
@@ -203,6 +213,7 @@ class Benchmark {
   void note_push(Measured& m) {
     others_.all_in_hob_s = m.all_in.median_ms() / 1e3;
     others_.beside_copy_ms = m.beside_copy.median_ms();
+    others_.at_rest_ms = m.at_rest.median_ms();
     others_.stream_hob_gbps = m.stream_gbps;
     others_.stream_tcp_gbps = m.tcp_gbps;
     if (m.faults.count() == 0) return;

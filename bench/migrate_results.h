@@ -11,6 +11,7 @@ namespace hob::bench {
 struct CaseResult {
   std::string name;
   std::optional<double> hob_ms, hob_best_ms, criu_ms, criu_lazy_ms;
+  std::optional<double> of_move_ms;  ///< hob: the gap in which it was moved
   double target_ms = 0;
   double times_better = 0;  ///< than the better figure of CRIU's, wanted
 };
@@ -20,7 +21,8 @@ struct Others {
   std::optional<double> fault_p50_us, fault_p99_us;
   std::optional<double> all_in_hob_s, all_in_criu_lazy_s;  ///< 4 GiB, freeze to last page
   std::optional<double> writes_hob_s, writes_criu_lazy_s;  ///< 1 GiB under writes, the same
-  std::optional<double> beside_copy_ms;  ///< longest gap of 4 GiB not moved, but copied over TCP
+  /// Longest gaps of 4 GiB that are not moved, in as much time: copied over TCP, and at rest.
+  std::optional<double> beside_copy_ms, at_rest_ms;
   std::optional<double> stream_hob_gbps, stream_tcp_gbps;
 };
 

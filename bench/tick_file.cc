@@ -102,6 +102,16 @@ TickFile::Gap TickFile::worst() const {
   return worst;
 }
 
+Duration TickFile::worst_before(uint64_t wall_ns) const {
+  const tick_slot& slot = slot_at(slots_, 0);
+  const uint64_t noted = std::min<uint64_t>(load(slot.gaps), TICK_GAPS);
+  uint64_t worst = 0;
+  for (uint64_t i = 0; i < noted; i++)
+    if (const auto& [length, end] = slot.gap[i]; end - length < wall_ns)
+      worst = std::max(worst, length);
+  return Duration(static_cast<int64_t>(worst));
+}
+
 std::vector<Duration> TickFile::faults() const {
   std::vector<Duration> all;
   const uint64_t noted = std::min<uint64_t>(load(slots_[0].faults), TICK_SAMPLES);

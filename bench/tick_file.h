@@ -35,6 +35,9 @@ class TickFile {
     uint64_t began_ns = 0;
   };
   Gap worst() const;
+  /// The longest gap in the ticks of the first process that began before `wall_ns`
+  /// (CLOCK_REALTIME); zero: none is noted down.
+  Duration worst_before(uint64_t wall_ns) const;
   /// How long faults took since begin_anew().
   std::vector<Duration> faults() const;
 

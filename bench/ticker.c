@@ -24,6 +24,7 @@ enum { PAGE = 4096 };
 /* A page that is there is touched in well under 1 us, a fault that the kernel alone serves takes 1
  * to 3; one that somebody else must serve takes a wake-up more. */
 enum { FAULT_NS = 8000 };
+enum { GAP_NS = 200000 }; /* ticks.h */
 
 static struct tick_slot* slot;
 static uint64_t last, seed = 88172645463325252ull;
@@ -51,7 +52,7 @@ static void rest(long ns) {
 }
 
 static void begin_anew(uint64_t asked) {
-  slot->worst_ns = slot->worst_end_ns = slot->touches = slot->faults = 0;
+  slot->worst_ns = slot->worst_end_ns = slot->touches = slot->faults = slot->gaps = 0;
   last = now_on(CLOCK_MONOTONIC);
   __atomic_store_n(&slot->begun, asked, __ATOMIC_RELEASE);
 }
@@ -59,10 +60,17 @@ static void begin_anew(uint64_t asked) {
 static uint64_t tick(void) {
   const uint64_t asked = __atomic_load_n(&slot->asked, __ATOMIC_ACQUIRE);
   if (asked != slot->begun) begin_anew(asked);
-  const uint64_t now = now_on(CLOCK_MONOTONIC);
-  if (now - last > slot->worst_ns) {
-    slot->worst_end_ns = now_on(CLOCK_REALTIME);
-    slot->worst_ns = now - last;
+  const uint64_t now = now_on(CLOCK_MONOTONIC), gap = now - last;
+  if (gap > slot->worst_ns || gap > GAP_NS) {
+    const uint64_t end = now_on(CLOCK_REALTIME);
+    if (gap > slot->worst_ns) {
+      slot->worst_end_ns = end;
+      slot->worst_ns = gap;
+    }
+    if (gap > GAP_NS && slot->gaps < TICK_GAPS) {
+      slot->gap[slot->gaps].length_ns = gap;
+      slot->gap[slot->gaps++].end_ns = end;
+    }
   }
   slot->ticks++;
   return last = now;
