@@ -80,7 +80,7 @@ void Away::on_message(const wire::Message& message) {
       attach_limit_.reset();
       if (std::exchange(lost_, false)) {
         if (started_) end_input();
-        return;
+        return send_held();
       }
       job_ = envelope.accepted().job();
       return events_.on_job(job_);
@@ -92,7 +92,7 @@ void Away::on_message(const wire::Message& message) {
       } else {
         input_again_ = loop_.after(kInputAgain, [this] { end_input(); });
       }
-      return;
+      return send_held();
     case pb::Envelope::kData:
       return on_data(envelope.data(), message.bulk);
     case pb::Envelope::kExited:
@@ -110,6 +110,7 @@ void Away::on_message(const wire::Message& message) {
 void Away::on_data(const pb::Data& data, std::string_view bytes) {
   if (data.stream() != pb::STDOUT && data.stream() != pb::STDERR) return;
   started_ = true;
+  send_held();
   keep(data.stream() == pb::STDERR, data.offset(), bytes, data.end());
 }
 
@@ -187,11 +188,16 @@ void Away::order_signal(int signal) {
 }
 
 void Away::send_signal(int signal, bool answered) {
-  if (!started_ || lost_) return;
+  if (!started_ || lost_) return held_.push_back(signal);  // the job may run, and not have said so
   pb::Envelope envelope;
   envelope.mutable_signal()->set_job(job_);
   envelope.mutable_signal()->set_number(signal);
   send(std::move(envelope), answered);
+}
+
+void Away::send_held() {
+  if (!started_ || lost_) return;
+  for (const int signal : std::exchange(held_, {})) send_signal(signal, false);
 }
 
 /// The job has not got what was to end it: it is killed as soon as it can be.

@@ -71,6 +71,7 @@ class Away {
   void end_input();
   void order_signal(int signal);
   void send_signal(int signal, bool answered);
+  void send_held();
   void not_reached();
   void end(Ending ending);
   void fail(std::string why);
@@ -81,7 +82,8 @@ class Away {
   bool started_ = false, lost_ = false, ended_ = false;
   int interrupts_ = 0;
   Time last_interrupt_{};
-  int ordered_ = 0;  // a signal that home has not answered
+  std::vector<int> held_;  // signals for when the job can be told
+  int ordered_ = 0;        // a signal that home has not answered
   Stream streams_[2];
   std::vector<Piece> output_;
   EventLoop::Handle attach_limit_, signal_limit_, input_again_;

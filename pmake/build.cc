@@ -19,6 +19,7 @@
 #include "pmake/gnu_make.h"
 #include "pmake/packed_rules.h"
 #include "pmake/recipe.h"
+#include "pmake/signals.h"
 #include "pmake/stand.h"
 
 namespace hob::pmake {
@@ -35,6 +36,8 @@ constexpr unsigned kWaitingJobs = 128;
 /// A standing build without compilers ends. Configuring and linking last longer than that, but a
 /// new one is there within 10 ms.
 constexpr auto kLinger = seconds(3);
+/// What the terminal tells all has come to all by then.
+constexpr auto kTold = milliseconds(50);
 
 Schedule::Limits limits_of(const Options& options) {
   // One processor is make's own, and the user's, who sits here.
@@ -88,12 +91,28 @@ Result<void> Build::prepare() {
     door_ = TRY(wire::StreamListener::create(loop_, directory_ + "/socket.door", 0600,
                                              [this](Fd socket) { on_visitor(std::move(socket)); }));
   jobserver_ = TRY(Jobserver::create(loop_));
-  signals_ = TRY(loop_.on_signals({SIGINT, SIGQUIT, SIGTERM, SIGHUP}, [this](int signal) {
-    if (tool_ == Tool::launcher) return loop_.stop();
-    // The terminal has told make as well; what was meant for us alone is passed on.
-    if (tool_pid_ > 0 && (signal == SIGTERM || signal == SIGHUP)) ::kill(tool_pid_, signal);
-  }));
+  std::vector<int> heard = {SIGINT, SIGQUIT, SIGTERM, SIGHUP};
+  if (tool_ != Tool::launcher && !ignores(SIGTSTP)) heard.push_back(SIGTSTP);
+  signals_ = TRY(loop_.on_signals(heard, [this](int signal) { on_signal(signal); }));
   return {};
+}
+
+void Build::on_signal(int signal) {
+  if (tool_ == Tool::launcher) return loop_.stop();
+  if (signal == SIGTSTP) {
+    // The terminal has stopped the recipes' shells as well, which have told us first.
+    told_ = loop_.after(kTold, [] { ::kill(::getpid(), SIGSTOP); });
+  } else if (signal == SIGTERM || signal == SIGHUP) {
+    if (tool_pid_ > 0) ::kill(tool_pid_, signal);
+  } else {
+    // The terminal tells make as well, or was it for us alone?
+    told_ = loop_.after(kTold, [this, signal] {
+      if (tool_pid_ <= 0 || !catches(tool_pid_, signal)) return;
+      ::kill(tool_pid_, signal);
+      for (const auto& [number, line] : by_number_)
+        if (line->pid > 0) ::kill(line->pid, signal);
+    });
+  }
 }
 
 Result<void> Build::prepare_stand() {

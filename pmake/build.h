@@ -44,6 +44,7 @@ class Build {
   Result<void> prepare();
   Result<void> prepare_stand();
   Result<void> prepare_directory();
+  void on_signal(int signal);
 
   // The tool.
   Result<void> start_tool();
@@ -140,7 +141,7 @@ class Build {
   bool settling_ = false;
   bool answered_ = false;  // hostd has said which slots there are, or cannot
   std::string watch_said_;
-  EventLoop::Handle signals_, child_, tick_, next_, again_, answer_limit_, linger_;
+  EventLoop::Handle signals_, child_, tick_, next_, again_, answer_limit_, linger_, told_;
 };
 
 }  // namespace hob::pmake

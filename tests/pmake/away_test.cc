@@ -178,6 +178,21 @@ TEST_CASE("before it has begun a signal ends it here") {
   CHECK(rig.sent.size() == 1);  // it has no name yet by which it could be killed
 }
 
+TEST_CASE("what does not end it comes to it when it has begun") {
+  Rig rig;
+  rig.away.on_signal(SIGSTOP);
+  CHECK(!rig.sent.back().has_signal());
+  rig.begin();
+  REQUIRE(rig.sent.back().has_signal());
+  CHECK(rig.sent.back().signal().number() == SIGSTOP);
+  rig.away.hostd_gone();
+  rig.away.on_signal(SIGCONT);
+  CHECK(rig.sent.back().signal().number() == SIGSTOP);
+  rig.away.hostd_back();
+  rig.accept();
+  CHECK(rig.sent.back().signal().number() == SIGCONT);
+}
+
 TEST_CASE("a hostd that comes back takes the job up again") {
   Rig rig;
   SECTION("one that had not taken it has not begun it") {
