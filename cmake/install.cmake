@@ -13,6 +13,7 @@ install(CODE "
     file(MAKE_DIRECTORY \"\${directory}\")
     file(CREATE_LINK \${target} \"\$ENV{DESTDIR}\${CMAKE_INSTALL_PREFIX}/\${name}\" SYMBOLIC)
   endfunction()
+  link_to(sh lib/hob/recipe/any)
   link_to(../lib/hob/recipe/whole ${CMAKE_INSTALL_BINDIR}/remote-cc)
   foreach(name ${COMPILER_NAMES})
     link_to(../recipe/whole lib/hob/cc/\${name})

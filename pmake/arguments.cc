@@ -28,11 +28,19 @@ Letters letters_of(Tool tool) {
   return {};
 }
 
+/// Recipes at once; each is a process, and a token in a pipe.
+constexpr uint32_t kMost = 65536;
+
 std::optional<uint32_t> number(std::string_view text) {
   uint32_t value = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (error != std::errc() || end != text.data() + text.size() || value > 65536) return {};
+  if (error != std::errc() || end != text.data() + text.size() || value > kMost) return {};
   return value;
+}
+
+/// A number, small or too great.
+bool is_digits(std::string_view text) {
+  return !text.empty() && text.find_first_not_of("0123456789") == std::string_view::npos;
 }
 
 class Reader {
@@ -75,7 +83,7 @@ class Reader {
     if (name == "--jobs") {
       // As make has it: without a number there is no limit.
       if (equals == std::string::npos) {
-        if (at_ + 1 < words_.size() && number(words_[at_ + 1])) return set_most(words_[++at_]);
+        if (at_ + 1 < words_.size() && is_digits(words_[at_ + 1])) return set_most(words_[++at_]);
         return Result<void>();
       }
       return set_most(TRY(value()));
@@ -92,13 +100,11 @@ class Reader {
       const char c = word[i];
       const std::string rest = word.substr(i + 1);
       if (c == 'j') {
-        const bool digits = !rest.empty() && rest[0] >= '0' && rest[0] <= '9';
-        if (digits) {
-          size_t end = 0;
-          while (end < rest.size() && rest[end] >= '0' && rest[end] <= '9') ++end;
-          TRY(set_most(rest.substr(0, end)));
-          i += end;
-        } else if (rest.empty() && at_ + 1 < words_.size() && number(words_[at_ + 1])) {
+        if (!rest.empty()) {
+          TRY(set_most(rest));
+          break;
+        }
+        if (at_ + 1 < words_.size() && is_digits(words_[at_ + 1])) {
           TRY(set_most(words_[++at_]));
         }
       } else if (c == 'L') {
@@ -128,13 +134,14 @@ class Reader {
 
   Result<void> set_most(const std::string& text) {
     const auto n = number(text);
-    if (!n || *n == 0) return Error{fmt::format("-j: '{}' is no number of recipes", text)};
+    if (!n || *n == 0)
+      return Error{fmt::format("-j: '{}' is no number of recipes, 1 to {}", text, kMost)};
     options_.most = *n;
     return {};
   }
   Result<void> set_local(const std::string& text) {
     const auto n = number(text);
-    if (!n) return Error{fmt::format("-L: '{}' is no number of recipes", text)};
+    if (!n) return Error{fmt::format("-L: '{}' is no number of recipes, 0 to {}", text, kMost)};
     options_.local = *n;
     options_.local_given = true;
     return {};

@@ -172,6 +172,16 @@ char shell_text[kLongestPath];
   leave(error == -kEnoent ? 127 : 126);  // as a shell's
 }
 
+/// The makefile's $(SHELL), which make takes for us, is in the recipe or exported.
+bool names_us(long count, char** arguments, char** environment) {
+  if (*arguments[0] != '/') return false;
+  const Text rest = after(variable(environment, "SHELL="), arguments[0]);
+  if (rest != nullptr && *rest == '\0') return true;
+  for (long i = 1; i < count; ++i)
+    if (find(arguments[i], arguments[0]) != nullptr) return true;
+  return false;
+}
+
 /// SHELL is a path, and what it is given fits: execve(2) will do.
 bool simple_shell(long count, Text shell) {
   size_t words_in_it = 1;
@@ -346,6 +356,7 @@ void write_out(int fd, const char* bytes, size_t size) {
   const Text server = variable(environment, "REMOTE_MAKE=");
   if (count < 3 || *server == '\0' || *variable(environment, "REMOTE_SCRIPTS=") != '\0' ||
       !simple_shell(count, variable(environment, "REMOTE_SHELL=")) ||
+      names_us(count, arguments, environment) ||
       has_jobserver(variable(environment, "MAKEFLAGS=")) || !no_input() || !open(1) || !open(2))
     become_whole(arguments, environment);
   const int fd = connect_to(server);
@@ -371,7 +382,7 @@ void write_out(int fd, const char* bytes, size_t size) {
       at = 0;
       const size_t got = receive(fd, signals, buffer + have, sizeof buffer - have);
       if (got == 0) {
-        say("it has ended, and the recipe's job with it", "", "");
+        say("the build's pmake has ended, and this recipe's job with it", "", "");
         leave(kFailed);
       }
       have += got;

@@ -9,14 +9,19 @@ namespace hob::pmake {
 std::string makefile(const std::string& shell) {
   // Values of a pattern count for each target and hide what a makefile sets for all. So its SHELL
   // is taken down before: make expands GNUMAKEFLAGS once more when it has read all makefiles, and
-  // that outside of any target (main.c, "Decode switches again"). A make that has a jobserver of its
-  // own (`$(MAKE) -j4`) has a pipe as well then, which is open for recursive lines alone: a FIFO,
-  // make 4.4's own choice, is there for all of them. 4.3 knows no styles and says nothing.
+  // that outside of any target (main.c, "Decode switches again"). A make that has a jobserver of
+  // its own (`$(MAKE) -j4`) has a pipe as well then, which is open for recursive lines alone: a
+  // FIFO, make 4.4's own choice, is there for all of them. 4.3 knows no styles and says nothing.
+  // With .ONESHELL make takes indentation away from what is for a Bourne shell (job.c,
+  // is_bourne_compatible_shell), and knows one by its name. And the first of MAKEFILE_LIST is the
+  // user's.
   return fmt::format(
-      "GNUMAKEFLAGS = $(eval override export {} := $$(SHELL)) --jobserver-style=pipe\n"
-      "%: SHELL = {}\n"
-      "%: export {} = $@\n",
-      kShellVariable, shell, kTargetVariable);
+      "GNUMAKEFLAGS = $(eval override export {0} := $$(SHELL)) --jobserver-style=pipe\n"
+      "%: SHELL = $(if $(filter sh bash dash ash ksh rksh zsh,$(notdir $(firstword $({0}) sh))),"
+      "{1},{2})\n"
+      "%: export {3} = $@\n"
+      "MAKEFILE_LIST :=\n",
+      kShellVariable, shell, shell.substr(0, shell.rfind('/') + 1) + kAnyShell, kTargetVariable);
 }
 
 std::string make_flags(std::string_view flags, std::string_view auth, bool sync) {

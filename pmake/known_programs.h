@@ -191,6 +191,7 @@ inline constexpr auto kPrefixes = std::to_array<Prefix>({
     {"ionice", "cnp"},
     {"nice", "n"},
     {"nohup"},
+    {"remote-cc"},
     {"setsid"},
     {"stdbuf", "ioe"},
     {"sudo", "ugCDhpRTU", 0, true, true},

@@ -12,6 +12,7 @@
 #include "cli/say.h"
 #include "cli/shadow.h"
 #include "pmake/build.h"
+#include "pmake/result_file.h"
 #include "pmake/rules.h"
 
 namespace {
@@ -52,9 +53,8 @@ std::string directory_of(const Options& options) {
   return ::realpath(directory.c_str(), path) == nullptr ? directory : path;
 }
 
-void write_file(const std::string& path, const std::string& text) {
-  if (path.empty()) return;
-  if (auto written = replace_file(path, text); !written.ok()) cli::say(written.error().text);
+void write_result(const ResultFile& file, const std::string& text) {
+  if (auto written = file.write(text); !written.ok()) cli::say(written.error().text);
 }
 
 int build(Tool tool, Options options) {
@@ -62,6 +62,9 @@ int build(Tool tool, Options options) {
   if (!shell.ok()) return cli::say(shell.error().text), cli::kFailed;
   auto rules = tool == Tool::launcher ? Result<Rules>(Rules()) : load_rules(directory_of(options));
   if (!rules.ok()) return usage(rules.error().text);
+  const ResultFile trace = trace_file(options.trace), report = report_file(options.report);
+  for (const ResultFile& file : {trace, report})
+    if (auto checked = file.check(); !checked.ok()) return usage(checked.error().text);
   auto loop = EventLoop::create();
   if (!loop.ok()) return cli::say(loop.error().text), cli::kFailed;
   auto build = Build::create(**loop, tool, options, std::move(rules).value(), *shell);
@@ -71,8 +74,8 @@ int build(Tool tool, Options options) {
   const Timeline& timeline = (*build)->timeline();
   const Summary summary = summarise(timeline, (*build)->wall());
   if (summary.out + summary.home > 0) cli::say(to_string(summary));
-  write_file(options.trace, chrome_trace(timeline, (*build)->wall()));
-  write_file(options.report, html_report(timeline, (*build)->wall(), "pmake"));
+  write_result(trace, chrome_trace(timeline, (*build)->wall()));
+  write_result(report, html_report(timeline, (*build)->wall(), "pmake"));
   const int code = *status;
   build.value().reset();
   if (WIFSIGNALED(code)) cli::die_of(WTERMSIG(code));

@@ -191,6 +191,10 @@ Program program_of(const Command& command) {
       inside = true;
     } else if (program.name == "cmake") {
       inside = read_cmake(program);
+    } else if (program.name == "remote" && program.words.size() > 1 &&
+               program.words[1].text == "cc") {
+      program.words = program.words.subspan(2);  // in a recipe it is the compiler itself
+      inside = true;
     }
   }
   if (std::find(kShells.begin(), kShells.end(), program.name) != kShells.end())

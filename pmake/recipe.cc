@@ -68,8 +68,13 @@ uint64_t size_of(const std::string& path) {
 
 }  // namespace
 
-int run_recipe(const std::vector<std::string>& words) {
-  std::vector<std::string> command = shell_words(from_environment(kShellVariable));
+int run_recipe(const std::string& name, std::vector<std::string> words) {
+  const std::string own = from_environment(kShellVariable);
+  for (std::string& word : words) word = with_own_shell(std::move(word), name, own);
+  // A makefile that exports SHELL.
+  if (from_environment("SHELL") == name)
+    ::setenv("SHELL", with_own_shell(name, name, own).c_str(), 1);
+  std::vector<std::string> command = shell_words(own);
   command.insert(command.end(), words.begin(), words.end());
   const std::string socket = from_environment(kSocketVariable),
                     target = from_environment(kTargetVariable);

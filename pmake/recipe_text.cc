@@ -6,6 +6,11 @@
 #include "pmake/shell_line.h"
 
 namespace hob::pmake {
+namespace {
+
+constexpr std::string_view kDefaultShell = "/bin/sh";
+
+}  // namespace
 
 std::string_view text_of(const std::vector<std::string>& words) {
   if (words.size() < 2) return {};
@@ -23,8 +28,16 @@ std::vector<std::string> shell_words(std::string_view shell) {
     if (end > at) words.emplace_back(shell.substr(at, end - at));
     at = end + 1;
   }
-  if (words.empty()) words.emplace_back("/bin/sh");
+  if (words.empty()) words.emplace_back(kDefaultShell);
   return words;
+}
+
+std::string with_own_shell(std::string text, std::string_view ours, std::string_view own) {
+  if (!ours.starts_with('/')) return text;
+  if (own.empty()) own = kDefaultShell;
+  for (size_t at = 0; (at = text.find(ours, at)) != std::string::npos; at += own.size())
+    text.replace(at, ours.size(), own);
+  return text;
 }
 
 std::string output_of(std::string_view text) {

@@ -12,10 +12,11 @@
 
 int main(int argc, char** argv) {
   const std::vector<std::string> words(argv, argv + argc);
-  const std::string_view name = words.empty() ? "sh" : words[0];
-  if (name.substr(name.rfind('/') + 1) == "sh") {
+  const std::string path = words.empty() ? hob::pmake::kBourneShell : words[0];
+  const std::string name = path.substr(path.rfind('/') + 1);
+  if (name == hob::pmake::kBourneShell || name == hob::pmake::kAnyShell) {
     hob::cli::say_as("pmake");
-    ::_exit(hob::pmake::run_recipe({words.begin() + (argc > 0), words.end()}));
+    ::_exit(hob::pmake::run_recipe(path, {words.begin() + (argc > 0), words.end()}));
   }
   hob::cli::say_as("remote cc");
   ::_exit(hob::pmake::run_launcher(words));

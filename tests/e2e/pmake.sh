@@ -110,6 +110,52 @@ echo 'x = 1' >stay/.remote.toml
 ends_with 2 on h0 pmake -C stay -f ../stay.mk 2>err </dev/null
 matches "a wrong .remote.toml" '.remote.toml' "$(cat err)"
 
+echo "- what make says of its makefiles and its shell is the user's"
+cat >shell.mk <<'END'
+SHELL = /bin/bash
+export SHELL
+all: script list exported
+script: ; @printf '#!$(SHELL)\na=(1 2 3); echo $${a[2]}\n' >script; chmod +x script; sleep 0.01; ./script; head -n 1 script
+list: ; @echo first $(firstword $(MAKEFILE_LIST))
+exported: ; @sleep 0.01; echo "exported $$SHELL"
+END
+cat >one.mk <<'END'
+SHELL = /usr/bin/python3
+.ONESHELL:
+all:
+	@for i in range(2):
+	    print("indented", i)
+END
+mkdir shell && chmod a+rwX shell
+for file in shell one; do
+  on h0 make -j4 --no-print-directory -C shell -f ../$file.mk </dev/null 2>&1 | sort >expected
+  rm -f shell/script
+  on h0 pmake --no-print-directory -C shell -f ../$file.mk </dev/null 2>err | sort >out
+  same_file "output of $file.mk" expected out
+done
+
+echo "- signals for it alone, and for all that the terminal has before it"
+cat >slow.mk <<'END'
+all: x y
+x y: ; echo half >$@; sleep 1; echo whole >>$@
+END
+mkdir slow && chmod a+rwX slow
+start_on h0 env --default-signal=INT pmake -s -C slow -f ../slow.mk >out 2>err </dev/null &
+build_pid=$!
+soon 10 "the recipes run" test -e slow/x -a -e slow/y
+kill -INT $build_pid
+ends_with 130 wait $build_pid
+[[ ! -e slow/x && ! -e slow/y ]] || fail "half-written files were left"
+start_on h0 env --default-signal=TSTP setsid pmake -s -C slow -f ../slow.mk >out 2>err </dev/null &
+build_pid=$!
+soon 10 "the recipes run" test -e slow/x -a -e slow/y
+kill -TSTP -- -$build_pid
+soon 5 "what is away is stopped" state_is stopped
+sleep 1.2
+equal "a file that is written away" "half" "$(sort -u slow/x slow/y)"
+kill -CONT -- -$build_pid
+ends_with 0 wait $build_pid
+
 echo "- owners come and go: same bytes, and recipes have moved"
 cat >long.mk <<'END'
 all: $(patsubst %,r%,$(shell seq 9))

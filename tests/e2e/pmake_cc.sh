@@ -59,7 +59,7 @@ has_ended || fail "a question began a standing build"
 ends_with 2 on h0 remote cc </dev/null 2>err
 
 echo "- the directory of compilers' names"
-names=$(dirname "$(on h0 sh -c "command -v remote" </dev/null)")/cc
+names=$(dirname "$(on h0 sh -c "command -v remote" </dev/null)")/compilers
 fresh names_tree && begin
 on h0 env "PATH=$names:$PATH" make -s -j8 -C names_tree CC=gcc </dev/null >out 2>err || { cat out err; fail "the build failed"; }
 same_build "by name" names_tree

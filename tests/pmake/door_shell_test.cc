@@ -146,7 +146,7 @@ TEST_CASE("a pmake that ends fails the recipe") {
   rig.visitor.reset();
   const int status = rig.end_of(pid);
   CHECK(WEXITSTATUS(status) == door::kFailed);
-  CHECK(rig.text("err").find("it has ended") != std::string::npos);
+  CHECK(rig.text("err").find("pmake has ended") != std::string::npos);
 }
 
 TEST_CASE("what is out of the ordinary is the whole shell's") {
@@ -173,6 +173,20 @@ TEST_CASE("what is out of the ordinary is the whole shell's") {
   CHECK(rig.end_of(pid) == 0);
   CHECK(rig.text("out") == "whole -c text\n");
   CHECK(!rig.request);
+}
+
+TEST_CASE("what names us for $(SHELL) is the whole shell's") {
+  Rig rig;
+  std::string text = "text";
+  SECTION("in the recipe") {
+    text = "echo /lib/sh";
+  }
+  SECTION("exported") {
+    rig.environment.push_back("SHELL=/lib/sh");
+  }
+  const pid_t pid = rig.start({"/lib/sh", "-c", text});
+  CHECK(rig.end_of(pid) == 0);
+  CHECK(rig.text("out") == "whole -c " + text + "\n");
 }
 
 TEST_CASE("it is the whole shell as well when pmake says so") {
