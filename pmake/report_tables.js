@@ -12,7 +12,7 @@ function showFigures() {
 
   figure('Wall time', lasting(build.wall), `for ${lasting(work)} of recipes`);
   figure('Speed-up', build.wall > 0 ? `${(work / build.wall).toFixed(1)} ×` : '–',
-    'against one after another');
+    'less than the recipes took together');
   figure('Recipes away', out.toLocaleString('en'), `on ${plural(helpers.length, 'host')}`);
   figure('Recipes at home', home.toLocaleString('en'),
     build.cheap ? `and ${build.cheap.toLocaleString('en')} too small to send` : 'on this host');

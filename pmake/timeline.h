@@ -108,7 +108,7 @@ struct Summary {
   bool operator==(const Summary&) const = default;
 };
 Summary summarise(const Timeline& timeline, Duration wall);
-/// "12.3 s, 7.4 times faster than one after another; 160 recipes on 7 hosts, 12 at home; 3
+/// "12.3 s, 7.4 times less than its recipes took together; 160 recipes on 7 hosts, 12 at home; 3
 /// moved". What is nought is left out.
 std::string to_string(const Summary& summary);
 

@@ -96,10 +96,10 @@ TEST_CASE("the summary counts what is worth counting") {
   const Summary summary = summarise(small_build(), seconds(6));
   CHECK(summary == Summary{seconds(6), seconds(4 + 2 + 5), 2, 1, 1, 1, 1, 2});
   CHECK(to_string(summary) ==
-        "6.0 s, 1.8 times faster than one after another; 2 recipes on 2 hosts, 1 at home, 1 "
+        "6.0 s, 1.8 times less than its recipes took together; 2 recipes on 2 hosts, 1 at home, 1 "
         "too small to send; 1 moved; 1 lost and run again at home");
   CHECK(to_string(Summary{milliseconds(12300), milliseconds(91020), 160, 12, 0, 3, 0, 7}) ==
-        "12.3 s, 7.4 times faster than one after another; 160 recipes on 7 hosts, 12 at "
+        "12.3 s, 7.4 times less than its recipes took together; 160 recipes on 7 hosts, 12 at "
         "home; 3 moved");
   CHECK(to_string(Summary{seconds(2), seconds(2), 0, 1, 0, 0, 0, 0}) == "2.0 s; 1 recipe at home");
   CHECK(to_string(Summary{seconds(2), seconds(1), 1, 0, 0, 0, 0, 1}) ==
