@@ -1,4 +1,4 @@
-# cmake --install build/release --prefix /usr [with DESTDIR]: programs, manual, samples of the config files,
+# cmake --install build/release [--prefix /usr] [with DESTDIR]: programs, manual, samples of the config files,
 # units of systemd. What the samples describe (/etc/hob) is made by `remote cell init` and `remote cell join`.
 include(GNUInstallDirs)
 

@@ -111,16 +111,33 @@ as_source_owner() {
   fi
 }
 
+# show_steps LOG: the last "[n/m]" of ninja's, again and again, as long as this script runs.
+show_steps() {
+  while kill -0 $$ 2>/dev/null; do
+    printf '\r  %s ' "$(grep -o '^\[[0-9]*/[0-9]*\]' "$1" 2>/dev/null | tail -n 1)" >&2
+    sleep 1
+  done
+}
+
 # build PRESET [TARGET...]: configures and builds; says nothing but that it does, and what failed.
 build() {
-  local preset=$1 log status=0 start=$SECONDS
+  local preset=$1 log status=0 start=$SECONDS shown=''
   shift
   local -a target=()
   (($# == 0)) || target=(--target "$@")
   log=$(mktemp)
   say "Building ($preset) ..."
+  if [[ -t 2 ]]; then
+    show_steps "$log" &
+    shown=$!
+  fi
   (cd "$ROOT" && as_source_owner cmake --preset "$preset" &&
     as_source_owner cmake --build --preset "$preset" "${target[@]}") >"$log" 2>&1 </dev/null || status=$?
+  if [[ -n $shown ]]; then
+    kill "$shown"
+    wait "$shown" 2>/dev/null || true
+    printf '\r\033[K' >&2
+  fi
   if ((status)); then
     grep -E -A8 'error:|FAILED|CMake Error' "$log" | head -n 60 >&2 || tail -n 40 "$log" >&2
     die "the build failed (all of it: $log)"
