@@ -205,6 +205,7 @@ void define_build(CLI::App& app, BuildOptions&) {
   app.add_flag("--watch", flag, "A live line: which host runs what");
   app.add_option("--trace", text, "Write a trace for chrome://tracing")->type_name("FILE");
   app.add_option("--report", text, "Write a page with the same timeline")->type_name("FILE");
+  app.footer("All other words are the tool's own; its own --help tells them.");
 }
 
 /// All words are the compiler's.

@@ -224,9 +224,10 @@ void Exports::to_shadow(const ExportPtr& e, wire::Message message) {
   if (e->shadow) e->shadow->send(std::move(message));
 }
 
-void Exports::note(const ExportPtr& e, const std::string& text) {
+void Exports::note(const ExportPtr& e, const std::string& text, bool silence) {
   pb::Envelope envelope;
   envelope.mutable_note()->set_job(e->job());
+  envelope.mutable_note()->set_silence(silence);
   envelope.mutable_note()->set_text(text);
   to_shadow(e, {std::move(envelope), {}});
 }

@@ -199,7 +199,7 @@ class Exports {
   void end_everywhere(const ExportPtr& e);
 
   void to_shadow(const ExportPtr& e, wire::Message message);
-  void note(const ExportPtr& e, const std::string& text);
+  void note(const ExportPtr& e, const std::string& text, bool silence = false);
   void save(const ExportPtr& e);
   void report(const ExportPtr& e, pb::JobReport::State state, int status = 0,
               const std::string& text = {});

@@ -293,18 +293,20 @@ void Exports::look_for_sites() {
   for (const auto& [job, e] : std::map(exports_)) {
     if (e->phase != Export::Phase::running || e->record.moving()) continue;
     const std::string site = e->record.site();
-    const Duration silence = Clock::now() - e->site_heard;
-    if (silence > kSilence && !e->site_silent) {
-      e->site_silent = true;
-      note(e, fmt::format("{} has not answered for {} s; waiting for it", site,
-                          std::chrono::duration_cast<seconds>(silence).count()));
-    }
-    const auto patience =
+    const auto silence = Clock::now() - e->site_heard;
+    const auto said = [&] {
+      return fmt::format("{} s", std::chrono::duration_cast<seconds>(silence).count());
+    };
+    const Duration patience =
         nanoseconds(std::min<uint64_t>(e->record.state().run().patience_ns(), 1ull << 60));
-    if (silence >
-        (patience == Duration::zero() ? options_.home_lost_after : patience + kPatienceMargin)) {
-      lose(e, fmt::format("{}, where it ran, has been silent for {} s", site,
-                          std::chrono::duration_cast<seconds>(silence).count()));
+    const bool short_of = patience > Duration::zero();
+    if (silence > (short_of ? std::min<Duration>(kSilence, patience / 2) : kSilence) &&
+        !e->site_silent) {
+      e->site_silent = true;
+      note(e, fmt::format("{} has not answered for {}; waiting for it", site, said()), true);
+    }
+    if (silence > (short_of ? patience + kPatienceMargin : options_.home_lost_after)) {
+      lose(e, fmt::format("{}, where it ran, has been silent for {}", site, said()));
       continue;
     }
     look_for_site(e);
@@ -323,7 +325,8 @@ void Exports::look_for_site(const ExportPtr& e) {
         if (!answer.envelope.has_failure()) {
           x->site_heard = Clock::now();
           x->denials = 0;
-          if (std::exchange(x->site_silent, false)) note(x, fmt::format("{} answers again", site));
+          if (std::exchange(x->site_silent, false))
+            note(x, fmt::format("{} answers again", site), true);
         } else if (answer.envelope.failure().kind() == pb::Failure::STALE && ++x->denials > 1) {
           // The first time its last words may just have been on their way.
           lose(x, fmt::format("{} does not have it any more; it has been restarted", site));

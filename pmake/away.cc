@@ -100,8 +100,11 @@ void Away::on_message(const wire::Message& message) {
     case pb::Envelope::kFailure:
       return end({0, envelope.failure().text(),
                   envelope.failure().kind() != pb::Failure::LOST && !started_});
+    case pb::Envelope::kNote:
+      if (envelope.note().silence()) events_.on_silence(envelope.note().text());
+      return;
     default:
-      return;  // notes and what waits: nobody looks at them here
+      return;  // other notes and what waits: nobody looks at them here
   }
 }
 

@@ -39,6 +39,8 @@ class Away {
     std::function<void(wire::Message, bool answered)> send;
     std::function<void(const std::string& job)> on_job;  ///< it has a name
     std::function<void(Ending)> on_end;
+    /// Its host does not answer, or does again.
+    std::function<void(const std::string& text)> on_silence;
   };
   Away(EventLoop& loop, Events events) : loop_(loop), events_(std::move(events)) {}
   Away(const Away&) = delete;

@@ -81,6 +81,7 @@ class Build {
     Fd process;  // pidfd of one that runs at home
     EventLoop::Handle process_watch;
     pid_t pid = 0;
+    std::string told_name() const { return target.empty() ? "a recipe" : target; }
   };
   using LinePtr = std::shared_ptr<Line>;
   void on_connection(Fd socket);

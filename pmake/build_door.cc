@@ -35,6 +35,8 @@ const std::string* job_of(const pb::Envelope& envelope) {
       return &envelope.exited().job();
     case pb::Envelope::kFailure:
       return &envelope.failure().job();
+    case pb::Envelope::kNote:
+      return &envelope.note().job();
     default:
       return nullptr;
   }
@@ -124,6 +126,9 @@ void Build::send_away(const LinePtr& line, uint64_t lease) {
                           [this, weak](const Away::Ending& ending) {
                             LinePtr l = weak.lock();
                             if (l && l->away) on_away_end(l, ending);
+                          },
+                          [this, weak](const std::string& text) {
+                            if (LinePtr l = weak.lock()) cli::say(l->told_name() + ": " + text);
                           }});
   if (!hostd_) return line->away->hostd_gone();
   line->away->start(line->asked, line->argv, lease, line->number);
@@ -185,8 +190,7 @@ void Build::on_away_end(const LinePtr& line, const Away::Ending& ending) {
     return settle();
   }
   if (auto removed = line->file.remove_if_changed(); !removed.ok()) cli::say(removed.error().text);
-  cli::say(fmt::format("{}: {}; running it again at home",
-                       line->target.empty() ? "a recipe" : line->target, ending.failure));
+  cli::say(fmt::format("{}: {}; running it again at home", line->told_name(), ending.failure));
   timeline_.lose(line->number, ending.failure, now());
   line->may_leave = false;
   schedule_.lost(line->number);

@@ -41,8 +41,8 @@ std::string shell_text(const std::vector<std::string>& words) {
 int run_launcher(const std::vector<std::string>& words) {
   const std::string_view self_name = std::string_view(words[0]).substr(words[0].rfind('/') + 1);
   std::vector<std::string> command(words.begin() + (self_name == kName), words.end());
-  if (command.empty()) {
-    cli::say("remote-cc: name a compiler, as in `remote-cc gcc -c x.c`");
+  if (command.empty() || (self_name == kName && command[0].starts_with('-'))) {
+    cli::say("name a compiler, as in `remote-cc gcc -c x.c`");
     return cli::kUsage;
   }
   if (self_name != kName) command[0] = self_name;

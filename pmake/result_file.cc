@@ -38,9 +38,9 @@ Result<void> ResultFile::check() const {
     const ssize_t n = ::pread(file.get(), start.data(), start.size(), 0);
     if (n < 0) return Error::sys("read", path);
     if (start != beginning)
-      return Error{fmt::format("write {}: there is a file which is none; give another name",
-                               subject),
-                   EEXIST};
+      return Error{
+          fmt::format("write {}: there is a file which is none; give another name", subject),
+          EEXIST};
   } else if (!S_ISREG(status.st_mode)) {
     if (::access(path.c_str(), W_OK) < 0) return Error::sys("write", subject);
     return {};

@@ -159,7 +159,8 @@ std::string to_string(const Summary& summary) {
   if (summary.wall > Duration{0}) {
     const double faster = to_seconds(summary.work) / to_seconds(summary.wall);
     // Below that, make's own work hides what running together gained.
-    if (faster >= 1.05) line += fmt::format(", {:.1f} times less than its recipes took together", faster);
+    if (faster >= 1.05)
+      line += fmt::format(", {:.1f} times less than its recipes took together", faster);
   }
   std::string where;
   const auto add = [&where](const std::string& part) {

@@ -17,10 +17,12 @@ struct Rig {
   std::vector<pb::Envelope> sent;
   std::string job;
   std::vector<Away::Ending> endings;
+  std::vector<std::string> silences;
   Away away{*loop,
             {[this](wire::Message message, bool) { sent.push_back(std::move(message.envelope)); },
              [this](const std::string& name) { job = name; },
-             [this](Away::Ending ending) { endings.push_back(std::move(ending)); }}};
+             [this](Away::Ending ending) { endings.push_back(std::move(ending)); },
+             [this](const std::string& text) { silences.push_back(text); }}};
 
   Rig() {
     DoorRequest request;
@@ -176,6 +178,19 @@ TEST_CASE("before it has begun a signal ends it here") {
   REQUIRE(rig.endings.size() == 1);
   CHECK(WTERMSIG(rig.endings[0].status) == SIGTERM);
   CHECK(rig.sent.size() == 1);  // it has no name yet by which it could be killed
+}
+
+TEST_CASE("that its host is silent is told, other news are not") {
+  Rig rig;
+  rig.begin();
+  pb::Envelope note;
+  note.mutable_note()->set_job("h.1");
+  note.mutable_note()->set_text("moved");
+  rig.hear(note);
+  note.mutable_note()->set_text("h2 has not answered");
+  note.mutable_note()->set_silence(true);
+  rig.hear(note);
+  CHECK(rig.silences == std::vector<std::string>{"h2 has not answered"});
 }
 
 TEST_CASE("what does not end it comes to it when it has begun") {
