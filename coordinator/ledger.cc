@@ -23,7 +23,8 @@ Error with_code(Error error, int code) {
 }
 
 std::string_view name_of(const Row& row) {
-  constexpr std::string_view names[] = {"grant", "end of a grant", "job", "move"};
+  constexpr std::string_view names[] = {"grant", "end of a grant", "job", "move",
+                                        "list of live jobs"};
   static_assert(std::size(names) == std::variant_size_v<Row>);
   return names[row.index()];
 }
@@ -241,7 +242,8 @@ Result<void> Ledger::write(const MoveRow& row) {
   auto insert = TRY(database_->prepare(
       "INSERT INTO moves (job, from_host, to_host, reason, moved, text, freeze_ns, push_ns, "
       "clean_ns, pages_moved, pages_demanded, image_bytes, threads, processes, at) "
-      "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"));
+      "SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15 "
+      "WHERE NOT EXISTS (SELECT 1 FROM moves WHERE job = ?1 AND at = ?15)"));
   insert.bind(row.job).bind(number(row.from)).bind(number(row.to)).bind(row.reason);
   insert.bind(int64_t{row.moved}).bind(row.text).bind(row.freeze.count()).bind(row.push.count());
   insert.bind(row.clean.count()).bind(static_cast<int64_t>(row.pages_moved));

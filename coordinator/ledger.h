@@ -4,6 +4,7 @@
 #include <deque>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <variant>
 #include <vector>
@@ -55,7 +56,8 @@ enum class JobState : uint8_t { waiting, running, moving, suspended, done, lost 
 std::string_view to_string(JobState state);
 
 /// A job as it stands; recorded again whenever that changes. What is not known in a later report
-/// keeps its earlier value.
+/// keeps its earlier value. The same again changes nothing, and an end is final: whatever is
+/// recorded of the job later is from before it. Only where it was lost an exit status still counts.
 struct JobRow {
   std::string id;
   HostId home{};
@@ -73,7 +75,8 @@ struct JobRow {
   bool operator==(const JobRow&) const = default;
 };
 
-/// One move of a job, done or failed, with its figures.
+/// One move of a job, done or failed, with its figures. The same again (of that job, at that time)
+/// is recorded once.
 struct MoveRow {
   std::string job;
   HostId from{};
@@ -94,7 +97,19 @@ struct MoveRow {
   bool operator==(const MoveRow&) const = default;
 };
 
-using Row = std::variant<GrantBegan, GrantEnded, JobRow, MoveRow>;
+/// Of a home's jobs with names in (after, up_to], in the order of their bytes, `jobs` have not
+/// ended. The others of that range are lost, for the reason `why`, unless their end is recorded
+/// already.
+struct LiveJobs {
+  HostId home{};
+  std::string after;
+  std::string up_to;  ///< empty: without end
+  std::set<std::string> jobs;
+  std::string why;
+  WallTime at{};
+};
+
+using Row = std::variant<GrantBegan, GrantEnded, JobRow, MoveRow, LiveJobs>;
 
 /// The coordinator's lasting memory, in SQLite: who belongs to the cell, and what has happened in
 /// it.
@@ -171,6 +186,8 @@ class Ledger {
   Result<void> write(const GrantEnded& row);
   Result<void> write(const JobRow& row);
   Result<void> write(const MoveRow& row);
+  Result<void> write(const LiveJobs& row);
+  Result<std::vector<std::string>> not_ended_of(HostId home);
 
   std::unique_ptr<sqlite::Database> database_;
   uint32_t epoch_ = 0;

@@ -16,6 +16,13 @@ HostId host_id(int64_t number) {
   return HostId{static_cast<uint32_t>(number)};
 }
 
+int64_t number(HostId id) {
+  return static_cast<uint32_t>(id);
+}
+int64_t number(JobState state) {
+  return static_cast<uint8_t>(state);
+}
+
 std::optional<int64_t> stored(const std::optional<WallTime>& time) {
   if (!time) return std::nullopt;
   return to_stored(*time);
@@ -53,21 +60,45 @@ std::string_view to_string(JobState state) {
 }
 
 Result<void> Ledger::write(const JobRow& row) {
-  auto upsert = TRY(database_->prepare(
-      "INSERT INTO jobs (" JOB_COLUMNS
-      ") VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) "
-      "ON CONFLICT (id) DO UPDATE SET state = excluded.state, host = excluded.host, "
-      "exit_status = coalesce(excluded.exit_status, exit_status), "
-      "text = iif(excluded.text = '', text, excluded.text), "
-      "submitted = min(submitted, excluded.submitted), "
-      "started = coalesce(started, excluded.started), ended = coalesce(ended, excluded.ended)"));
+  auto upsert =
+      TRY(database_->prepare(
+          "INSERT INTO jobs (" JOB_COLUMNS ") VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) "
+          "ON CONFLICT (id) DO UPDATE SET state = excluded.state, host = excluded.host, "
+          "exit_status = coalesce(excluded.exit_status, exit_status), "
+          "text = iif(excluded.text = '' AND ended IS NULL, text, excluded.text), "
+          "submitted = min(submitted, excluded.submitted), "
+          "started = coalesce(started, excluded.started), ended = excluded.ended "
+          "WHERE ended IS NULL OR (state = ?13 AND excluded.state = ?14)"));
   std::optional<int64_t> host, status;
-  if (row.host) host = static_cast<uint32_t>(*row.host);
+  if (row.host) host = number(*row.host);
   if (row.exit_status) status = *row.exit_status;
-  upsert.bind(row.id).bind(int64_t{static_cast<uint32_t>(row.home)}).bind(row.user);
-  upsert.bind(int64_t{row.uid}).bind(row.command).bind(int64_t{static_cast<uint8_t>(row.state)});
+  upsert.bind(row.id).bind(number(row.home)).bind(row.user);
+  upsert.bind(int64_t{row.uid}).bind(row.command).bind(number(row.state));
   upsert.bind(host).bind(status).bind(row.text).bind(to_stored(row.submitted));
-  return upsert.bind(stored(row.started)).bind(stored(row.ended)).run();
+  upsert.bind(stored(row.started)).bind(stored(row.ended));
+  return upsert.bind(number(JobState::lost)).bind(number(JobState::done)).run();
+}
+
+Result<std::vector<std::string>> Ledger::not_ended_of(HostId home) {
+  // By the index of the few that have not ended, never through all of history.
+  auto query = TRY(database_->prepare(
+      "SELECT id FROM jobs INDEXED BY jobs_alive WHERE ended IS NULL AND home = ?"));
+  query.bind(number(home));
+  std::vector<std::string> jobs;
+  while (TRY(query.next())) jobs.push_back(query.text(0));
+  return jobs;
+}
+
+Result<void> Ledger::write(const LiveJobs& row) {
+  for (const std::string& job : TRY(not_ended_of(row.home))) {
+    const bool in_range = job > row.after && (row.up_to.empty() || job <= row.up_to);
+    if (!in_range || row.jobs.contains(job)) continue;
+    auto update =
+        TRY(database_->prepare("UPDATE jobs SET state = ?, text = ?, ended = ? WHERE id = ?"));
+    update.bind(number(JobState::lost)).bind(row.why).bind(to_stored(row.at)).bind(job);
+    TRY(update.run());
+  }
+  return {};
 }
 
 Result<std::optional<JobRow>> Ledger::job(const std::string& id) {
