@@ -130,6 +130,7 @@ void Coordinator::on_message(const std::string& peer, const wire::Server::Connec
     case pb::Envelope::kRelease: {
       const LeaseId id{envelope.release().lease()};
       const Lease* lease = pool_.lease(id);
+      if (lease == nullptr) lease = pool_.claim(id);
       if (lease == nullptr || lease->client.home != host.id) return;
       record(GrantEnded{id, "released", WallClock::now()});
       return apply(pool_.release(id, Clock::now()));

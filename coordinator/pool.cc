@@ -222,6 +222,11 @@ const Lease* Pool::lease(LeaseId id) const {
   return at == leases_.end() ? nullptr : &at->second.lease;
 }
 
+const Lease* Pool::claim(LeaseId id) const {
+  const auto at = claims_.find(id);
+  return at == claims_.end() ? nullptr : &at->second;
+}
+
 uint32_t Pool::grants_on(HostId id) const {
   const auto at = hosts_.find(id);
   return at == hosts_.end() ? 0 : static_cast<uint32_t>(at->second.leases.size());

@@ -119,6 +119,9 @@ class Pool {
 
   const HostFacts* host(HostId host) const;
   const Lease* lease(LeaseId lease) const;
+  /// One that was restored and waits for its host to report: not yet among the grants, but its home
+  /// may release it.
+  const Lease* claim(LeaseId lease) const;
   uint32_t grants_on(HostId host) const;
   size_t hosts() const { return hosts_.size(); }
   size_t leases() const { return leases_.size(); }

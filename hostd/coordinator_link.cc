@@ -69,12 +69,20 @@ std::string CoordinatorLink::unusable(const std::string& why) const {
 void CoordinatorLink::greet() {
   pb::Envelope envelope;
   *envelope.mutable_hello() = events_.hello();
+  std::vector<uint64_t> leases;
   for (const auto& [lease, held] : held_) {
+    leases.push_back(lease);
     envelope.mutable_hello()->add_leases_held(lease);
     *envelope.mutable_hello()->add_held() = held;
   }
-  client_->request({std::move(envelope), {}}, kHelloLimit, [this](wire::Message answer) {
-    if (answer.envelope.has_welcome()) return on_welcome(answer.envelope.welcome());
+  client_->request({std::move(envelope), {}}, kHelloLimit, [this, leases](wire::Message answer) {
+    if (answer.envelope.has_welcome()) {
+      on_welcome(answer.envelope.welcome());
+      // What was given back while the Hello was under way it still called ours.
+      for (uint64_t lease : leases)
+        if (!held_.contains(lease)) release(lease);
+      return;
+    }
     lost(answer.envelope.has_failure() ? reason(answer.envelope.failure()) : "a wrong answer");
   });
 }

@@ -172,6 +172,21 @@ TEST_CASE("after a restart, in whatever order hosts come back, no slot is given 
   REQUIRE(held);
 }
 
+TEST_CASE("a grant that its home brings back and releases before its host reports holds no slot") {
+  CheckedPool pool(PoolConfig{.epoch = 2});
+  pool.update(home(3));
+  Lease old{
+      LeaseId{(uint64_t{1} << LeaseId::serial_bits) + 5}, host_id(2), client(3, 5), {}, false};
+  CHECK(pool.restore(3, {old}, 1).empty());
+  CHECK(pool.pool().lease(old.id) == nullptr);
+  REQUIRE(pool.pool().claim(old.id) != nullptr);
+  CHECK(pool.pool().claim(old.id)->client == old.client);
+  pool.release(old.id, 2);
+  CHECK(pool.pool().claim(old.id) == nullptr);
+  pool.update(idle(2), 3);
+  CHECK(pool.pool().grants_on(host_id(2)) == 0);
+}
+
 TEST_CASE("a host that comes back before its guests' homes keeps their slots") {
   CheckedPool pool(PoolConfig{.epoch = 2});
   pool.update(home(1));
