@@ -13,9 +13,6 @@
 namespace hob::coordinator {
 namespace {
 
-/// Rows wait at most this long for others to be written with them (ledger.h).
-constexpr auto kCommitAfter = milliseconds(20);
-constexpr auto kCommitAgain = seconds(1);
 /// How often those who wait are told anew why, if that has changed.
 constexpr auto kReasons = milliseconds(500);
 
@@ -136,13 +133,10 @@ void Coordinator::on_message(const std::string& peer, const wire::Server::Connec
       return apply(pool_.release(id, Clock::now()));
     }
     case pb::Envelope::kJobReport:
-      return on_job_report(peer, envelope.job_report());
     case pb::Envelope::kJobReports:
-      for (const pb::JobReport& report : envelope.job_reports().reports())
-        on_job_report(peer, report);
-      return;
     case pb::Envelope::kMoveReport:
-      return on_move_report(peer, envelope.move_report());
+    case pb::Envelope::kLiveJobs:
+      return on_history(peer, envelope);
     case pb::Envelope::kListHosts:
       return on_list_hosts(connection, envelope);
     case pb::Envelope::kListJobs:
@@ -181,6 +175,9 @@ void Coordinator::on_hello(const std::string& peer, const wire::Server::Connecti
   }
   Host& host = hosts_[peer];
   host.connection = connection;
+  // What was not answered it tells again.
+  host.told = host.answered = 0;
+  host.must_repeat = false;
   // What it asked for before, it asks for again.
   for (const auto& [id, asked] : std::map(asked_)) {
     if (asked.home != peer) continue;
@@ -394,26 +391,6 @@ void Coordinator::broadcast_directory() {
   *envelope.mutable_directory() = registry_->directory();
   for (const auto& [name, host] : hosts_)
     if (!host.down) send(name, envelope);
-}
-
-void Coordinator::record(Row row) {
-  if (Result<void> kept = ledger_.record(std::move(row)); !kept.ok())
-    log::error("{}", kept.error().text);
-  if (!commit_timer_) commit_timer_ = loop_.after(kCommitAfter, [this] { commit(); });
-}
-
-void Coordinator::commit() {
-  commit_timer_.reset();
-  Result<void> written = ledger_.commit();
-  if (!written.ok() && !ledger_in_trouble_) log::error("{}", written.error().text);
-  if (written.ok() && ledger_in_trouble_) log::info("the ledger can be written again");
-  ledger_in_trouble_ = !written.ok();
-  if (ledger_in_trouble_) commit_timer_ = loop_.after(kCommitAgain, [this] { commit(); });
-}
-
-void Coordinator::flush() {
-  if (Result<void> written = ledger_.commit(); !written.ok())
-    log::error("{}", written.error().text);
 }
 
 }  // namespace hob::coordinator

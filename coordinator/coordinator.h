@@ -45,6 +45,9 @@ class Coordinator {
     Time seen{};
     std::string grant_key;
     bool down = true;
+    // Of its numbered reports on this connection: the latest that was taken, the latest answered.
+    uint64_t told = 0, answered = 0;
+    bool must_repeat = false;  // one was not taken; what comes after it neither, until a Hello
   };
   struct Asked {  // a Select that waits in the pool's queue
     std::string home;
@@ -75,8 +78,6 @@ class Coordinator {
                     const pb::Envelope& request);
   void on_select(const std::string& peer, const pb::Envelope& request);
   void on_withdraw(const std::string& peer, const pb::Withdraw& withdraw);
-  void on_job_report(const std::string& peer, const pb::JobReport& report);
-  void on_move_report(const std::string& peer, const pb::MoveReport& report);
   void on_list_hosts(const wire::Server::Connection& connection, const pb::Envelope& request);
   void answer_hosts(HostQuery& query);
   pb::Envelope list_jobs(const pb::ListJobs& request);
@@ -105,8 +106,21 @@ class Coordinator {
   // Out.
   void send(const std::string& host, pb::Envelope envelope);
   void broadcast_directory();
-  void record(Row row);
+
+  // What happened. False: it was not kept.
+  /// Text of a host, for people: enough for a sentence, too little to fill the ledger.
+  static std::string shortened(const std::string& text);
+  void on_history(const std::string& peer, const pb::Envelope& envelope);
+  bool take_history(const std::string& peer, const pb::Envelope& envelope);
+  bool on_job_report(const std::string& peer, const pb::JobReport& report);
+  bool on_move_report(const std::string& peer, const pb::MoveReport& report);
+  bool on_live_jobs(const std::string& peer, const pb::LiveJobs& live);
+  bool record(Row row);
+  void arm_commit();
   void commit();
+  Result<void> write();
+  void answer_history(const std::string& name, Host& host);
+  void want_again(const std::string& name, Host& host);
 
   // Root on this machine.
   Result<void> serve_administrator();

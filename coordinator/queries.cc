@@ -1,4 +1,4 @@
-// coordinator/coordinator.h, the part that writes down what hosts tell and answers what people ask.
+// coordinator/coordinator.h, the part that answers what people ask.
 #include <fmt/core.h>
 #include <unistd.h>
 
@@ -7,7 +7,6 @@
 #include "base/log.h"
 #include "coordinator/coordinator.h"
 #include "wire/invitation.h"
-#include "wire/job_name.h"
 
 namespace hob::coordinator {
 namespace {
@@ -16,16 +15,6 @@ namespace {
 constexpr auto kFreshReports = milliseconds(300);
 constexpr auto kInvitationValid = hours(24);
 
-/// Text of a host, for people: enough for a sentence, too little to fill the ledger.
-std::string shortened(const std::string& text) {
-  return text.substr(0, 400);
-}
-
-WallTime wall_time(uint64_t ns) {
-  return WallTime(std::chrono::duration_cast<WallClock::duration>(
-      nanoseconds(static_cast<int64_t>(std::min<uint64_t>(ns, 1ull << 62)))));
-}
-
 uint64_t wall_ns(WallTime time) {
   return static_cast<uint64_t>(
       std::chrono::duration_cast<nanoseconds>(time.time_since_epoch()).count());
@@ -33,23 +22,6 @@ uint64_t wall_ns(WallTime time) {
 
 uint64_t count_ns(Duration d) {
   return d.count() < 0 ? 0 : static_cast<uint64_t>(d.count());
-}
-
-JobState state_of(pb::JobReport::State state) {
-  switch (state) {
-    case pb::JobReport::RUNNING:
-      return JobState::running;
-    case pb::JobReport::MOVING:
-      return JobState::moving;
-    case pb::JobReport::SUSPENDED:
-      return JobState::suspended;
-    case pb::JobReport::DONE:
-      return JobState::done;
-    case pb::JobReport::LOST:
-      return JobState::lost;
-    default:
-      return JobState::waiting;
-  }
 }
 
 pb::JobReport::State to_wire(JobState state) {
@@ -71,46 +43,6 @@ pb::JobReport::State to_wire(JobState state) {
 }
 
 }  // namespace
-
-void Coordinator::on_job_report(const std::string& peer, const pb::JobReport& report) {
-  if (!wire::is_job_of(peer, report.job()))
-    return log::warning("host {} reported on a job that is not its own", peer);
-  JobRow row;
-  row.id = report.job();
-  row.home = hosts_[peer].id;
-  row.user = shortened(report.user());
-  row.uid = report.uid();
-  row.command = shortened(report.command());
-  row.state = state_of(report.state());
-  if (const HostRow* host = registry_->find(report.host())) row.host = host->id;
-  if (report.state() == pb::JobReport::DONE) row.exit_status = report.exit_status();
-  row.text = shortened(report.text());
-  const WallTime at = wall_time(report.wall_ns());
-  row.submitted = at;
-  if (report.state() == pb::JobReport::RUNNING) row.started = at;
-  if (report.started_wall_ns() != 0)
-    row.started = row.submitted = wall_time(report.started_wall_ns());
-  if (report.state() == pb::JobReport::DONE || report.state() == pb::JobReport::LOST)
-    row.ended = at;
-  record(std::move(row));
-}
-
-void Coordinator::on_move_report(const std::string& peer, const pb::MoveReport& report) {
-  if (!wire::is_job_of(peer, report.job()))
-    return log::warning("host {} reported on a job that is not its own", peer);
-  const HostRow* from = registry_->find(report.from());
-  const HostRow* to = registry_->find(report.to());
-  if (from == nullptr || to == nullptr) return;  // a host was removed meanwhile
-  const pb::MoveFigures& figures = report.figures();
-  const auto duration = [](uint64_t ns) {
-    return nanoseconds(static_cast<int64_t>(std::min<uint64_t>(ns, 1ull << 62)));
-  };
-  record(MoveRow{report.job(), from->id, to->id, shortened(report.reason()), report.moved(),
-                 shortened(report.text()), duration(figures.freeze_ns()),
-                 duration(figures.push_ns()), duration(figures.clean_ns()), figures.pages_moved(),
-                 figures.pages_demanded(), figures.image_bytes(), figures.threads(),
-                 figures.processes(), wall_time(report.wall_ns())});
-}
 
 // ---------------------------------------------------------------------------------- answers
 
@@ -303,6 +235,12 @@ pb::Envelope Coordinator::remove(const std::string& name) {
         removed.error().code == ENOENT ? pb::Failure::NOT_FOUND : pb::Failure::INTERNAL,
         removed.error().text);
   apply(pool_.remove(id, Clock::now()));
+  record(LiveJobs{id,
+                  "",
+                  "",
+                  {},
+                  "its home was removed from the cell before it said how it ended",
+                  WallClock::now()});
   hosts_.erase(name);
   common_features_.reset();
   broadcast_directory();

@@ -11,10 +11,16 @@ namespace {
 
 constexpr auto kHelloLimit = seconds(3);
 constexpr auto kHelloAgain = milliseconds(500);
-/// History that is kept while the coordinator is away.
-constexpr size_t kBacklog = 10'000;
 /// Numbers of Selects: apart from those that wire::Client gives to its requests.
 constexpr uint64_t kFirstSelect = 1ull << 62;
+
+/// Of jobs whose end the ledger was not told, for people.
+constexpr auto kRestarted = "its home was restarted before it said how it ended";
+constexpr auto kDropped = "its home had more to tell than it keeps while the coordinator is away";
+
+bool is_history(const pb::Envelope& envelope) {
+  return envelope.has_job_report() || envelope.has_job_reports() || envelope.has_move_report();
+}
 
 /// Of silence, also where to look.
 std::string reason(const pb::Failure& failure) {
@@ -90,6 +96,10 @@ void CoordinatorLink::greet() {
 void CoordinatorLink::on_welcome(const pb::Welcome& welcome) {
   if (!connected_) log::info("connected to the coordinator at {}", endpoint_);
   connected_ = true;
+  greeting_again_ = false;
+  // Before anything else is told: what comes after a report that was not sent would answer for it.
+  reports_.send_again();
+  live_jobs_due_ = true;
   ++session_;
   if (welcome.heartbeat_ns() >= 100'000'000)
     heartbeat_period_ = nanoseconds(welcome.heartbeat_ns());
@@ -97,12 +107,13 @@ void CoordinatorLink::on_welcome(const pb::Welcome& welcome) {
   timer_ = loop_.every(heartbeat_period_, [this] { heartbeat(); });
   for (const auto& [number, pending] : pending_) send_select(number);
   for (const auto& ask_again : std::exchange(unanswered_, {})) ask_again();
-  for (pb::Envelope& envelope : std::exchange(backlog_, {})) tell(std::move(envelope));
+  tell_ledger();
 }
 
 void CoordinatorLink::lost(const std::string& text) {
   if (connected_ || trouble_ != text) log::warning("coordinator at {}: {}", endpoint_, text);
-  const bool was_connected = std::exchange(connected_, false);
+  const bool was_connected = std::exchange(connected_, false) || greeting_again_;
+  greeting_again_ = false;
   trouble_ = text;
   ++session_;
   if (was_connected || !pending_.empty()) {
@@ -119,6 +130,7 @@ void CoordinatorLink::lost(const std::string& text) {
 /// It has been restarted and does not know us yet.
 void CoordinatorLink::greet_again() {
   if (!std::exchange(connected_, false)) return;  // on its way
+  greeting_again_ = true;
   ++session_;
   timer_.reset();
   greet();
@@ -145,21 +157,54 @@ void CoordinatorLink::heartbeat() {
   for (const auto& [lease, held] : held_) heartbeat->add_leases(lease);
   const uint64_t session = session_;
   client_->request({std::move(envelope), {}}, heartbeat_period_, [=, this](wire::Message answer) {
-    if (!answer.envelope.has_failure() || session != session_) return;
+    if (session != session_) return;
+    if (!answer.envelope.has_failure()) return tell_ledger();
     if (answer.envelope.failure().kind() == pb::Failure::STALE) return greet_again();
     lost(reason(answer.envelope.failure()));
   });
 }
 
 void CoordinatorLink::tell(pb::Envelope envelope) {
-  if (!connected_) {
-    const bool history =
-        envelope.has_job_report() || envelope.has_job_reports() || envelope.has_move_report();
-    if (history && backlog_.size() < kBacklog) backlog_.push_back(std::move(envelope));
-    return;
+  if (is_history(envelope)) {
+    reports_.add(std::move(envelope));
+    return tell_ledger();
   }
+  if (!connected_) return;
   if (auto sent = client_->send({std::move(envelope), {}}); !sent.ok())
     log::warning("coordinator: {}", sent.error().text);
+}
+
+/// What does not leave now leaves after the next Written or heartbeat.
+void CoordinatorLink::send_reports() {
+  while (const pb::Envelope* report = reports_.next()) {
+    if (auto sent = client_->send({*report, {}}); !sent.ok())
+      return log::warning("coordinator: {}", sent.error().text);
+    reports_.sent();
+  }
+}
+
+void CoordinatorLink::tell_ledger() {
+  if (!connected_) return;
+  send_reports();
+  if (reports_.dropped()) live_jobs_due_ = true;
+  if (!reports_.all_sent() || !std::exchange(live_jobs_due_, false)) return;
+  const std::vector<std::string> jobs = events_.live_jobs();  // may have told of others' ends
+  // The end of a job must be there before the list without it, or it would count as not known.
+  if (reports_.all_sent()) return send_live_jobs(jobs);
+  live_jobs_due_ = true;
+}
+
+void CoordinatorLink::send_live_jobs(const std::vector<std::string>& jobs) {
+  for (pb::LiveJobs& message :
+       live_jobs_messages(jobs, reports_.dropped() ? kDropped : kRestarted)) {
+    pb::Envelope envelope;
+    *envelope.mutable_live_jobs() = std::move(message);
+    if (auto sent = client_->send({std::move(envelope), {}}); !sent.ok()) {
+      live_jobs_due_ = true;
+      return log::warning("coordinator: {}", sent.error().text);
+    }
+  }
+  reports_.tell_dropped();
 }
 
 void CoordinatorLink::ask(pb::Envelope envelope, Duration limit, wire::Client::OnAnswer on_answer) {
@@ -168,6 +213,11 @@ void CoordinatorLink::ask(pb::Envelope envelope, Duration limit, wire::Client::O
 
 void CoordinatorLink::ask(pb::Envelope envelope, Duration limit, wire::Client::OnAnswer on_answer,
                           bool again) {
+  if (greeting_again_)
+    return unanswered_.push_back(
+        [this, envelope = std::move(envelope), limit, on_answer = std::move(on_answer)] {
+          ask(envelope, limit, on_answer, false);
+        });
   if (connected_)
     return (void)client_->request(
         {envelope, {}}, limit, [this, envelope, limit, on_answer, again](wire::Message answer) {
@@ -192,7 +242,7 @@ uint64_t CoordinatorLink::select(pb::Select select, Wish wish) {
     send_select(number);
   } else {
     loop_.defer([this, number] {
-      if (!connected_) tell_trouble(number);
+      if (!connected_ && !greeting_again_) tell_trouble(number);
     });
   }
   return number;
@@ -251,10 +301,13 @@ void CoordinatorLink::on_message(wire::Message message) {
       return events_.revoked(envelope.revoked());
     case pb::Envelope::kHostStatus:
       return events_.report_again();
+    case pb::Envelope::kWritten:
+      reports_.written(envelope.answers());
+      return tell_ledger();
     case pb::Envelope::kGranted:
     case pb::Envelope::kQueued:
     case pb::Envelope::kFailure:
-      break;
+      return on_answer(envelope);
     case pb::Envelope::kWelcome:
     case pb::Envelope::kDone:
       return;  // to a greeting or heartbeat that was given up
@@ -263,6 +316,13 @@ void CoordinatorLink::on_message(wire::Message message) {
                    static_cast<int>(envelope.body_case()));
       return;
   }
+}
+
+/// To a Select, or a Failure to whatever was sent.
+void CoordinatorLink::on_answer(const pb::Envelope& envelope) {
+  // Whatever it was, it stays (ReportQueue, pending_) and is sent again after the Welcome.
+  if (envelope.has_failure() && envelope.failure().kind() == pb::Failure::STALE)
+    return greet_again();
   auto it = pending_.find(envelope.answers());
   if (envelope.has_queued()) {
     if (it != pending_.end()) {
@@ -271,29 +331,28 @@ void CoordinatorLink::on_message(wire::Message message) {
     }
     return;
   }
-  if (envelope.has_failure() && it == pending_.end()) return;  // an answer that came too late
-  if (envelope.has_granted()) {
-    pb::HeldLease held;
-    held.set_lease(envelope.granted().lease());
-    held.set_host(envelope.granted().host().name());
-    if (it != pending_.end()) {
-      held.set_user(it->second.select.user());
-      held.set_client(it->second.select.client());
-    }
-    held_[held.lease()] = held;
-    Grant grant = own(envelope.granted());
-    if (it == pending_.end()) return;  // withdrawn meanwhile: goes back by itself
-    Wish wish = std::move(it->second.wish);
-    pending_.erase(it);
-    return wish.granted(std::move(grant));
-  }
-  if (envelope.failure().kind() == pb::Failure::STALE) {
-    // The wish stays, and is sent again after the Welcome.
-    return greet_again();
-  }
+  if (envelope.has_granted()) return on_granted(envelope);
+  if (it == pending_.end()) return;  // an answer that came too late
   Wish wish = std::move(it->second.wish);
   pending_.erase(it);
   wish.failed(envelope.failure());
+}
+
+void CoordinatorLink::on_granted(const pb::Envelope& envelope) {
+  auto it = pending_.find(envelope.answers());
+  pb::HeldLease held;
+  held.set_lease(envelope.granted().lease());
+  held.set_host(envelope.granted().host().name());
+  if (it != pending_.end()) {
+    held.set_user(it->second.select.user());
+    held.set_client(it->second.select.client());
+  }
+  held_[held.lease()] = held;
+  Grant grant = own(envelope.granted());
+  if (it == pending_.end()) return;  // withdrawn meanwhile: goes back by itself
+  Wish wish = std::move(it->second.wish);
+  pending_.erase(it);
+  wish.granted(std::move(grant));
 }
 
 }  // namespace hob::hostd

@@ -6,6 +6,7 @@
 #include <string>
 
 #include "base/event_loop.h"
+#include "hostd/report_queue.h"
 #include "wire/zmq.h"
 
 namespace hob::hostd {
@@ -45,6 +46,9 @@ class CoordinatorLink {
     std::function<void(const pb::Directory&)> directory;
     std::function<void(const pb::Revoked&)> revoked;
     std::function<void()> report_again;  ///< somebody looks at this host: its report, afresh
+    /// The names of this home's jobs that have not ended, sorted. All that is known of the others
+    /// has been told when it returns.
+    std::function<std::vector<std::string>()> live_jobs;
   };
   static Result<std::unique_ptr<CoordinatorLink>> create(EventLoop& loop, wire::Context& context,
                                                          const std::string& endpoint,
@@ -57,8 +61,8 @@ class CoordinatorLink {
   std::string trouble() const;
   std::string unusable(const std::string& why) const;
 
-  /// Reports and ledger entries. While the coordinator is away, history is kept for it (up to a
-  /// limit) and the rest dropped: Hello says it anew.
+  /// Reports and ledger entries. History is kept until the ledger has it (ReportQueue); the rest is
+  /// dropped while the coordinator is away: Hello says it anew.
   void tell(pb::Envelope envelope);
   /// Something local users asked for. Calls back once.
   void ask(pb::Envelope envelope, Duration limit, wire::Client::OnAnswer on_answer);
@@ -84,6 +88,11 @@ class CoordinatorLink {
   void greet();
   void on_message(wire::Message message);
   void on_welcome(const pb::Welcome& welcome);
+  void on_answer(const pb::Envelope& envelope);
+  void on_granted(const pb::Envelope& envelope);
+  void send_reports();
+  void tell_ledger();
+  void send_live_jobs(const std::vector<std::string>& jobs);
   void heartbeat();
   void lost(const std::string& text);
   void greet_again();
@@ -101,11 +110,13 @@ class CoordinatorLink {
   std::string endpoint_;
   Events events_;
   bool connected_ = false;
+  bool greeting_again_ = false;  // it has been restarted, and is there
   std::string trouble_ = "not connected yet";
   Duration heartbeat_period_ = seconds(5);
   std::map<uint64_t, Pending> pending_;
   std::map<uint64_t, pb::HeldLease> held_;
-  std::vector<pb::Envelope> backlog_;
+  ReportQueue reports_;
+  bool live_jobs_due_ = false;                     // when all reports have left
   std::vector<std::function<void()>> unanswered_;  // asked of a coordinator that had been restarted
   uint64_t next_select_;
   uint64_t session_ = 0;  // answers to heartbeats of an earlier one mean nothing

@@ -79,6 +79,8 @@ class Exports {
   std::vector<pb::JobStatus> list() const;
   /// Some of our jobs run on other hosts and may come home at any moment.
   bool any_abroad() const;
+  /// The names of all our jobs that have not ended, sorted. The ledger has been told of the others.
+  std::vector<std::string> live_jobs();
 
  private:
   struct Move {

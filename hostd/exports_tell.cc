@@ -59,6 +59,13 @@ bool Exports::any_abroad() const {
   });
 }
 
+std::vector<std::string> Exports::live_jobs() {
+  send_reports();
+  std::vector<std::string> jobs;
+  for (const auto& [job, e] : exports_) jobs.push_back(job);
+  return jobs;
+}
+
 void Exports::save(const ExportPtr& e) {
   if (e->record.site().empty()) return;
   e->on_file = true;

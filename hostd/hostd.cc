@@ -144,7 +144,8 @@ Result<std::unique_ptr<Hostd>> Hostd::create(EventLoop& loop, HostdConfig config
          raw->last_report_.clear();
          raw->reported_accepting_ = false;
          raw->report_changes();
-       }}));
+       },
+       [raw = hostd.get()] { return raw->exports_->live_jobs(); }}));
   hostd->exports_->set_coordinator(hostd->coordinator_.get());
   hostd->holdings_ = std::make_unique<Holdings>(loop, *hostd->coordinator_, c.host_name);
   hostd->exports_->set_holdings(hostd->holdings_.get());

@@ -132,6 +132,13 @@ const Golden kGolden[] = {
        report->set_job("j"), report->set_started_wall_ns(5);
      },
      "08019a02070a050a016a5805"},
+    {"Written", [](pb::Envelope& e) { e.set_answers(7), e.mutable_written(); }, "08011807a20200"},
+    {"LiveJobs",
+     [](pb::Envelope& e) {
+       auto* live = e.mutable_live_jobs();
+       live->set_after("a"), live->set_up_to("u"), live->add_jobs("j"), live->set_why("w");
+     },
+     "0801aa020c0a01611201751a016a220177"},
     {"EvictRequest",
      [](pb::Envelope& e) {
        auto* evict = e.mutable_evict_request();
