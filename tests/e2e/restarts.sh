@@ -77,3 +77,39 @@ soon 20 "the coordinator knows the hosts again" is_idle h2
 ends_with 0 on h0 remote run true </dev/null
 # The ledger outlived it.
 matches "the ledger" "job.sh" "$(on h0 remote ps --all --ended </dev/null)"
+
+# The ledger hears how each job ended, whoever was away when it did.
+# shellcheck disable=SC2086  # options
+listed() { on h0 remote ps --all --json ${2:-} </dev/null | json "[j['id'] for j in it['jobs'] if j['state'] == '$1']"; }
+none_alive() { [[ $(on h0 remote ps --all --json </dev/null | json "len(it['jobs'])") == 0 ]]; }
+soon 20 "hosts are idle" is_idle h1
+cat >short.mk <<'END'
+all: $(patsubst %,r%,$(shell seq 30))
+r%: ; @sleep 0.5
+END
+start_on h0 pmake -s -f short.mk </dev/null &
+build=$!
+sleep 1
+cell kill coordinator KILL
+sleep 0.5
+cell start coordinator
+ends_with 0 wait "$build"
+soon 10 "the ledger knows the ends of the recipes" none_alive
+equal "jobs whose end was not told" "[]" "$(listed lost --ended)"
+
+# What home itself does not know any more (it has booted afresh) is not held for running.
+rm -f ready go
+start_on h0 remote run -q sh job.sh </dev/null >output 2>errors &
+shadow=$!
+soon 20 "the job runs" test -e ready
+id=$(job id)
+is_known() { on h0 remote ps --all -o name </dev/null | grep -q -x -F "$id"; }
+soon 5 "the ledger knows it" is_known
+cell kill h0 KILL
+on -r h0 sh -c 'rm /run/hob/jobs/*' </dev/null
+cell start h0 </dev/null
+soon 10 "the ledger has set it right" none_alive
+matches "its history" 'lost.*its home was restarted before it said how it ended' \
+  "$(on h0 remote history "$id" </dev/null | tr '\n' ' ')"
+: >go
+wait "$shadow" || true
