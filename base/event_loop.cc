@@ -129,6 +129,11 @@ EventLoop::Handle EventLoop::add_timer(Time when, std::shared_ptr<Timer> timer) 
 
 Result<EventLoop::Handle> EventLoop::on_signals(std::vector<int> signals,
                                                 std::function<void(int)> callback) {
+  return on_signals_from(std::move(signals),
+                         [callback = std::move(callback)](int signal, bool) { callback(signal); });
+}
+
+Result<EventLoop::Handle> EventLoop::on_signals_from(std::vector<int> signals, OnSignal callback) {
   sigset_t set;
   sigemptyset(&set);
   for (int signal : signals) sigaddset(&set, signal);
@@ -139,7 +144,8 @@ Result<EventLoop::Handle> EventLoop::on_signals(std::vector<int> signals,
   const int raw = fd.get();
   Handle handle = TRY(watch(raw, EPOLLIN, [raw, callback = std::move(callback)](uint32_t) {
     signalfd_siginfo info;
-    if (::read(raw, &info, sizeof info) == sizeof info) callback(static_cast<int>(info.ssi_signo));
+    if (::read(raw, &info, sizeof info) == sizeof info)
+      callback(static_cast<int>(info.ssi_signo), info.ssi_code == SI_KERNEL);
   }));
   watches_.at(handle.registration_->watch_id())->owned = std::move(fd);
   return handle;

@@ -66,6 +66,9 @@ class EventLoop {
   /// They stay blocked when the Handle goes, and children inherit that: reset the mask before an
   /// exec.
   Result<Handle> on_signals(std::vector<int> signals, std::function<void(int signal)> callback);
+  /// The same, with whether it is from the kernel, as a terminal's are (SI_KERNEL, sigaction(2)).
+  using OnSignal = std::function<void(int signal, bool from_kernel)>;
+  Result<Handle> on_signals_from(std::vector<int> signals, OnSignal callback);
 
   /// Calls back once when process `pid`, a child of ours, has ended, with the status of waitpid(2);
   /// the child is reaped. Nobody else may wait for it, and SIGCHLD must not be ignored.

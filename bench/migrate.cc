@@ -175,7 +175,9 @@ class Benchmark {
     std::printf("%s ...\n", c.name);
     std::fflush(stdout);
     CaseResult& result = results_.emplace_back();
-    result.name = c.name, result.target_ms = c.target_ms, result.times_better = c.times_better;
+    result.name = c.name;
+    result.target_ms = c.target_ms;
+    result.times_better = c.times_better;
     const bool largest = c.name == std::string("4GiB");
     auto hob = make_hob();
     auto copy = [&](Measured& m, TickFile& ticks) -> Result<void> {

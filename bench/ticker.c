@@ -68,8 +68,8 @@ static uint64_t tick(void) {
       slot->worst_ns = gap;
     }
     if (gap > GAP_NS && slot->gaps < TICK_GAPS) {
-      slot->gap[slot->gaps].length_ns = gap;
-      slot->gap[slot->gaps++].end_ns = end;
+      slot->gap[slot->gaps] = (struct tick_gap){gap, end};
+      slot->gaps++;
     }
   }
   slot->ticks++;

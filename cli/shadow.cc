@@ -118,7 +118,7 @@ void Shadow::on_message(wire::Message message) {
     case pb::Envelope::kStarted:
       return on_started(envelope.started());
     case pb::Envelope::kNote:
-      return note(envelope.note().text());
+      return note(envelope.note().text(), envelope.note().silence());
     case pb::Envelope::kData:
       return on_data(envelope.data(), message.bulk);
     case pb::Envelope::kAck: {
@@ -267,8 +267,8 @@ void Shadow::fail(std::string_view text, int status, bool begun) {
   end({status, 0, options_.tell_failure ? std::string(text) : "", !begun});
 }
 
-void Shadow::note(std::string_view text) {
-  if (options_.quiet) return;
+void Shadow::note(std::string_view text, bool silence) {
+  if (options_.quiet && !silence) return;  // who waits for a host hears that it is silent
   // The screen belongs to the program on it: what can wait is said when it has ended.
   if (raw_) return held_notes_.emplace_back(text), void();
   say(text);

@@ -101,7 +101,8 @@ class Shadow {
   void end(Ending ending);
   void end_now(Ending ending);
   void fail(std::string_view text, int status = kRunFailed, bool begun = true);
-  void note(std::string_view text);
+  /// `silence`: a host does not answer, or does again.
+  void note(std::string_view text, bool silence = false);
 
   EventLoop& loop_;
   RunOptions options_;

@@ -293,19 +293,19 @@ void Exports::look_for_sites() {
   for (const auto& [job, e] : std::map(exports_)) {
     if (e->phase != Export::Phase::running || e->record.moving()) continue;
     const std::string site = e->record.site();
-    const auto silence = Clock::now() - e->site_heard;
+    const Duration silence = Clock::now() - e->site_heard;
     const auto said = [&] {
       return fmt::format("{} s", std::chrono::duration_cast<seconds>(silence).count());
     };
     const Duration patience =
         nanoseconds(std::min<uint64_t>(e->record.state().run().patience_ns(), 1ull << 60));
-    const bool short_of = patience > Duration::zero();
-    if (silence > (short_of ? std::min<Duration>(kSilence, patience / 2) : kSilence) &&
+    const bool impatient = patience > Duration::zero();
+    if (silence > (impatient ? std::min<Duration>(kSilence, patience / 2) : kSilence) &&
         !e->site_silent) {
       e->site_silent = true;
       note(e, fmt::format("{} has not answered for {}; waiting for it", site, said()), true);
     }
-    if (silence > (short_of ? patience + kPatienceMargin : options_.home_lost_after)) {
+    if (silence > (impatient ? patience + kPatienceMargin : options_.home_lost_after)) {
       lose(e, fmt::format("{}, where it ran, has been silent for {}", site, said()));
       continue;
     }

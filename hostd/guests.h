@@ -91,7 +91,7 @@ class Guests {
     bool frozen = false;
     Time frozen_at{};
     uint64_t frozen_wall_ns = 0;
-    Duration lead{0};  // frozen before the engine began
+    Duration lead{0};      // frozen before the engine began
     std::string evicting;  // reason; empty: not being sent home
     EventLoop::Handle again;
     std::string suspended;  // why it cannot leave
@@ -127,7 +127,7 @@ class Guests {
   void thaw(Guest& guest);
   void stop_start(const GuestPtr& guest);
   static void give_up_start(Guest& guest);
-  /// Ends one that has not been committed, and says why.
+  /// Ends one that is on its way here and has not asked for the commit, and tells home why.
   void turn_away(Guest& guest);
   void send_home(const GuestPtr& guest);
   void ask_again(const GuestPtr& guest);

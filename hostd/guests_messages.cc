@@ -59,11 +59,13 @@ void Guests::on_starter_message(const GuestPtr& guest, wire::Message message) {
       }
       return ask_home(guest, std::move(envelope));
     case pb::Envelope::kCommit:
+      if (guest->phase == Phase::done) return;  // turned away, and not dead yet
       guest->commit_asked = true;
       return ask_home(guest, std::move(envelope));
     case pb::Envelope::kSettle:
       return ask_home(guest, std::move(envelope));
     case pb::Envelope::kArrived:
+      if (guest->phase == Phase::done) return;
       guest->phase = Phase::running;
       open_group(*guest);
       if (foreign(*guest) && owner_present_) freeze(*guest), send_home(guest);
@@ -128,6 +130,7 @@ void Guests::on_hello(const GuestPtr& guest, const pb::StarterHello& hello) {
   guest->keep = hello.keep();
   guest->cgroup = hello.cgroup();
   guest->phase = hello.running() ? Phase::running : Phase::arriving;
+  guest->commit_asked = true;  // it may have, and home may have said yes
   guest->home_heard = Clock::now();
   guest->started_wall_ns = wall_ns();
   guest->pidfd.reset(static_cast<int>(::syscall(SYS_pidfd_open, guest->starter, 0)));

@@ -91,7 +91,8 @@ void Guests::owner_returned(const std::string& reason) {
     if (guest->phase == Phase::running && foreign(*guest)) hasten(*guest);
   for (const GuestPtr& guest : guests_)
     if (guest->phase == Phase::starting && foreign(*guest)) stop_start(guest);
-  // These have not run here, and need not: their sources still have them. Once home has been asked, home's answer decides.
+  // These have not run here, and need not: their sources still have them. Once home has been asked,
+  // home's answer decides.
   for (const GuestPtr& guest : guests_)
     if (guest->phase == Phase::arriving && foreign(*guest) && !guest->commit_asked)
       turn_away(*guest);

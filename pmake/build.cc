@@ -36,8 +36,6 @@ constexpr unsigned kWaitingJobs = 128;
 /// A standing build without compilers ends. Configuring and linking last longer than that, but a
 /// new one is there within 10 ms.
 constexpr auto kLinger = seconds(3);
-/// What the terminal tells all has come to all by then.
-constexpr auto kTold = milliseconds(50);
 
 Schedule::Limits limits_of(const Options& options) {
   // One processor is make's own, and the user's, who sits here.
@@ -92,27 +90,10 @@ Result<void> Build::prepare() {
                                              [this](Fd socket) { on_visitor(std::move(socket)); }));
   jobserver_ = TRY(Jobserver::create(loop_));
   std::vector<int> heard = {SIGINT, SIGQUIT, SIGTERM, SIGHUP};
-  if (tool_ != Tool::launcher && !ignores(SIGTSTP)) heard.push_back(SIGTSTP);
-  signals_ = TRY(loop_.on_signals(heard, [this](int signal) { on_signal(signal); }));
+  if (tool_ != Tool::launcher && !ignores(SIGTSTP)) heard.insert(heard.end(), {SIGTSTP, SIGCONT});
+  signals_ = TRY(loop_.on_signals_from(
+      heard, [this](int signal, bool from_kernel) { on_signal(signal, from_kernel); }));
   return {};
-}
-
-void Build::on_signal(int signal) {
-  if (tool_ == Tool::launcher) return loop_.stop();
-  if (signal == SIGTSTP) {
-    // The terminal has stopped the recipes' shells as well, which have told us first.
-    told_ = loop_.after(kTold, [] { ::kill(::getpid(), SIGSTOP); });
-  } else if (signal == SIGTERM || signal == SIGHUP) {
-    if (tool_pid_ > 0) ::kill(tool_pid_, signal);
-  } else {
-    // The terminal tells make as well, or was it for us alone?
-    told_ = loop_.after(kTold, [this, signal] {
-      if (tool_pid_ <= 0 || !catches(tool_pid_, signal)) return;
-      ::kill(tool_pid_, signal);
-      for (const auto& [number, line] : by_number_)
-        if (line->pid > 0) ::kill(line->pid, signal);
-    });
-  }
 }
 
 Result<void> Build::prepare_stand() {
@@ -153,6 +134,7 @@ void Build::set_environment() const {
   };
   set(kSocketVariable, directory_ + "/socket");
   set(kRulesVariable, pack(rules_));
+  ::unsetenv(kShellVariable);  // of a build around this one
   if (tool_ == Tool::ninja) {
     set("REMOTE_NINJA_SHELL", shell_);
     const std::string before = cli::from_environment("LD_PRELOAD");

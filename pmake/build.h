@@ -44,7 +44,10 @@ class Build {
   Result<void> prepare();
   Result<void> prepare_stand();
   Result<void> prepare_directory();
-  void on_signal(int signal);
+  void on_signal(int signal, bool from_terminal);
+  void interrupt(int signal);
+  void tell_away(int signal);
+  void stop();
 
   // The tool.
   Result<void> start_tool();
@@ -81,13 +84,15 @@ class Build {
     Fd process;  // pidfd of one that runs at home
     EventLoop::Handle process_watch;
     pid_t pid = 0;
-    std::string told_name() const { return target.empty() ? "a recipe" : target; }
+    std::string label() const { return target.empty() ? "a recipe" : target; }
   };
   using LinePtr = std::shared_ptr<Line>;
   void on_connection(Fd socket);
   void on_recipe(const LinePtr& line, const pb::Envelope& request);
   void place(const Schedule::Placed& placed);
   void watch_process(const LinePtr& line);
+  /// To its job, where that is away; one that waits for its place ends of what would end it.
+  void signal_line(const LinePtr& line, int signal);
   void begin(Line& line, const std::string& host, const std::string& why_home);
   void on_line_closed(const LinePtr& line);
   void end_line(const LinePtr& line);
@@ -139,10 +144,12 @@ class Build {
   std::map<uint64_t, std::weak_ptr<Line>> away_answers_;  // of hostd, by request
   pid_t tool_pid_ = 0;
   std::optional<int> status_;
+  int interrupted_ = 0;  // by this signal: no recipe begins any more
   bool settling_ = false;
   bool answered_ = false;  // hostd has said which slots there are, or cannot
   std::string watch_said_;
-  EventLoop::Handle signals_, child_, tick_, next_, again_, answer_limit_, linger_, told_;
+  EventLoop::Handle signals_, child_, tick_, next_, again_, answer_limit_, linger_, interrupt_,
+      stop_;
 };
 
 }  // namespace hob::pmake

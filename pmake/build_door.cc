@@ -57,9 +57,8 @@ void Build::on_visitor(Fd socket) {
                                  {[this, weak](DoorRequest request) {
                                     if (LinePtr l = weak.lock()) on_wish(l, std::move(request));
                                   },
-                                  [weak](int signal) {
-                                    LinePtr l = weak.lock();
-                                    if (l && l->away) l->away->on_signal(signal);
+                                  [this, weak](int signal) {
+                                    if (LinePtr l = weak.lock()) signal_line(l, signal);
                                   },
                                   [this, weak] {
                                     if (LinePtr l = weak.lock()) on_visitor_gone(l);
@@ -71,6 +70,8 @@ void Build::on_visitor(Fd socket) {
 
 /// Its recipe line is to be run.
 void Build::on_wish(const LinePtr& line, DoorRequest request) {
+  if (interrupted_ != 0)
+    return line->visitor->tell(door::Kind::die, static_cast<uint32_t>(interrupted_));
   const std::vector<std::string> words(request.arguments.begin() + 1, request.arguments.end());
   const std::string_view text = text_of(words);
   if (text.empty()) return line->visitor->tell(door::Kind::whole);
@@ -128,7 +129,7 @@ void Build::send_away(const LinePtr& line, uint64_t lease) {
                             if (l && l->away) on_away_end(l, ending);
                           },
                           [this, weak](const std::string& text) {
-                            if (LinePtr l = weak.lock()) cli::say(l->told_name() + ": " + text);
+                            if (LinePtr l = weak.lock()) cli::say(l->label() + ": " + text);
                           }});
   if (!hostd_) return line->away->hostd_gone();
   line->away->start(line->asked, line->argv, lease, line->number);
@@ -190,7 +191,7 @@ void Build::on_away_end(const LinePtr& line, const Away::Ending& ending) {
     return settle();
   }
   if (auto removed = line->file.remove_if_changed(); !removed.ok()) cli::say(removed.error().text);
-  cli::say(fmt::format("{}: {}; running it again at home", line->told_name(), ending.failure));
+  cli::say(fmt::format("{}: {}; running it again at home", line->label(), ending.failure));
   timeline_.lose(line->number, ending.failure, now());
   line->may_leave = false;
   schedule_.lost(line->number);

@@ -15,74 +15,11 @@
 #include <cstddef>
 #include <initializer_list>
 
+#include "pmake/bare.h"
 #include "pmake/door_format.h"
 
 namespace hob::pmake::door {
 namespace {
-
-using Text = const char*;
-
-constexpr long kEintr = 4, kEnoent = 2, kEpipe = 32;
-constexpr long kSocketStream = 1, kCloseOnExec = 02000000, kNoSignal = 0x4000;
-constexpr size_t kMostPointers = 8192, kMostWords = 32, kLongestPath = 4096;
-
-long call(long number, long a = 0, long b = 0, long c = 0, long d = 0, long e = 0) {
-  long result;
-  register long r10 __asm__("r10") = d;
-  register long r8 __asm__("r8") = e;
-  __asm__ volatile("syscall"
-                   : "=a"(result)
-                   : "a"(number), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8)
-                   : "rcx", "r11", "memory");
-  return result;
-}
-long address(const void* pointer) {
-  return reinterpret_cast<long>(pointer);
-}
-
-[[noreturn]] void leave(int status) {
-  for (;;) call(__NR_exit_group, status);
-}
-
-size_t length(Text text) {
-  size_t n = 0;
-  while (text[n] != '\0') ++n;
-  return n;
-}
-
-/// What follows `start` at `text`; null: it does not begin so.
-Text after(Text text, Text start) {
-  for (; *start != '\0'; ++text, ++start)
-    if (*text != *start) return nullptr;
-  return text;
-}
-
-Text find(Text text, Text what) {
-  for (; *text != '\0'; ++text)
-    if (Text rest = after(text, what)) return rest;
-  return nullptr;
-}
-
-/// "" for one that is not there.
-Text variable(char** environment, Text name_and_sign) {
-  for (; *environment != nullptr; ++environment)
-    if (Text value = after(*environment, name_and_sign)) return value;
-  return "";
-}
-
-void say(Text first, Text second, Text third) {
-  for (Text part : {"pmake: ", first, second, third, "\n"})
-    call(__NR_write, 2, address(part), static_cast<long>(length(part)));
-}
-
-bool append(char* path, size_t& size, Text text) {
-  for (; *text != '\0'; ++text) {
-    if (size + 1 >= kLongestPath) return false;
-    path[size++] = *text;
-  }
-  path[size] = '\0';
-  return true;
-}
 
 /// The program beside this one that knows all cases.
 [[noreturn]] void become_whole(char** arguments, char** environment) {
@@ -172,9 +109,18 @@ char shell_text[kLongestPath];
   leave(error == -kEnoent ? 127 : 126);  // as a shell's
 }
 
+/// ninja calls us by the name of the shell that it thinks to start.
+bool ours(Text name) {
+  if (*name != '/') return false;
+  const size_t size = length(name);
+  for (Text end : {"/recipe/sh", "/recipe/any"})
+    if (size > length(end) && after(name + size - length(end), end) != nullptr) return true;
+  return false;
+}
+
 /// The makefile's $(SHELL), which make takes for us, is in the recipe or exported.
 bool names_us(long count, char** arguments, char** environment) {
-  if (*arguments[0] != '/') return false;
+  if (!ours(arguments[0])) return false;
   const Text rest = after(variable(environment, "SHELL="), arguments[0]);
   if (rest != nullptr && *rest == '\0') return true;
   for (long i = 1; i < count; ++i)
@@ -274,7 +220,8 @@ constexpr uint64_t bit(int signal) {
   return 1ull << (signal - 1);
 }
 constexpr int kSignals[] = {1, 2, 3, 10, 12, 15, 18, 20};  // HUP INT QUIT USR1 USR2 TERM CONT TSTP
-constexpr int kPipeSignal = 13, kContinue = 18, kTerminalStop = 20, kStop = 19, kTerminate = 15;
+constexpr int kHangUp = 1, kInterrupt = 2, kQuit = 3, kPipeSignal = 13, kTerminate = 15;
+constexpr int kContinue = 18, kStop = 19, kTerminalStop = 20;
 
 uint64_t signals_to_tell() {
   uint64_t set = 0;
@@ -293,13 +240,28 @@ bool ignored(int signal) {
   return call(__NR_rt_sigaction, signal, 0, address(&action), 8) == 0 && action.handler == 1;
 }
 
-/// What was ignored when we were started stays ignored. pmake decides what the others do; that the
-/// terminal stops us is between it and us.
+int fatal = 0;  // what was passed on and would end a shell: it has not been ours until then
+
+void tell_signal(int fd, int signal) {
+  const Signal message{static_cast<uint32_t>(signal)};
+  send(fd, &message, sizeof message);  // if pmake has gone, receive() sees it
+}
+
+/// What was ignored when we were started stays ignored. pmake decides what the others do. Whether
+/// the terminal's stop stops us is the kernel's to say: not in a group that nobody could continue.
 void pass_on(int fd, int signal) {
   if (signal != kContinue && ignored(signal)) return;
-  const Signal message{static_cast<uint32_t>(signal == kTerminalStop ? kStop : signal)};
-  send(fd, &message, sizeof message);  // if pmake has gone, receive() sees it
-  if (signal == kTerminalStop) call(__NR_kill, call(__NR_getpid), kStop);
+  if (signal != kTerminalStop) {
+    if (signal == kHangUp || signal == kInterrupt || signal == kQuit || signal == kTerminate)
+      fatal = signal;
+    return tell_signal(fd, signal);
+  }
+  tell_signal(fd, kStop);
+  const uint64_t set = bit(kTerminalStop);
+  call(__NR_kill, call(__NR_getpid), kTerminalStop);
+  call(__NR_rt_sigprocmask, 1 /* SIG_UNBLOCK */, address(&set), 0, 8);  // until we are continued
+  call(__NR_rt_sigprocmask, 0 /* SIG_BLOCK */, address(&set), 0, 8);
+  tell_signal(fd, kContinue);
 }
 
 [[noreturn]] void die_of(int signal) {
@@ -409,10 +371,12 @@ void write_out(int fd, const char* bytes, size_t size) {
       case Kind::die:
         die_of(word.value > 0 && word.value < 65 ? static_cast<int>(word.value) : kTerminate);
       case Kind::whole:
+        if (fatal != 0) die_of(fatal);
         with_signals();
         become_whole(arguments, environment);
       case Kind::here:
       case Kind::inside:
+        if (fatal != 0) die_of(fatal);
         with_signals();
         become_shell(count, arguments, environment, word.kind == Kind::inside);
       default:

@@ -14,10 +14,12 @@ std::string makefile(const std::string& shell) {
   // FIFO, make 4.4's own choice, is there for all of them. 4.3 knows no styles and says nothing.
   // With .ONESHELL make takes indentation away from what is for a Bourne shell (job.c,
   // is_bourne_compatible_shell), and knows one by its name. And the first of MAKEFILE_LIST is the
-  // user's.
+  // user's. And `$(MAKE) SHELL=$(SHELL)` gives SHELL on a command line, which beats all but
+  // override.
   return fmt::format(
       "GNUMAKEFLAGS = $(eval override export {0} := $$(SHELL)) --jobserver-style=pipe\n"
-      "%: SHELL = $(if $(filter sh bash dash ash ksh rksh zsh,$(notdir $(firstword $({0}) sh))),"
+      "%: override SHELL = $(if $(filter sh bash dash ash ksh rksh zsh,$(notdir $(firstword $({0}) "
+      "sh))),"
       "{1},{2})\n"
       "%: export {3} = $@\n"
       "MAKEFILE_LIST :=\n",

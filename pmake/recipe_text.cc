@@ -33,7 +33,8 @@ std::vector<std::string> shell_words(std::string_view shell) {
 }
 
 std::string with_own_shell(std::string text, std::string_view ours, std::string_view own) {
-  if (!ours.starts_with('/')) return text;
+  // ninja calls us by the name of the shell that it thinks to start.
+  if (!ours.ends_with("/recipe/sh") && !ours.ends_with("/recipe/any")) return text;
   if (own.empty()) own = kDefaultShell;
   for (size_t at = 0; (at = text.find(ours, at)) != std::string::npos; at += own.size())
     text.replace(at, ours.size(), own);

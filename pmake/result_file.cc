@@ -2,10 +2,13 @@
 
 #include <fcntl.h>
 #include <fmt/core.h>
+#include <limits.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
+#include <cstdlib>
+#include <span>
 
 #include "base/fd.h"
 
@@ -17,43 +20,52 @@ std::string directory_of(const std::string& path) {
   return slash == std::string::npos ? "." : path.substr(0, slash + 1);
 }
 
+/// Where the links end; what is not there is what it is called.
+std::string resolved(const std::string& path) {
+  char real[PATH_MAX];
+  return ::realpath(path.c_str(), real) == nullptr ? path : real;
+}
+
+/// A device, a pipe, or a file that is somebody's descriptor: it is written into, not replaced.
+bool is_stream(const std::string& path) {
+  struct stat status {};
+  return path.starts_with("/dev/") || path.starts_with("/proc/") ||
+         (::stat(path.c_str(), &status) == 0 && !S_ISREG(status.st_mode));
+}
+
 }  // namespace
 
 ResultFile trace_file(const std::string& path) {
   return {path, "trace", "{\"displayTimeUnit\""};
 }
 ResultFile report_file(const std::string& path) {
-  return {path, "report", "<!doctype html>"};
+  return {path, "report", "<!doctype html>\n<!-- The page of `pmake --report`"};
 }
 
 Result<void> ResultFile::check() const {
   if (path.empty()) return {};
   const std::string subject = fmt::format("the {} {}", what, path);
   struct stat status {};
-  if (::stat(path.c_str(), &status) < 0) {
-    if (errno != ENOENT) return Error::sys("write", subject);
-  } else if (S_ISREG(status.st_mode) && status.st_size > 0) {
-    const Fd file = TRY(open_file(path, O_RDONLY));
-    std::string start(beginning.size(), '\0');
-    const ssize_t n = ::pread(file.get(), start.data(), start.size(), 0);
-    if (n < 0) return Error::sys("read", path);
-    if (start != beginning)
-      return Error{
-          fmt::format("write {}: there is a file which is none; give another name", subject),
-          EEXIST};
-  } else if (!S_ISREG(status.st_mode)) {
-    if (::access(path.c_str(), W_OK) < 0) return Error::sys("write", subject);
-    return {};
-  }
-  if (::access(directory_of(path).c_str(), W_OK) < 0) return Error::sys("write", subject);
-  return {};
+  const bool there = ::stat(path.c_str(), &status) == 0;
+  if (!there && errno != ENOENT) return Error::sys("write", subject);
+  if (there && S_ISDIR(status.st_mode)) return Error::sys("write", subject, EISDIR);
+  const std::string place = is_stream(path) ? path : directory_of(resolved(path));
+  if (::access(place.c_str(), W_OK) < 0) return Error::sys("write", subject);
+  if (!there || is_stream(path) || status.st_size == 0) return {};
+  const Fd file = TRY(open_file(path, O_RDONLY));
+  std::string start(beginning.size(), '\0');
+  if (::pread(file.get(), start.data(), start.size(), 0) < 0) return Error::sys("read", path);
+  if (start == beginning) return {};
+  return Error{
+      fmt::format("write {}: there is a file which is no {}; give another name", subject, what),
+      EEXIST};
 }
 
 Result<void> ResultFile::write(const std::string& text) const {
   if (path.empty()) return {};
-  struct stat status {};
-  if (::stat(path.c_str(), &status) < 0 || S_ISREG(status.st_mode)) return replace_file(path, text);
-  const Fd file = TRY(open_file(path, O_WRONLY));
+  TRY(check());  // a recipe may have made something there
+  if (!is_stream(path)) return replace_file(resolved(path), text);
+  const Fd file = TRY(open_file(path, O_WRONLY | O_APPEND));
   return write_all(file.get(), std::as_bytes(std::span(text)), path);
 }
 

@@ -15,7 +15,7 @@ struct ResultFile {
   /// Before the build: that it can be written, and that it is not something else that would be lost
   /// (make's own --trace is followed by a target).
   Result<void> check() const;
-  /// Replaces the file; what is no regular file, /dev/stdout or a pipe, is written into.
+  /// Replaces the file, or what the link leads to; a device, /dev/stdout or a pipe is written into.
   Result<void> write(const std::string& text) const;
 };
 

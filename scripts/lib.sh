@@ -128,13 +128,13 @@ build() {
   log=$(mktemp)
   say "Building ($preset) ..."
   if [[ -t 2 ]]; then
-    show_steps "$log" &
+    show_steps "$log" 8>&- & # the lock of a cell
     shown=$!
   fi
   (cd "$ROOT" && as_source_owner cmake --preset "$preset" &&
     as_source_owner cmake --build --preset "$preset" "${target[@]}") >"$log" 2>&1 </dev/null || status=$?
   if [[ -n $shown ]]; then
-    kill "$shown"
+    kill "$shown" 2>/dev/null || true
     wait "$shown" 2>/dev/null || true
     printf '\r\033[K' >&2
   fi

@@ -146,13 +146,27 @@ soon 10 "the recipes run" test -e slow/x -a -e slow/y
 kill -INT $build_pid
 ends_with 130 wait $build_pid
 [[ ! -e slow/x && ! -e slow/y ]] || fail "half-written files were left"
-start_on h0 env --default-signal=TSTP setsid pmake -s -C slow -f ../slow.mk >out 2>err </dev/null &
+cat >waiting.mk <<'END'
+all: a b c
+a b c: ; @echo "$@ begins" >>begun; cp /proc/self/comm /tmp/hob-$@.$$$$; sleep 1; rm -f /tmp/hob-$@.$$$$
+END
+mkdir waiting && chmod a+rwX waiting
+start_on h0 env --default-signal=INT pmake -s -L 1 -C waiting -f ../waiting.mk >out 2>err </dev/null &
 build_pid=$!
+soon 10 "a recipe runs at home" test -e waiting/begun
+kill -INT $build_pid
+ends_with 130 wait $build_pid
+equal "recipes that began: not those that waited for the first" 1 "$(wc -l <waiting/begun)"
+set -m # a process group that can be continued
+start_on h0 pmake -s -C slow -f ../slow.mk >out 2>err </dev/null &
+build_pid=$!
+set +m
 soon 10 "the recipes run" test -e slow/x -a -e slow/y
 kill -TSTP -- -$build_pid
 soon 5 "what is away is stopped" state_is stopped
 sleep 1.2
 equal "a file that is written away" "half" "$(sort -u slow/x slow/y)"
+matches "what is stopped here" "^(T[^ ]* *)+$" "$(ps -eo pgid=,stat= | awk -v g=$build_pid '$1 == g {print $2}' | tr '\n' ' ')"
 kill -CONT -- -$build_pid
 ends_with 0 wait $build_pid
 

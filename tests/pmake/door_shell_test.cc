@@ -177,16 +177,38 @@ TEST_CASE("what is out of the ordinary is the whole shell's") {
 
 TEST_CASE("what names us for $(SHELL) is the whole shell's") {
   Rig rig;
-  std::string text = "text";
+  std::string text = "text", name = "/lib/recipe/sh";
   SECTION("in the recipe") {
-    text = "echo /lib/sh";
+    text = "echo /lib/recipe/sh";
+  }
+  SECTION("in one that is for no Bourne shell") {
+    text = "echo /lib/recipe/any";
+    name = "/lib/recipe/any";
   }
   SECTION("exported") {
-    rig.environment.push_back("SHELL=/lib/sh");
+    rig.environment.push_back("SHELL=/lib/recipe/sh");
   }
-  const pid_t pid = rig.start({"/lib/sh", "-c", text});
+  const pid_t pid = rig.start({name, "-c", text});
   CHECK(rig.end_of(pid) == 0);
   CHECK(rig.text("out") == "whole -c " + text + "\n");
+}
+
+TEST_CASE("what ninja calls us by is in other names too") {
+  Rig rig;
+  rig.environment.push_back("SHELL=/bin/sh");
+  const pid_t pid = rig.ask({"/bin/sh", "-c", "/usr/bin/sha256sum"});
+  rig.visitor->tell(door::Kind::exit, 3);
+  CHECK(rig.end_of(pid) == 3 << 8);
+}
+
+TEST_CASE("what would have ended it does, when it is to run here") {
+  Rig rig;
+  const pid_t pid = rig.ask({"sh", "-c", "true"});
+  ::kill(pid, SIGTERM);
+  for (int i = 0; i < 100 && rig.signals.empty(); ++i) rig.loop->run_once(milliseconds(50));
+  REQUIRE(rig.signals == std::vector<int>{SIGTERM});
+  rig.visitor->tell(door::Kind::here);
+  CHECK(rig.end_of(pid) == SIGTERM);
 }
 
 TEST_CASE("it is the whole shell as well when pmake says so") {

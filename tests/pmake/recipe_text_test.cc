@@ -6,12 +6,15 @@ namespace hob::pmake {
 namespace {
 
 TEST_CASE("$(SHELL) in a recipe is the makefile's own") {
-  CHECK(with_own_shell("/lib/sh -c x; echo '#!/lib/sh'", "/lib/sh", "/bin/bash -e") ==
+  const std::string ours = "/lib/recipe/sh", any = "/lib/recipe/any";
+  CHECK(with_own_shell(ours + " -c x; echo '#!" + ours + "'", ours, "/bin/bash -e") ==
         "/bin/bash -e -c x; echo '#!/bin/bash -e'");
-  CHECK(with_own_shell("/lib/sh", "/lib/sh", "") == "/bin/sh");
-  CHECK(with_own_shell("/lib/sh", "/lib/sh", "/lib/sh") == "/lib/sh");
-  CHECK(with_own_shell("nothing", "/lib/sh", "/bin/bash") == "nothing");
-  CHECK(with_own_shell("sh sh", "sh", "/bin/bash") == "sh sh");  // called by a name alone
+  CHECK(with_own_shell(any, any, "/usr/bin/perl") == "/usr/bin/perl");
+  CHECK(with_own_shell(ours, ours, "") == "/bin/sh");
+  CHECK(with_own_shell(ours, ours, ours) == ours);
+  CHECK(with_own_shell("nothing", ours, "/bin/bash") == "nothing");
+  // As ninja calls us.
+  CHECK(with_own_shell("/usr/bin/sha256sum", "/bin/sh", "/bin/bash") == "/usr/bin/sha256sum");
 }
 
 TEST_CASE("the text of a recipe follows its -c") {

@@ -2,10 +2,9 @@
 
 #include <sys/stat.h>
 
-#include "base/fd.h"
-
 #include <catch2/catch.hpp>
 
+#include "base/fd.h"
 #include "pmake/timeline.h"
 #include "tests/kit/scratch.h"
 
@@ -34,6 +33,17 @@ TEST_CASE("what cannot be written is known before the build") {
   Scratch scratch;
   CHECK(trace_file("").check().ok());
   CHECK_FALSE(trace_file(scratch / "nowhere/file").check().ok());
+  CHECK(trace_file(scratch / "").check().error().code == EISDIR);
+}
+
+TEST_CASE("a link stays one") {
+  Scratch scratch;
+  const ResultFile file = trace_file(scratch / "link");
+  REQUIRE(::symlink((scratch / "file").c_str(), file.path.c_str()) == 0);
+  REQUIRE(replace_file(scratch / "file", "").ok());
+  CHECK(file.write("{\"displayTimeUnit\":1}").ok());
+  CHECK(read_link(file.path).value() == scratch / "file");
+  CHECK(read_file(scratch / "file").value() == "{\"displayTimeUnit\":1}");
 }
 
 TEST_CASE("a device stays one") {
