@@ -21,7 +21,8 @@ namespace hob::hostd {
 /// own jobs that run at home (which the owner's return does not touch).
 ///
 /// Messages of a job come from its home through Post and go on to its starter, and the other way.
-/// The owner's return freezes every foreign guest at once and asks its home to take it back, again
+/// The owner's return turns away who is on his way here and has not asked for the commit, and
+/// freezes every foreign guest at once and asks its home to take it back, again
 /// and again until it has left. One thread, the loop's.
 class Guests {
  public:
