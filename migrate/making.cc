@@ -123,6 +123,10 @@ Result<void> touch_tiles(Making& m) {
 }
 
 Result<void> take_up_waits(Making& m, RemoteAddress instruction) {
+  const auto& threads = m.program->process.threads;
+  const bool any = std::any_of(threads.begin(), threads.end(),
+                               [](const ThreadImage& image) { return image.wait_end != 0; });
+  const Fd turn = any ? take_turn() : Fd();  // without one as well: they must go on
   for (size_t i = 0; i < m.threads.size(); i++) {
     const ThreadImage& image = m.program->process.threads[i];
     m.onward.push_back(image.wait_end == 0

@@ -1,7 +1,9 @@
 #include "migrate/waits.h"
 
+#include <fcntl.h>
 #include <linux/futex.h>
 #include <poll.h>
+#include <sys/file.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
@@ -11,6 +13,7 @@
 #include <optional>
 #include <vector>
 
+#include "base/fd.h"
 #include "base/log.h"
 #include "base/time.h"
 #include "migrate/capture.h"
@@ -219,6 +222,17 @@ void step_aside(Tid thread) {
 
 }  // namespace
 
+Fd take_turn() {
+  constexpr auto kTurn = milliseconds(50);
+  constexpr timespec kAgain = {0, 200'000};
+  Fd list(::open("/proc/timer_list", O_RDONLY | O_CLOEXEC));
+  for (const Time limit = Clock::now() + kTurn; list && Clock::now() < limit;) {
+    if (::flock(list.get(), LOCK_EX | LOCK_NB) == 0) return list;
+    ::nanosleep(&kAgain, nullptr);
+  }
+  return {};
+}
+
 Result<void> measure_waits(Captives& captives) {
   // Above all that select_estimate_accuracy() may choose by itself, and different for each.
   constexpr int64_t kMark = 200'000'000, kStep = 1000;
@@ -245,6 +259,8 @@ Result<void> measure_waits(Captives& captives) {
   if (all.size() > kMost) all.erase(all.begin() + kMost, all.end());
   Group group;
   for (Sleeper& s : all) group.push_back(&s);
+  const Fd turn = take_turn();
+  if (!turn) return {};
   TRY(measure(group));
   constexpr int kTries = 3;
   const Time enough = Clock::now() + milliseconds(20);

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 
+#include "base/fd.h"
 #include "base/result.h"
 #include "migrate/captive.h"
 #include "migrate/image.h"
@@ -25,7 +26,7 @@
 /// 0.8 ms late, poll 2 ms. Costs 0.3 ms per move and, per thread in one of the two sleeps, 0.25 ms
 /// (two processors; the list grows with them). Waits of up to kShort in all are not worth it and
 /// start again in full; so do those beyond the first 64 of a tree, those whose timer is not found
-/// (a kernel without /proc/timer_list), futexes, polled sets and the rest of a sleep in memory that
+/// (a kernel without /proc/timer_list; 50 ms in which others measure on this machine), futexes, polled sets and the rest of a sleep in memory that
 /// comes with the page stream, and what is measured in processor time.
 ///
 /// Other calls with a relative time need none of this: select, pselect and ppoll write what is left
@@ -40,6 +41,12 @@
 namespace hob::migrate {
 
 inline constexpr int64_t kShort = 10'000'000;  // ns
+
+/// One engine at a time measures waits or takes them up again on a machine, whatever sandbox or host
+/// of a cell it works for: a sleeper that another one stops in the same moment would be taken for
+/// its own, and a wait end when another's was to. Held until the Fd is closed; empty if none came
+/// within 50 ms, or there is no /proc/timer_list.
+Fd take_turn();
 
 /// Finds out when the waits of these threads end (CaptiveThread::wait). A wait that is over, or
 /// whose event has come, ends here: the thread's registers then show its result. The threads must
