@@ -30,10 +30,9 @@ void Build::on_signal(int signal, bool from_terminal) {
   }
   // The terminal has told the tool and the recipes as well.
   if (from_terminal || tool_pid_ <= 0) return;
-  // It passes them on, and of a make that has come to its end these are all it hears.
-  if (tool_ != Tool::make || signal == SIGTERM || signal == SIGHUP)
-    return (void)::kill(tool_pid_, signal);
-  if (interrupted_ != 0) return (void)::kill(tool_pid_, signal);
+  // These the tool passes on itself; and a make that was interrupted ends of the next.
+  const bool passed_on = tool_ != Tool::make || signal == SIGTERM || signal == SIGHUP;
+  if (passed_on || interrupted_ != 0) return (void)::kill(tool_pid_, signal);
   // To all of a group, or to us alone?
   interrupt_ = loop_.after(kGroupIsTold, [this, signal] {
     if (catches(tool_pid_, signal)) interrupt(signal);

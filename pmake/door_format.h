@@ -24,6 +24,10 @@ inline constexpr unsigned kLimits = 16;        // RLIM_NLIMITS
 /// What the shell gives when the connection broke: hob itself failed, as cli::kRunFailed.
 inline constexpr int kFailed = 125;
 
+/// How the paths end by which make knows the shell (recipe.h). ninja calls it by the name of the
+/// one that it thinks to start.
+inline constexpr const char* kShellPaths[] = {"/recipe/sh", "/recipe/any"};
+
 struct Limit {
   uint64_t soft, hard;
 };

@@ -109,11 +109,10 @@ char shell_text[kLongestPath];
   leave(error == -kEnoent ? 127 : 126);  // as a shell's
 }
 
-/// ninja calls us by the name of the shell that it thinks to start.
 bool ours(Text name) {
   if (*name != '/') return false;
   const size_t size = length(name);
-  for (Text end : {"/recipe/sh", "/recipe/any"})
+  for (Text end : kShellPaths)
     if (size > length(end) && after(name + size - length(end), end) != nullptr) return true;
   return false;
 }

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "pmake/door_format.h"
 #include "pmake/launcher.h"
 #include "pmake/shell_line.h"
 
@@ -33,8 +34,8 @@ std::vector<std::string> shell_words(std::string_view shell) {
 }
 
 std::string with_own_shell(std::string text, std::string_view ours, std::string_view own) {
-  // ninja calls us by the name of the shell that it thinks to start.
-  if (!ours.ends_with("/recipe/sh") && !ours.ends_with("/recipe/any")) return text;
+  if (std::ranges::none_of(door::kShellPaths, [&](const char* end) { return ours.ends_with(end); }))
+    return text;
   if (own.empty()) own = kDefaultShell;
   for (size_t at = 0; (at = text.find(ours, at)) != std::string::npos; at += own.size())
     text.replace(at, ours.size(), own);

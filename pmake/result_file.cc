@@ -2,12 +2,11 @@
 
 #include <fcntl.h>
 #include <fmt/core.h>
-#include <limits.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
-#include <cstdlib>
+#include <filesystem>
 #include <span>
 
 #include "base/fd.h"
@@ -15,15 +14,11 @@
 namespace hob::pmake {
 namespace {
 
-std::string directory_of(const std::string& path) {
-  const size_t slash = path.rfind('/');
-  return slash == std::string::npos ? "." : path.substr(0, slash + 1);
-}
-
 /// Where the links end; what is not there is what it is called.
-std::string resolved(const std::string& path) {
-  char real[PATH_MAX];
-  return ::realpath(path.c_str(), real) == nullptr ? path : real;
+std::filesystem::path resolved(const std::string& path) {
+  std::error_code code;
+  const auto real = std::filesystem::canonical(path, code);
+  return code ? std::filesystem::absolute(path) : real;
 }
 
 /// A device, a pipe, or a file that is somebody's descriptor: it is written into, not replaced.
@@ -49,7 +44,7 @@ Result<void> ResultFile::check() const {
   const bool there = ::stat(path.c_str(), &status) == 0;
   if (!there && errno != ENOENT) return Error::sys("write", subject);
   if (there && S_ISDIR(status.st_mode)) return Error::sys("write", subject, EISDIR);
-  const std::string place = is_stream(path) ? path : directory_of(resolved(path));
+  const std::string place = is_stream(path) ? path : resolved(path).parent_path().string();
   if (::access(place.c_str(), W_OK) < 0) return Error::sys("write", subject);
   if (!there || is_stream(path) || status.st_size == 0) return {};
   const Fd file = TRY(open_file(path, O_RDONLY));
@@ -64,7 +59,7 @@ Result<void> ResultFile::check() const {
 Result<void> ResultFile::write(const std::string& text) const {
   if (path.empty()) return {};
   TRY(check());  // a recipe may have made something there
-  if (!is_stream(path)) return replace_file(resolved(path), text);
+  if (!is_stream(path)) return replace_file(resolved(path).string(), text);
   const Fd file = TRY(open_file(path, O_WRONLY | O_APPEND));
   return write_all(file.get(), std::as_bytes(std::span(text)), path);
 }

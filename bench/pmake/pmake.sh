@@ -214,13 +214,14 @@ pmake_bench() {
     END {
       printf "%-12s %10s %12s %14s\n", "built by", "wall, s", "times faster", "home, s"
       split("alone pmake distcc icecc pmake_out distcc_out", mode, " ")
+      alone = "alone_s" in v
       for (i = 1; i in mode; i++) if (mode[i] "_s" in v)
-        printf "%-12s %10.1f %12.2f %14.2f\n", mode[i], v[mode[i] "_s"], v["alone_s"] / v[mode[i] "_s"], v[mode[i] "_home_s"]
-      if ("alone_s" in v) printf "%-12s %10.1f %12.2f\n", "ideal", v["alone_s"] / hosts, hosts
+        printf "%-12s %10.1f %12s %14.2f\n", mode[i], v[mode[i] "_s"], alone ? sprintf("%.2f", v["alone_s"] / v[mode[i] "_s"]) : "-", v[mode[i] "_home_s"]
+      if (alone) printf "%-12s %10.1f %12.2f\n", "ideal", v["alone_s"] / hosts, hosts
       split("distcc icecc distcc_out", other, " ")
       for (i = 1; i in other; i++) if (other[i] "_s" in v && (best == 0 || v[other[i] "_s"] < best)) best = v[other[i] "_s"]
       if (best && "pmake_s" in v) printf "pmake is %.2f times faster than the best of the others\n", best / v["pmake_s"]
-      printf "evictions every 2 s: %.1f s, %.2f times the build without, less the lost share\n", v["evicted_s"], v["evicted_slower"]
+      if ("evicted_s" in v) printf "evictions every 2 s: %.1f s, %.2f times the build without, less the lost share\n", v["evicted_s"], v["evicted_slower"]
       printf "recipe overhead: pmake %.2f ms, make over ssh %.2f ms; one after the other %.2f and %.2f ms\n\n",
         v["recipe_overhead_ms"], v["ssh_overhead_ms"], v["recipe_one_ms"], v["ssh_one_ms"]
     }' "$figures"
