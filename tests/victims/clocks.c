@@ -37,8 +37,8 @@ int main(void) {
   struct timespec real, resolution;
   EXPECT(!gettimeofday(&day, NULL) && !clock_gettime(CLOCK_REALTIME, &real));
   EXPECT(real.tv_sec - day.tv_sec >= 0 && real.tv_sec - day.tv_sec < 100);
-  const time_t seconds = time(NULL);
-  EXPECT(seconds - day.tv_sec >= 0 && seconds - day.tv_sec < 100);
+  const time_t seconds = time(NULL);  // it counts ticks, and may be one behind
+  EXPECT(seconds - day.tv_sec >= -1 && seconds - day.tv_sec < 100);
   EXPECT(!clock_getres(CLOCK_MONOTONIC, &resolution) && resolution.tv_sec == 0 && resolution.tv_nsec > 0);
   EXPECT(sched_getcpu() >= 0);
   EXPECT(reading(CLOCK_MONOTONIC) > start);
