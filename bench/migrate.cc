@@ -89,6 +89,8 @@ Result<Measured> measure(const Case& c, Mover& mover, int rounds,
     // What began before the resume.
     const Duration moved = ticks.worst_before(complete - push);
     if (moved > Duration(0)) m.of_move.add(moved);
+    log::debug("longest gap {} us, that of the move {} us", gap.length / microseconds(1),
+               moved / microseconds(1));
     // Its longest gap need not be the freeze, where pages come behind it.
     m.all_in.add(mover.push() > Duration(0)
                      ? gap.length + mover.push()
