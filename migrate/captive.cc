@@ -52,7 +52,8 @@ Result<TreeView> view_tree(const Guest& guest) {
   };
   std::vector<Next> queue = {{Tid{guest.root}, 0}};
   if (guest.sandbox)
-    for (Tid orphan : TRY(proc::children(Tid{guest.sandbox->init()}))) queue.push_back({orphan, 1});
+    for (Tid orphan : proc::children_of_single(Tid{guest.sandbox->init()}))
+      queue.push_back({orphan, 1});
   for (size_t i = 0; i < queue.size(); i++) {
     auto status = proc::status(queue[i].pid);
     auto stat = proc::stat(queue[i].pid);
@@ -264,37 +265,83 @@ Result<void> Captives::let_run_a_while() {
   return {};
 }
 
-Result<Captives> Captives::take(Guest& guest, Duration limit) {
-  const Time end = Clock::now() + limit;
-  Cgroup& cgroup = guest.sandbox->cgroup();
+static bool is_single_thread(const TreeView& view) {
+  return view.tree.size() == 1 && view.statuses[0].threads == 1;
+}
+
+Place place_of(const Guest& guest) {
+  const auto view = view_tree(guest);
+  if (!view) return {::sched_getcpu(), false};
+  return {view->stats[0].processor, is_single_thread(*view)};
+}
+
+void Captives::go_to(int processor) {
+  urgent_ = std::make_unique<FirstOfAll>();
+  pinned_ = std::make_unique<Pinned>(processor);
+  held_on_ = pinned_->processor();
+}
+
+// False: it is not, or not any more, and whoever has come must not fork away.
+Result<bool> Captives::take_single_thread(int processor) {
+  const TreeView view = TRY(view_tree(*guest_));
+  if (!is_single_thread(view)) return false;
+  auto tracee = Tracee::seize(view.pids[0], Tracee::kills_on_exit);
+  if (!tracee) return false;  // it is just ending
   stages::begin();
-  if (!let_go(guest))
-    return Error{"stop the guest: a thread of it does not stop since the last attempt", EBUSY};
-  Captives captives(guest, TRY(cgroup.freezing()));
-  // The cgroup stops all at one moment, so that nobody forks away while threads are seized one by
-  // one.
-  captives.stopped_at = Clock::now();
-  captives.pinned_ = std::make_unique<Pinned>();
+  stopped_at = Clock::now();
+  // On its own processor: it does not run while the engine does, and reaches its stop as soon as
+  // the engine waits for that.
+  go_to(processor);
+  CaptiveProcess& process = processes.emplace_back();
+  process.pid = view.pids[0];
+  process.threads.emplace_back(std::move(*tracee), view.tree[0].pid);
+  TRY(process.leader().tracee.interrupt());
+  const bool stopped = TRY(all_stopped(kUsualStop));
+  TRY(process.leader().bring(*pinned_));
+  stages::mark("stop");
+  const bool seized = stopped && TRY(seize_all(*guest_));
+  stages::mark("seize");
+  return seized && processes.size() == 1 && processes[0].threads.size() == 1;
+}
+
+// The cgroup stops all at one moment, so that nobody forks away while threads are seized one by
+// one.
+Result<void> Captives::take_all(Duration limit, int processor) {
+  const Time end = Clock::now() + limit;
+  if (processes.empty()) {
+    stages::begin();
+    stopped_at = Clock::now();
+    go_to(processor);
+  }
   for (;;) {
-    if (!captives.urgent_) captives.urgent_ = std::make_unique<FirstOfAll>();
-    TRY(cgroup.freeze());
-    if (!cgroup.wait_frozen(kUsualStop)) {
-      TRY(captives.hasten_all());
-      TRY(cgroup.wait_frozen(limit));
+    if (!urgent_) urgent_ = std::make_unique<FirstOfAll>();
+    TRY(cgroup_->freeze());
+    if (!cgroup_->wait_frozen(kUsualStop)) {
+      TRY(hasten_all());
+      TRY(cgroup_->wait_frozen(limit));
     }
     stages::mark("freeze");
-    const bool seized = TRY(captives.seize_all(guest));
+    const bool seized = TRY(seize_all(*guest_));
     stages::mark("seize");
-    if (seized && TRY(captives.all_stopped())) break;
+    if (seized && TRY(all_stopped())) break;
     if (Clock::now() >= end)
       return Error{
           "stop the guest: a thread of it does not stop (it waits for a device or a file server)",
           ETIMEDOUT};
-    TRY(captives.let_run_a_while());
+    TRY(let_run_a_while());
   }
   // All sit in a ptrace stop; the frozen cgroup would keep injected code from running.
-  TRY(cgroup.thaw());
+  TRY(cgroup_->thaw());
   stages::mark("stop");
+  return {};
+}
+
+Result<Captives> Captives::take(Guest& guest, Duration limit, int processor) {
+  if (!let_go(guest))
+    return Error{"stop the guest: a thread of it does not stop since the last attempt", EBUSY};
+  Captives captives(guest, TRY(guest.sandbox->cgroup().freezing()));
+  if (captives.was_frozen_ || !TRY(captives.take_single_thread(processor)))
+    TRY(captives.take_all(limit, processor));
   for (CaptiveProcess& process : captives.processes)
     for (CaptiveThread& thread : process.threads) {
       thread.scheduling = captives.found(thread.tracee.tid().value);
@@ -309,6 +356,7 @@ Captives::Captives(Captives&& other) noexcept
       processes(std::move(other.processes)),
       stopped_at(other.stopped_at),
       pinned_(std::move(other.pinned_)),
+      held_on_(other.held_on_),
       urgent_(std::move(other.urgent_)),
       scheduling_(std::move(other.scheduling_)),
       guest_(other.guest_),
@@ -317,6 +365,12 @@ Captives::Captives(Captives&& other) noexcept
 
 Captives::~Captives() {
   give_back();
+}
+
+void Captives::take_time() {
+  captured();
+  const KeptOff elsewhere(held_on_);
+  urgent_.reset();
 }
 
 void Captives::give_back() {

@@ -46,7 +46,7 @@ class WriteProtection final : public ChangeTracker {
  public:
   static Result<std::unique_ptr<ChangeTracker>> begin(Guest& guest, const Platform& platform) {
     auto tracker = std::make_unique<WriteProtection>();
-    Captives captives = TRY(Captives::take(guest, kStopLimit));
+    Captives captives = TRY(Captives::take(guest, kStopLimit, place_of(guest).processor));
     for (CaptiveProcess& process : captives.processes) {
       auto uffd = make_in(process, platform);
       if (uffd.ok())

@@ -4,10 +4,12 @@
 
 namespace hob::migrate {
 
-Crew::Crew(size_t threads, std::function<void()> ready) {
+Crew::Crew(size_t threads, std::function<void(size_t)> ready)
+    : ready_(static_cast<std::ptrdiff_t>(threads)) {
   for (size_t i = 0; i < threads; i++)
     threads_.emplace_back([this, ready, i] {
-      ready();
+      ready(i);
+      ready_.count_down();
       wait_and_work(i);
     });
 }

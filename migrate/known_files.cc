@@ -113,15 +113,15 @@ bool KnownFiles::has_its_name(const Known& known) {
   return true;
 }
 
-void KnownFiles::prepare() {
+void KnownFiles::prepare(int held_on) {
   constexpr size_t kEnough = 32;  // fewer are looked at before a thread has woken up
   if (known_.size() < kEnough) return;
-  crew_ = std::make_unique<Crew>(1, [caller = ::sched_getcpu()] {
+  crew_ = std::make_unique<Crew>(1, [held_on](size_t) {
     go_first();
     // It would wait behind the caller, or the caller behind it.
     cpu_set_t others;
     if (::sched_getaffinity(0, sizeof others, &others) < 0) return;
-    CPU_CLR(caller, &others);
+    CPU_CLR(held_on, &others);
     ::sched_setaffinity(0, sizeof others, &others);
   });
 }

@@ -38,8 +38,9 @@ class KnownFiles {
 
   /// Takes note of a descriptor of a running process, as long as there is room.
   void learn(Tid process, int fd, const Described& described);
-  /// While the guest runs: makes a thread for begin(), if there are enough files for it.
-  void prepare();
+  /// While the guest runs: makes a thread for begin(), if there are enough files for it, on another
+  /// processor than the one on which the guest will be held.
+  void prepare(int held_on);
   /// The guest stands still from now on: the thread looks at all of them, beside the caller.
   void begin();
   /// The same with its present position, if nothing but that has changed.

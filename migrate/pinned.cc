@@ -2,24 +2,37 @@
 
 namespace hob::migrate {
 
-Pinned::Pinned()
-    : processor_(::sched_getcpu()), known_(::sched_getaffinity(0, sizeof before_, &before_) == 0) {
-  if (known_) bring(Tid{0});
+Pinned::Pinned(int processor)
+    : processor_(processor), known_(::sched_getaffinity(0, sizeof before_, &before_) == 0) {
+  if (!known_ || bring(Tid{0})) return;
+  processor_ = ::sched_getcpu();
+  bring(Tid{0});
 }
 
 Pinned::~Pinned() {
   if (known_) free(Tid{0});
 }
 
-void Pinned::bring(Tid thread) const {
+bool Pinned::bring(Tid thread) const {
   cpu_set_t one;
   CPU_ZERO(&one);
   CPU_SET(static_cast<size_t>(processor_), &one);
-  ::sched_setaffinity(thread.value, sizeof one, &one);
+  return ::sched_setaffinity(thread.value, sizeof one, &one) == 0;
 }
 
 void Pinned::free(Tid thread) const {
   if (known_) ::sched_setaffinity(thread.value, sizeof before_, &before_);
+}
+
+KeptOff::KeptOff(int processor) : known_(::sched_getaffinity(0, sizeof before_, &before_) == 0) {
+  if (!known_) return;
+  cpu_set_t others = before_;
+  CPU_CLR(static_cast<size_t>(processor), &others);
+  ::sched_setaffinity(0, sizeof others, &others);  // refused where there is no other one
+}
+
+KeptOff::~KeptOff() {
+  if (known_) ::sched_setaffinity(0, sizeof before_, &before_);
 }
 
 }  // namespace hob::migrate

@@ -11,18 +11,36 @@ namespace hob::migrate {
 /// speed alone: where it is not allowed nothing happens.
 class Pinned {
  public:
-  Pinned();
+  Pinned() : Pinned(::sched_getcpu()) {}
+  /// Moves it to `processor` first, if it may be there.
+  explicit Pinned(int processor);
   ~Pinned();
   Pinned(const Pinned&) = delete;
   Pinned& operator=(const Pinned&) = delete;
 
   int processor() const { return processor_; }
-  /// Brings another thread here; free() lets it run where the calling thread may otherwise run.
-  void bring(Tid thread) const;
+  /// Brings another thread here; false: it may not be here. free() lets it run where the calling
+  /// thread may otherwise run.
+  bool bring(Tid thread) const;
   void free(Tid thread) const;
 
  private:
   int processor_;
+  cpu_set_t before_ = {};
+  bool known_;
+};
+
+/// While it lives the calling thread leaves a processor alone, if there is another: a guest runs
+/// there, and a thread that wakes up often where it ran last would take turns with it beside idle
+/// processors.
+class KeptOff {
+ public:
+  explicit KeptOff(int processor);
+  ~KeptOff();
+  KeptOff(const KeptOff&) = delete;
+  KeptOff& operator=(const KeptOff&) = delete;
+
+ private:
   cpu_set_t before_ = {};
   bool known_;
 };

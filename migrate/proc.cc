@@ -137,6 +137,7 @@ Result<Stat> parse_stat(std::string_view text) {
   stat.env_start = n(50);
   stat.env_end = n(51);
   stat.exit_signal = static_cast<int>(n(38));
+  stat.processor = static_cast<int>(n(39));
   stat.exit_code = static_cast<int>(n(52));
   return stat;
 }
@@ -382,6 +383,9 @@ Result<void> read_memory(Tid process, RemoteAddress from, void* to, size_t size)
   if (n == static_cast<ssize_t>(size)) return {};
   if (n < 0 && errno == EFAULT) n = 0;
   // What the program itself may not read now has a content all the same (PROT_NONE, PROT_EXEC).
+std::vector<Tid> children_of_single(Tid process) {
+  return children_of(process, {process});
+}
   if (n >= 0) {
     const Fd memory = TRY(open_file(path(process, "mem"), O_RDONLY));
     while (n < static_cast<ssize_t>(size)) {

@@ -38,6 +38,7 @@ struct Stat {
   uint64_t start_code = 0, end_code = 0, start_stack = 0, start_data = 0, end_data = 0;
   uint64_t start_brk = 0, arg_start = 0, arg_end = 0, env_start = 0, env_end = 0;
   int exit_signal = 0, exit_code = 0;
+  int processor = 0;  ///< on which it ran last
 };
 Result<Stat> parse_stat(std::string_view text);
 
@@ -112,6 +113,8 @@ Result<std::vector<Tid>> threads(Tid process, const Status& status);
 Result<std::vector<Tid>> children(Tid process, const Status& status);
 /// A descriptor of ours for the open file behind one of the process's (pidfd_getfd(2)).
 Result<Fd> borrow_descriptor(Tid process, int number);
+/// The same, where there is one thread only; none if the process is gone.
+std::vector<Tid> children_of_single(Tid process);
 /// Numbers of the open descriptors, ascending.
 Result<std::vector<int>> descriptors(Tid process);
 

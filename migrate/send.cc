@@ -210,6 +210,8 @@ Result<Sent> send(Guest& guest, const std::string& address, uint16_t port, const
     if (ready.error().code == control::kRefused || ready.error().code == kObstacle)
       return not_moved(ready.error());
     return ready.error();
+  std::optional<KeptOff> beside;
+  if (const Place place = place_of(guest); runs && place.lone) beside.emplace(place.processor);
   }
   // The target is prepared: its copies of the tree are parked, its memory is touched.
 
@@ -237,12 +239,13 @@ Result<Sent> send(Guest& guest, const std::string& address, uint16_t port, const
 
   proc::KeptOpen kept;
   keep_open(guest, kept);
-  if (sketched) sketched->files.prepare();
+  const int processor = place_of(guest).processor;
+  if (sketched) sketched->files.prepare(processor);
   const TouchedPages touched = samples.take();
   light.reset();
   std::optional<IpcVisit> visit(TRY(IpcVisit::to(guest)));
   Patience patience(kCaptureLimit);
-  Captives captives = TRY(Captives::take(guest, kFreezeLimit));
+  Captives captives = TRY(Captives::take(guest, kFreezeLimit, processor));
   if (sketched) sketched->files.begin();
   TRY(fault::point(Fault::seized));
   const std::string hook_bytes = hooks.frozen();
@@ -254,8 +257,8 @@ Result<Sent> send(Guest& guest, const std::string& address, uint16_t port, const
   if (!captured && captured.error().code == kObstacle)
     return not_moved(std::move(captured).error());
   TRY(captured.ok() ? Result<void>() : Result<void>(captured.error()));
-  captives.captured();
   Image& image = captured->image;
+  beside.reset();
   image.hook_bytes = hook_bytes;
   stages::mark("finish");
   TRY(fault::point(Fault::captured));
@@ -280,6 +283,7 @@ Result<Sent> send(Guest& guest, const std::string& address, uint16_t port, const
   Error why;
   Yielding yielding(captives, image, platform);
   const Verdict verdict =
+    captives.captured();
       await_verdict(link, image, options, push, yielding, sent.report, hooks, why);
   captives.take_time();
   if (verdict == Verdict::target)

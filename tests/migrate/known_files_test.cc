@@ -136,7 +136,7 @@ TEST_CASE("many are looked at by a thread, which says the same") {
     REQUIRE(::ftruncate(files.back().get(), 1000) == 0);
     known.learn(self(), files.back().get(), as_described(files.back(), path));
   }
-  known.prepare();
+  known.prepare(::sched_getcpu());
   for (int i = 0; i < 100; i++)
     REQUIRE(::lseek(files[static_cast<size_t>(i)].get(), i, SEEK_SET) == i);
   replace(files[7], directory.file("8"));
