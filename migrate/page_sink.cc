@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <cstring>
 
 #include "migrate/fault.h"
@@ -68,9 +69,21 @@ void PageSink::add(uint32_t process, Fd uffd, const std::vector<HeldBack>& regis
   CHECK(::write(wake_.get(), &one, sizeof one) == sizeof one);
 }
 
+std::unique_ptr<Crew> PageSink::make_crew() {
+  return std::make_unique<Crew>(3, [](size_t number) {
+    if (number < 2) go_first();  // a program waits (ENGINE.md P14)
+    // With its first allocation a thread gets a heap of its own, and that and the first pages of
+    // its stack take 20 us.
+    std::array<char, 4 * kPage> stack;
+    std::vector<pollfd> heap(1);
+    ::explicit_bzero(stack.data(), stack.size());
+    ::explicit_bzero(heap.data(), sizeof heap[0]);
+  });
+}
+
 void PageSink::start(std::unique_ptr<Crew> crew, bool light) {
   light_ = light;
-  crew_ = std::move(crew);
+  crew_ = crew ? std::move(crew) : make_crew();
   crew_->begin(
       {[this] { serve_faults(); }, [this] { receive_demanded(); }, [this] { receive_pushed(); }});
 }
@@ -99,7 +112,6 @@ Result<void> PageSink::outcome() const {
 // ---- faults and events of the address spaces
 
 void PageSink::serve_faults() {
-  go_first();  // a program waits (ENGINE.md P14)
   PageLink::Held link = link_.current();
   while (!stopping_) {
     std::vector<pollfd> polled = {{wake_.get(), POLLIN, 0}};
@@ -241,7 +253,6 @@ void PageSink::resolve_waiting(uint32_t process, uint64_t source, bool zero) {
 // ---- the two connections
 
 void PageSink::receive_demanded() {
-  go_first();
   for (PageLink::Held link = link_.current(); link; link = link_.after_demand(link))
     receive_answers(link->demand);
 }
@@ -301,12 +312,12 @@ Result<bool> PageSink::receive_record(Connection& bulk, std::span<std::byte> scr
 }
 
 void PageSink::receive_pushed() {
-  BulkPriority priority(light_);
-  std::vector<std::byte> scratch(stream::kBatchBytes);
   {
     std::unique_lock guard(lock_);
     opened_.wait(guard, [this] { return open_; });
   }
+  BulkPriority priority(light_);
+  std::vector<std::byte> scratch(stream::kBatchBytes);
   PageLink::Held link = link_.current();
   for (;;) {
     auto received = receive_until_end(link->bulk, scratch, priority);

@@ -46,9 +46,10 @@ class PageSink {
   /// The memory of a process, as the page stream names it: registered ranges of its userfaultfd,
   /// and the addresses in the page stream that they stand for. Before it may run.
   void add(uint32_t process, Fd uffd, const std::vector<HeldBack>& registered);
-  /// The threads of the sink; each takes up its part when it comes.
-  static constexpr size_t kThreads = 3;
-  /// `light`: see BulkPriority.
+  /// The threads for start(), made beforehand. Those that answer faults are urgent from the start:
+  /// at the guest's first fault they would wait for a turn to become it.
+  static std::unique_ptr<Crew> make_crew();
+  /// `crew`: of make_crew(), or none. `light`: see BulkPriority.
   void start(std::unique_ptr<Crew> crew, bool light);
   /// All memory has been added: what is pushed may be installed. It waits until then.
   void open();

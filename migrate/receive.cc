@@ -92,7 +92,7 @@ Result<void> Arrival::State::make_sink(std::unique_ptr<PageKeeper> from, std::op
       keeper
           ? TRY(PageSink::create(keeper->take_demand(), keeper->take_bulk(), events))
           : TRY(PageSink::create(std::move(link->demand), std::move(link->bulk), events, relink));
-  sink->start(crew ? std::move(crew) : std::make_unique<Crew>(PageSink::kThreads), light);
+  sink->start(std::move(crew), light);
   return {};
 }
 
@@ -168,8 +168,8 @@ static Result<void> land(Landing& landing, Arrival::State& state, TargetHooks& h
     TRY(fault::point(Fault::kept));
     state.keeper->serve();
   }
-  state.sink->open();
   // The address spaces stand; what is not there yet will be asked for.
+  if (before_commit) state.sink->open();
 
   stages::mark("hold back");
   TRY(landing.finish());
@@ -192,6 +192,7 @@ static Result<void> land(Landing& landing, Arrival::State& state, TargetHooks& h
 static void resume(Landing& landing, Arrival::State& state, Guest& guest) {
   stages::mark("commit");
   guest.root = landing.resume(guest.wishes);
+  state.sink->open();  // earlier, pages that nobody waits for would take a processor from the guest
   state.resumed_at = Clock::now();
   stages::mark("resume");
   landing.count(state.report);
@@ -213,13 +214,15 @@ Result<Arrival> Arrival::receive(Listener listener, Guest& guest, TargetHooks& h
     const Announcement announcement = TRY(control::receive_announcement(control));
     if (announcement.copy) return Error{"receive a guest: the source makes a copy of it", EPROTO};
     std::optional<LightSession> light;
+    std::optional<KeptOff> beside;
     if (announcement.runs) light.emplace();
     const MemoryPlan plan = plan_of(announcement.strategy);
     Landing landing = TRY(Landing::prepare(guest, announcement, patience));
     TRY(fault::point(Fault::prepared));
     auto keeper = TRY(keeper_for(guest, plan.keep));
     if (keeper) keeper->fill(std::move(link->bulk), [&control] { control.shut(); });
-    auto crew = std::make_unique<Crew>(PageSink::kThreads);
+    auto crew = PageSink::make_crew();
+    if (announcement.runs) crew->await_ready();
     TRY(control::say(control, control::Word::ready,
                      landing.other_kernel() ? control::kOtherKernel : ""));
     // Copies of the tree are parked in the sandbox.
@@ -273,6 +276,9 @@ Result<Arrival> Arrival::receive(Listener listener, Guest& guest, TargetHooks& h
     }
     if (!told) log::warning("tell the source that the guest runs: {}", told.error().text);
     urgent.reset();
+    // It may have woken up behind the engine, and not one of 0.7 ms of clearing up is its own.
+    if (state->report.threads == 1)
+      if (const auto root = proc::stat(Tid{guest.root})) beside.emplace(root->processor);
     if (!plan.before_commit) state->readmit(std::move(listener));
     stages::tell("target");
     // A source that is not needed any more may be gone, and one that is comes back; it asks home.

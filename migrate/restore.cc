@@ -184,6 +184,7 @@ Result<void> Restoration::adopt(const Image& image, Range place) {
   s.image = &image;
   TRY(make_ipc(s.guest, image.ipc));
   if (s.settlement) {
+    if (s.makings.size() == 1) s.pin();  // several build their memory side by side first
     TRY(s.settlement->settle(image));
   } else {
     for (const Making& m : s.makings) TRY(hasten(m.pid.value));
