@@ -14,7 +14,8 @@
 namespace hob::migrate {
 namespace {
 
-constexpr size_t kTouched = 2u << 20;
+/// An image may be that much larger than its draft before it takes longer to receive.
+constexpr size_t kMoreThanDraft = 256u << 10;
 constexpr Duration kParkLimit = seconds(10);
 
 /// The guest's clock must not go back, however the hosts' own clocks differ: the caller has set the
@@ -65,9 +66,7 @@ Result<Landing> Landing::prepare(const Guest& guest, const Announcement& announc
   if (auto text = difference(announcement.platform, *platform); !text.empty())
     return Error{text, EOPNOTSUPP};
   TRY(check_free_huge_pages(announcement.huge_pages));
-  SharedMemory memory = TRY(SharedMemory::map(kMaxImage));
-  memory.touch(kTouched);
-  Landing landing(guest, std::move(memory), patience);
+  Landing landing(guest, TRY(SharedMemory::map(kMaxImage)), patience);
   landing.copy_ = announcement.copy;
   landing.other_kernel_ = announcement.platform.vdso != platform->vdso;
   landing.platform_ = std::move(platform);
@@ -93,6 +92,7 @@ Result<void> Landing::draft(size_t size) {
   Patience bound(patience_);
   draft_ = std::make_unique<Image>(TRY(decode_image(image_memory().first(size))));
   draft_place_ = {0, size};
+  memory_->touch(size, size + kMoreThanDraft);
   if (draft_->tree != stubs_->tree()) return {};  // it will be another one once more
   auto built = restoration_->build_ahead(*draft_, draft_place_);
   built_ahead_ = built.ok();

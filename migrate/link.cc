@@ -57,15 +57,13 @@ Salt random_salt() {
 
 }  // namespace
 
-// What an image takes is touched now, not in the freeze; the rest is for pages, which come later,
-// and 1 MiB takes 0.3 ms to touch. And not for the copies of this process that become the guest:
-// they would have to give it all back in the freeze.
+// Touched when it is needed: what an image takes, by its draft. And not for the copies of this
+// process that become the guest: they would have to give it all back in the freeze.
 class RecordBuffer {
  public:
   RecordBuffer()
       : at_(::mmap(nullptr, kSize, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)) {
     CHECK(at_ != MAP_FAILED && ::madvise(at_, kSize, MADV_DONTFORK) == 0);
-    ::madvise(at_, kTouched, MADV_POPULATE_WRITE);  // where that fails, later will do
   }
   ~RecordBuffer() { ::munmap(at_, kSize); }
   RecordBuffer(const RecordBuffer&) = delete;
@@ -73,7 +71,6 @@ class RecordBuffer {
   uint8_t* data() const { return static_cast<uint8_t*>(at_); }
 
  private:
-  static constexpr size_t kTouched = 256u << 10;
   static constexpr size_t kSize = kLengthField + kMaxRecord + Sealer::kTag;
   void* at_;
 };

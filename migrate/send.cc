@@ -54,6 +54,19 @@ void keep_open(const Guest& guest, proc::KeptOpen& files) {
     files.add(pid, {("task/" + std::to_string(pid.value) + "/children").c_str()});
   }
 }
+  const Tid init{guest.sandbox->init()};
+  files.add(init, {("task/" + std::to_string(init.value) + "/children").c_str(), "oom_score_adj",
+                   "root/dev/shm"});
+}
+
+/// What the pages of an image will take, of which there is a draft. Room for more is cheap.
+size_t pages_of(const Image& draft, const TouchedPages& touched) {
+  constexpr size_t kPerThread = 8 * kPage, kMore = 64 * kPage;
+  size_t size = kMore;
+  for (const ProcessImage& p : draft.processes)
+    size += p.page_bytes.size() + p.threads.size() * kPerThread;
+  for (const auto& [process, pages] : touched) size += pages.size() * kPage;
+  return size;
 
 /// Nothing: the guest has something that drafts do not have.
 Result<std::optional<Sketch>> send_draft(const Guest& guest, const Platform& platform, Link& link,
@@ -230,8 +243,9 @@ Result<Sent> send(Guest& guest, const std::string& address, uint16_t port, const
   RegisterSamples samples;
   if (sampling.valid()) samples = sampling.get();
   samples.begin();
-  constexpr size_t kUsualPages = 4u << 20;  // an interpreter's changed file pages and many stacks
-  Arena arena(2 * kUsualPages);
+  // A draft and an image, of an interpreter's changed file pages and many stacks.
+  constexpr size_t kPages = 8u << 20;
+  Arena arena(kPages);
   std::optional<Sketch> sketched;
   if (!options.copy && !TRY(guest.sandbox->cgroup().freezing()))
     sketched = TRY(send_draft(guest, platform, link, arena));
@@ -243,6 +257,7 @@ Result<Sent> send(Guest& guest, const std::string& address, uint16_t port, const
   if (sketched) sketched->files.prepare(processor);
   const TouchedPages touched = samples.take();
   light.reset();
+  if (sketched) arena.prepare(pages_of(sketched->draft, touched));
   std::optional<IpcVisit> visit(TRY(IpcVisit::to(guest)));
   Patience patience(kCaptureLimit);
   Captives captives = TRY(Captives::take(guest, kFreezeLimit, processor));

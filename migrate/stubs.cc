@@ -35,8 +35,10 @@ SharedMemory::SharedMemory(SharedMemory&& other) noexcept
 SharedMemory::~SharedMemory() {
   if (data_) ::munmap(data_, size_);
 }
-void SharedMemory::touch(size_t size) {
-  ::madvise(data_, std::min(size, size_), MADV_POPULATE_WRITE);  // where that fails, later will do
+void SharedMemory::touch(size_t start, size_t size) {
+  start = std::min(start, size_) & ~(kPage - 1);
+  // Where that fails, later will do.
+  ::madvise(data_ + start, std::min(size, size_ - start), MADV_POPULATE_WRITE);
 }
 
 namespace {
@@ -393,7 +395,7 @@ Result<Stubs> Stubs::make(const Guest& guest, const Tree& tree, const SharedMemo
                                    [&](const StubPlan& p) { return p.node.pid == node.pid; });
     state.slot_of[static_cast<size_t>(plan - state.plans.begin())] = next++;
     state.workspaces.push_back(TRY(SharedMemory::map(kWorkspace)));
-    state.workspaces.back().touch(256u << 10);
+    state.workspaces.back().touch(0, 256u << 10);
   }
   Shared& common = state.shared();
   const auto living = static_cast<uint32_t>(next);

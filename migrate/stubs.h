@@ -23,8 +23,8 @@ class SharedMemory {
   ~SharedMemory();
   std::byte* data() const { return data_; }
   size_t size() const { return size_; }
-  /// Makes the first `size` bytes present, so that the freeze does not pay for it.
-  void touch(size_t size);
+  /// Makes `size` bytes from `start` on present, so that the freeze does not pay for it.
+  void touch(size_t start, size_t size);
 
  private:
   SharedMemory(std::byte* data, size_t size) : data_(data), size_(size) {}
