@@ -320,6 +320,8 @@ Result<Sent> send(Guest& guest, const std::string& address, uint16_t port, const
   // The target is the live copy. This one can never run again: it stays stopped until it is killed.
 
   if (!plan.before_commit) {
+  if (!captives.was_frozen()) LightSession::for_good();
+
     Delivery delivery{plan.pushes || captives.was_frozen(), captives.was_frozen()};
     Result<void> delivered = fault::point(Fault::told_running);
     if (delivered && server) server->await_calm();

@@ -48,6 +48,13 @@ void be_ordinary(int nice, uint64_t slice, pid_t thread = 0) {
   ::syscall(SYS_sched_setattr, thread, &attributes, 0u);
 }
 
+uint64_t slice() {
+  kernel::SchedulingAttributes attributes = {};
+  return ::syscall(SYS_sched_getattr, 0, &attributes, sizeof attributes, 0u) == 0
+             ? attributes.runtime
+             : 0;
+}
+
 // 1024 and 110 (sched(7)).
 constexpr std::string_view kUsual = "0", kLight = "10";
 /// What the kernel prints of the least weight there is, 15.
@@ -101,6 +108,11 @@ LightSession::~LightSession() {
   session().leave(false);
 }
 
+void LightSession::for_good() {
+  session().enter();
+  be_ordinary(0, kLongestSlice);
+}
+
 bool Crowding::after(Duration ran, Duration waited) {
   if (waited > 4 * ran)
     crowded_ = true;
@@ -134,7 +146,8 @@ BulkPriority::BulkPriority(bool light)
     : load_(::open("/proc/loadavg", O_RDONLY | O_CLOEXEC)),
       processors_(std::thread::hardware_concurrency()),
       light_(light),
-      crowded_(!light) {
+      crowded_(!light),
+      slice_before_(slice()) {
   if (light) session().enter();
   be_ordinary(kBulkNice, kBulkSlice);
   ::prctl(PR_SET_TIMERSLACK, 1ul);  // pauses shall be as short as they can be
@@ -142,7 +155,7 @@ BulkPriority::BulkPriority(bool light)
   before_ = spent();
 }
 BulkPriority::~BulkPriority() {
-  be_ordinary(0, 0);
+  be_ordinary(0, slice_before_);
   ::prctl(PR_SET_TIMERSLACK, kUsualSlack);
   if (light_) session().leave(crowded_);
 }
