@@ -103,7 +103,7 @@ Result<void> Takeover::prepare(bool beside_source) {
 
 Result<void> Takeover::complete(Connection* control) {
   // Ends of a named pipe that the source still has open would keep the guest from its end.
-  const bool same_pipes = image_.machine == TRY(this_machine());
+  const bool same_pipes = !image_.machine.empty() && image_.machine == TRY(this_machine());
   const bool names = std::any_of(image_.sockets.begin(), image_.sockets.end(),
                                  [](const SocketImage& s) { return !s.name.empty(); });
   if (wanted_.empty() && !same_pipes && !names && inet_.empty()) return {};

@@ -157,8 +157,10 @@ Result<void> capture_queues(IpcImage& image) {
   return {};
 }
 
+constexpr char kShared[] = "root/dev/shm";
+
 std::string shared_directory(const Guest& guest) {
-  return proc::path(Tid{guest.sandbox->init()}, "root/dev/shm");
+  return proc::path(Tid{guest.sandbox->init()}, kShared);
 }
 
 Result<void> capture_file(const std::string& directory, const std::string& name, IpcImage& image,
@@ -188,13 +190,11 @@ Result<void> capture_file(const std::string& directory, const std::string& name,
   return {};
 }
 
-Result<void> capture_files(const std::string& directory, IpcImage& image, Room& room) {
-  const std::unique_ptr<DIR, int (*)(DIR*)> list(::opendir(directory.c_str()), ::closedir);
-  if (!list) return {};  // hosts without one
-  while (const dirent* entry = ::readdir(list.get())) {
-    const std::string name = entry->d_name;
-    if (name != "." && name != "..") TRY(capture_file(directory, name, image, room));
-  }
+Result<void> capture_files(const Guest& guest, IpcImage& image, Room& room) {
+  const auto names = proc::list(Tid{guest.sandbox->init()}, kShared);
+  if (!names) return {};  // hosts without one
+  for (const std::string& name : *names)
+    TRY(capture_file(shared_directory(guest), name, image, room));
   return {};
 }
 
@@ -300,7 +300,7 @@ Result<void> capture_ipc(const Guest& guest, Image& image) {
   TRY(capture_segments(image.ipc, room));
   TRY(capture_semaphores(image.ipc));
   TRY(capture_queues(image.ipc));
-  return capture_files(shared_directory(guest), image.ipc, room);
+  return capture_files(guest, image.ipc, room);
 }
 
 std::optional<std::string> path_in_shm(Tid process, ino_t inode) {

@@ -21,9 +21,12 @@
 namespace hob::migrate {
 namespace {
 
+bool has_a_name(const Description& d) {
+  return d.kind == DescriptionKind::regular || d.kind == DescriptionKind::directory;
+}
+
 bool is_worth_it(const Described& d) {
-  return (d.description.kind == DescriptionKind::regular ||
-          d.description.kind == DescriptionKind::directory) &&
+  return (has_a_name(d.description) || d.description.kind == DescriptionKind::external) &&
          d.locks.empty() && d.description.owner_type == 0;
 }
 
@@ -67,7 +70,7 @@ void KnownFiles::learn(Tid process, int fd, const Described& described) {
   auto copy = proc::borrow_descriptor(process, fd);
   auto information = open_file(proc::path(process, "fdinfo/" + number), O_RDONLY);
   if (!copy || !information) return;
-  auto remote = is_remote(copy->get(), described.description.path);
+  auto remote = is_remote(copy->get(), described.description.path);  // no pipe is
   if (!remote) return;
   if (!links_) links_.reset(::open("/proc/self/fd", O_PATH | O_DIRECTORY | O_CLOEXEC));
   Known known;
@@ -85,7 +88,9 @@ void KnownFiles::learn(Tid process, int fd, const Described& described) {
   known.quiet = !known.remote && is_past(st.st_ctim);
   // The first look at a file of /proc takes three times as long as those that follow.
   const auto info = information_of(known);
-  if (!info || name_of(known.copy) != described.description.path) return;
+  if (!info) return;
+  if (has_a_name(described.description) && name_of(known.copy) != described.description.path)
+    return;
   known.mount = info->mount;
   known.inode_tells = info->inode == st.st_ino && stands_for_file(known.copy.get(), st);
   known_.insert_or_assign({process, fd}, std::move(known));
@@ -118,7 +123,7 @@ void KnownFiles::prepare(int held_on) {
   if (known_.size() < kEnough) return;
   crew_ = std::make_unique<Crew>(1, [held_on](size_t) {
     go_first();
-    // It would wait behind the caller, or the caller behind it.
+    // It would wait behind the engine, or the engine behind it.
     cpu_set_t others;
     if (::sched_getaffinity(0, sizeof others, &others) < 0) return;
     CPU_CLR(held_on, &others);
@@ -161,7 +166,8 @@ std::optional<Described> KnownFiles::look_at(const Key& key, const Known& known)
                         ? info->inode == known.described.inode && info->mount == known.mount
                         : ::syscall(SYS_kcmp, key.first.value, self_, KCMP_FILE, key.second,
                                     known.copy.get()) == 0;
-  if (!same || !has_its_name(known)) return std::nullopt;
+  if (!same || (has_a_name(known.described.description) && !has_its_name(known)))
+    return std::nullopt;
   Described now;
   now.description = known.described.description;
   now.description.position = info->position;

@@ -17,8 +17,9 @@
 namespace hob::migrate {
 
 /// Descriptors that were described while the guest ran, so that of a stopped one only what may have
-/// changed is looked at: 2 us for each instead of 18. Files with a path only, which are what there
-/// can be many of.
+/// changed is looked at: 2 us for each instead of 18. Files with a path, which are what there can
+/// be many of, and the ends of the job's own streams, which nearly every program has. (Of a pipe
+/// inside the job a copy would count as an end of it.)
 ///
 /// A copy of ours is kept open meanwhile. The text of /proc/PID/fdinfo/N says what may have changed
 /// about the descriptor, and that it still leads to the same file: one opened anew meanwhile would

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <functional>
 #include <map>
 #include <optional>
 #include <set>
@@ -189,6 +190,20 @@ class SocketPairs {
   std::vector<std::pair<ino_t, std::string>> peers_;
 };
 
+/// Opened when the first is asked about: 20 us.
+class LazyTable {
+ public:
+  explicit LazyTable(Tid process) : process_(process) {}
+  Result<std::reference_wrapper<const DescriptorTable>> open() {
+    if (!table_) table_.emplace(TRY(DescriptorTable::of(process_)));
+    return std::cref(*table_);
+  }
+
+ private:
+  Tid process_;
+  std::optional<DescriptorTable> table_;
+};
+
 bool has_lock(const proc::FdInfo& info) {
   return std::any_of(info.rest.begin(), info.rest.end(),
                      [](const std::string& line) { return line.starts_with("lock:"); });
@@ -226,10 +241,11 @@ Result<void> capture_descriptions(const Guest& guest, std::vector<CaptiveProcess
   for (size_t p = 0; p < processes.size(); p++) {
     const Tid pid = processes[p].pid;
     std::set<uint32_t> here;  // descriptions
-    const DescriptorTable table = TRY(DescriptorTable::of(pid));
+    LazyTable table(pid);
     for (int fd : TRY(proc::descriptors(pid))) {
       if (const auto number = seen.inherited(pid, fd)) {
-        const auto info = proc::parse_fdinfo(TRY(table.information(fd)));
+        const DescriptorTable& all = TRY(table.open());
+        const auto info = proc::parse_fdinfo(TRY(all.information(fd)));
         if (info && !has_lock(*info)) {
           seen.note(pid, fd, *number);
           here.insert(*number);
@@ -238,8 +254,8 @@ Result<void> capture_descriptions(const Guest& guest, std::vector<CaptiveProcess
         }
       }
       auto unchanged = known.still(pid, fd);
-      auto described =
-          unchanged ? Result<Described>(std::move(*unchanged)) : describe(guest, table, fd);
+      auto described = unchanged ? Result<Described>(std::move(*unchanged))
+                                 : describe(guest, TRY(table.open()), fd);
       if (!described) return std::move(described).error().in(processes[p].name());
       Description& d = described->description;
       auto number = seen.find(*described, pid, fd);

@@ -320,23 +320,45 @@ Result<std::vector<Mapping>> maps(Tid process) {
   return parse_maps(TRY(read(process, "maps")));
 }
 
-static Result<std::vector<int>> numbers_in(const std::string& directory) {
-  std::unique_ptr<DIR, int (*)(DIR*)> dir(::opendir(directory.c_str()), ::closedir);
-  if (!dir) {
-    Error error = Error::sys("open", directory);
-    if (error.code == ENOENT) error.code = ESRCH;
-    return error;
+Result<std::vector<std::string>> list(Tid process, std::string_view directory) {
+  Fd opened;
+  int fd = KeptOpen::find(process, directory);
+  if (fd < 0 || ::lseek(fd, 0, SEEK_SET) < 0) {
+    auto now = open_file(path(process, directory), O_RDONLY | O_DIRECTORY);
+    if (!now && now.error().code == ENOENT) {
+      Error error = std::move(now).error();
+      error.code = ESRCH;
+      return error;
+    }
+    opened = TRY(std::move(now));
+    fd = opened.get();
   }
+  std::vector<std::string> names;
+  for (;;) {
+    alignas(dirent64) char some[8192];
+    const ssize_t n = ::getdents64(fd, some, sizeof some);
+    if (n < 0) return Error::sys("list", path(process, directory));
+    if (n == 0) return names;
+    for (ssize_t at = 0; at < n;) {
+      const auto* entry = reinterpret_cast<const dirent64*>(some + at);
+      const std::string_view name = entry->d_name;
+      if (name != "." && name != "..") names.emplace_back(name);
+      at += entry->d_reclen;
+    }
+  }
+}
+
+static Result<std::vector<int>> numbers_in(Tid process, std::string_view directory) {
   std::vector<int> all;
-  while (dirent* entry = ::readdir(dir.get()))
-    if (entry->d_name[0] != '.') all.push_back(std::atoi(entry->d_name));
+  for (const std::string& name : TRY(list(process, directory)))
+    all.push_back(std::atoi(name.c_str()));
   std::sort(all.begin(), all.end());
   return all;
 }
 
 Result<std::vector<Tid>> threads(Tid process) {
   std::vector<Tid> all = {process};
-  for (int tid : TRY(numbers_in(path(process, "task"))))
+  for (int tid : TRY(numbers_in(process, "task")))
     if (tid != process.value) all.push_back({tid});
   return all;
 }
@@ -361,6 +383,9 @@ static std::vector<Tid> children_of(Tid process, const std::vector<Tid>& threads
 Result<std::vector<Tid>> children(Tid process) {
   return children_of(process, TRY(threads(process)));
 }
+std::vector<Tid> children_of_single(Tid process) {
+  return children_of(process, {process});
+}
 Result<std::vector<Tid>> children(Tid process, const Status& status) {
   return children_of(process, TRY(threads(process, status)));
 }
@@ -374,7 +399,7 @@ Result<Fd> borrow_descriptor(Tid process, int number) {
 }
 
 Result<std::vector<int>> descriptors(Tid process) {
-  return numbers_in(path(process, "fd"));
+  return numbers_in(process, "fd");
 }
 
 Result<void> read_memory(Tid process, RemoteAddress from, void* to, size_t size) {
@@ -383,9 +408,6 @@ Result<void> read_memory(Tid process, RemoteAddress from, void* to, size_t size)
   if (n == static_cast<ssize_t>(size)) return {};
   if (n < 0 && errno == EFAULT) n = 0;
   // What the program itself may not read now has a content all the same (PROT_NONE, PROT_EXEC).
-std::vector<Tid> children_of_single(Tid process) {
-  return children_of(process, {process});
-}
   if (n >= 0) {
     const Fd memory = TRY(open_file(path(process, "mem"), O_RDONLY));
     while (n < static_cast<ssize_t>(size)) {

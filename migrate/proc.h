@@ -84,10 +84,12 @@ Result<std::vector<Timer>> parse_timers(std::string_view text);
 std::string path(Tid process, std::string_view file);
 /// Reads a file of /proc/PID; ESRCH if the process is gone.
 Result<std::string> read(Tid process, std::string_view file);
-/// While it lives, this thread reads `files` of the processes that are added through descriptors
-/// that have been opened: half the time. Only for files that tell of the process as it is when they
-/// are read; what tells of its memory (maps, auxv, pagemap) stays with what that was when they were
-/// opened. At most one at a time.
+/// Names in a directory below /proc/PID, in no order; ESRCH if there is none, or no process.
+Result<std::vector<std::string>> list(Tid process, std::string_view directory);
+/// While it lives, this thread reads `files` of the processes that are added, and lists
+/// directories, through descriptors that have been opened: half the time. Only for files that tell
+/// of the process as it is when they are read; what tells of its memory (maps, auxv, pagemap) stays
+/// with what that was when they were opened. At most one at a time.
 class KeptOpen {
  public:
   KeptOpen();
@@ -111,10 +113,10 @@ Result<std::vector<Tid>> children(Tid process);
 /// The same, where status() has told how many threads there are.
 Result<std::vector<Tid>> threads(Tid process, const Status& status);
 Result<std::vector<Tid>> children(Tid process, const Status& status);
-/// A descriptor of ours for the open file behind one of the process's (pidfd_getfd(2)).
-Result<Fd> borrow_descriptor(Tid process, int number);
 /// The same, where there is one thread only; none if the process is gone.
 std::vector<Tid> children_of_single(Tid process);
+/// A descriptor of ours for the open file behind one of the process's (pidfd_getfd(2)).
+Result<Fd> borrow_descriptor(Tid process, int number);
 /// Numbers of the open descriptors, ascending.
 Result<std::vector<int>> descriptors(Tid process);
 

@@ -50,10 +50,10 @@ void keep_open(const Guest& guest, proc::KeptOpen& files) {
   auto view = view_tree(guest);
   if (!view) return;
   for (const Tid pid : view->pids) {
-    files.add(pid, {"status", "stat", "personality", "timers", "timens_offsets"});
+    files.add(pid,
+              {"status", "stat", "personality", "timers", "timens_offsets", "oom_score_adj", "fd"});
     files.add(pid, {("task/" + std::to_string(pid.value) + "/children").c_str()});
   }
-}
   const Tid init{guest.sandbox->init()};
   files.add(init, {("task/" + std::to_string(init.value) + "/children").c_str(), "oom_score_adj",
                    "root/dev/shm"});
@@ -67,6 +67,7 @@ size_t pages_of(const Image& draft, const TouchedPages& touched) {
     size += p.page_bytes.size() + p.threads.size() * kPerThread;
   for (const auto& [process, pages] : touched) size += pages.size() * kPage;
   return size;
+}
 
 /// Nothing: the guest has something that drafts do not have.
 Result<std::optional<Sketch>> send_draft(const Guest& guest, const Platform& platform, Link& link,
@@ -209,6 +210,8 @@ Result<Sent> send(Guest& guest, const std::string& address, uint16_t port, const
 
   const bool runs = !TRY(guest.sandbox->cgroup().freezing());
   std::optional<LightSession> light;
+  std::optional<KeptOff> beside;
+  if (const Place place = place_of(guest); runs && place.lone) beside.emplace(place.processor);
   if (runs) light.emplace();
   const Platform platform = TRY(this_platform());
   const std::vector<Tid> processes = TRY(view_tree(guest)).pids;
@@ -223,8 +226,6 @@ Result<Sent> send(Guest& guest, const std::string& address, uint16_t port, const
     if (ready.error().code == control::kRefused || ready.error().code == kObstacle)
       return not_moved(ready.error());
     return ready.error();
-  std::optional<KeptOff> beside;
-  if (const Place place = place_of(guest); runs && place.lone) beside.emplace(place.processor);
   }
   // The target is prepared: its copies of the tree are parked, its memory is touched.
 
@@ -256,8 +257,9 @@ Result<Sent> send(Guest& guest, const std::string& address, uint16_t port, const
   const int processor = place_of(guest).processor;
   if (sketched) sketched->files.prepare(processor);
   const TouchedPages touched = samples.take();
-  light.reset();
   if (sketched) arena.prepare(pages_of(sketched->draft, touched));
+  light.reset();
+  beside.reset();
   std::optional<IpcVisit> visit(TRY(IpcVisit::to(guest)));
   Patience patience(kCaptureLimit);
   Captives captives = TRY(Captives::take(guest, kFreezeLimit, processor));
@@ -273,7 +275,6 @@ Result<Sent> send(Guest& guest, const std::string& address, uint16_t port, const
     return not_moved(std::move(captured).error());
   TRY(captured.ok() ? Result<void>() : Result<void>(captured.error()));
   Image& image = captured->image;
-  beside.reset();
   image.hook_bytes = hook_bytes;
   stages::mark("finish");
   TRY(fault::point(Fault::captured));
@@ -282,6 +283,7 @@ Result<Sent> send(Guest& guest, const std::string& address, uint16_t port, const
   const LivePages pages(captives.processes, image, captured->objects);
   std::optional<DemandServer> server;
   const Push push = [&]() -> Result<void> {
+    captives.captured();
     // Before the target may ask for what only one copy can have open.
     if (sketched) sketched->files.clear();
     visit.reset();
@@ -298,7 +300,6 @@ Result<Sent> send(Guest& guest, const std::string& address, uint16_t port, const
   Error why;
   Yielding yielding(captives, image, platform);
   const Verdict verdict =
-    captives.captured();
       await_verdict(link, image, options, push, yielding, sent.report, hooks, why);
   captives.take_time();
   if (verdict == Verdict::target)
@@ -319,9 +320,9 @@ Result<Sent> send(Guest& guest, const std::string& address, uint16_t port, const
   for (Scratch& scratch : captured->borrowed) scratch.abandon();
   // The target is the live copy. This one can never run again: it stays stopped until it is killed.
 
-  if (!plan.before_commit) {
   if (!captives.was_frozen()) LightSession::for_good();
 
+  if (!plan.before_commit) {
     Delivery delivery{plan.pushes || captives.was_frozen(), captives.was_frozen()};
     Result<void> delivered = fault::point(Fault::told_running);
     if (delivered && server) server->await_calm();
