@@ -218,19 +218,15 @@ void Guests::depart(const GuestPtr& guest, wire::Message message) {
   guest->again.reset();
   guest->attempt = message.envelope.depart().attempt();
   guest->leads_home = message.envelope.depart().home();
-  // Frozen by us before the engine begins, so that there is no moment at which the owner's return
-  // would have to freeze a guest in the engine's hands. One that is copied while it runs the engine
-  // stops at once when it is told to hurry.
-  const auto strategy = migrate::strategy_named(message.envelope.depart().memory());
-  const bool runs_on = !owner_present_ && strategy &&
-                       (migrate::plan_of(*strategy).rounds || !migrate::plan_of(*strategy).pushes);
-  if (runs_on) {
-    guest->frozen_at = Clock::now();
-    guest->lead = Duration{0};
-  } else {
+  // Before an owner no guest runs. All others do until the engine stops them: they stand still for
+  // a millisecond that way, and else for as long as the target needs to prepare.
+  if (foreign(*guest) && owner_present_) {
     freeze(*guest);
     hasten(*guest);
     guest->lead = Clock::now() - guest->frozen_at;
+  } else {
+    guest->frozen_at = Clock::now();
+    guest->lead = Duration{0};
   }
   guest->channel->send(std::move(message));
 }

@@ -173,6 +173,9 @@ void Guests::on_departed(const GuestPtr& guest, pb::Departed& departed) {
     evictions_.stays(guest->job, guest->suspended);
   }
   if (!(foreign(*guest) && owner_present_)) return thaw(*guest);
+  // The engine has given it back as it found it, which may have been before the owner came.
+  guest->frozen = false;
+  freeze(*guest);
   if (!guest->evicting.empty()) ask_again(guest);
 }
 }  // namespace hob::hostd

@@ -67,6 +67,13 @@ void Guests::thaw(Guest& guest) {
   guest.frozen = false;
 }
 
+void Guests::leave_to_engine(Guest& guest) {
+  if (!guest.frozen || !in_the_engines_hands(guest)) return;
+  if (auto thawed = guest.group->thaw(); !thawed.ok())
+    log::error("job {}: {}", guest.job, thawed.error().text);
+  guest.frozen = false;
+}
+
 bool Guests::in_the_engines_hands(const Guest& guest) {
   const auto processes =
       guest.group ? guest.group->processes() : Result<std::vector<pid_t>>(std::vector<pid_t>{});
@@ -83,9 +90,10 @@ void Guests::owner_returned(const std::string& reason) {
   // All are stopped before the first message is sent.
   for (const GuestPtr& guest : guests_) {
     if (!foreign(*guest)) continue;
-    // One that leaves by pre-copy or demand still runs until the engine stops it.
+    // One that leaves still runs until the engine stops it.
     const bool leaves = guest->phase == Phase::leaving && !guest->frozen;
-    if (guest->phase == Phase::running || (leaves && !in_the_engines_hands(*guest))) freeze(*guest);
+    if (guest->phase == Phase::running || leaves) freeze(*guest);
+    if (leaves) leave_to_engine(*guest);
   }
   for (const GuestPtr& guest : guests_)
     if (guest->phase == Phase::running && foreign(*guest)) hasten(*guest);

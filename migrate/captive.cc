@@ -1,5 +1,6 @@
 #include "migrate/captive.h"
 
+#include <time.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -300,8 +301,22 @@ Result<bool> Captives::take_single_thread(int processor) {
   TRY(process.leader().bring(*pinned_));
   stages::mark("stop");
   const bool seized = stopped && TRY(seize_all(*guest_));
+  was_frozen_ = seized && TRY(frozen_meanwhile());
   stages::mark("seize");
-  return seized && processes.size() == 1 && processes[0].threads.size() == 1;
+  return seized && !was_frozen_ && processes.size() == 1 && processes[0].threads.size() == 1;
+}
+
+// Somebody else who freezes the guest, and sees then that it is in the engine's hands, thaws it at
+// once (Guests::leave_to_engine).
+Result<bool> Captives::frozen_meanwhile() {
+  constexpr Duration kMoment = milliseconds(20);
+  const Time end = Clock::now() + kMoment;
+  while (TRY(cgroup_->freezing())) {
+    if (Clock::now() >= end) return true;
+    const timespec pause{0, 50'000};
+    ::nanosleep(&pause, nullptr);
+  }
+  return false;
 }
 
 // The cgroup stops all at one moment, so that nobody forks away while threads are seized one by
@@ -323,12 +338,14 @@ Result<void> Captives::take_all(Duration limit, int processor) {
     stages::mark("freeze");
     const bool seized = TRY(seize_all(*guest_));
     stages::mark("seize");
-    if (seized && TRY(all_stopped())) break;
+    const bool stopped = seized && TRY(all_stopped());
+    // Thawed by who had frozen it as well (frozen_meanwhile()), somebody may have forked.
+    if (stopped && TRY(cgroup_->freezing())) break;
     if (Clock::now() >= end)
       return Error{
           "stop the guest: a thread of it does not stop (it waits for a device or a file server)",
           ETIMEDOUT};
-    TRY(let_run_a_while());
+    if (!stopped) TRY(let_run_a_while());
   }
   // All sit in a ptrace stop; the frozen cgroup would keep injected code from running.
   TRY(cgroup_->thaw());

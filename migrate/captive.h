@@ -140,6 +140,7 @@ class Captives {
   Scheduling found(pid_t thread) const;
   void go_to(int processor);
   Result<bool> take_single_thread(int processor);
+  Result<bool> frozen_meanwhile();
   Result<void> take_all(Duration limit, int processor);
   Result<bool> seize_all(const Guest& guest);
   Result<bool> all_stopped();

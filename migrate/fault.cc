@@ -18,7 +18,10 @@ Fault from_environment() {
   if (!text || std::sscanf(text, "%d:%n", &number, &end) != 1 || end == 0) return Fault::none;
   const std::string_view act(text + end);
   if (number <= 0 || number > static_cast<int>(Fault::last)) return Fault::none;
-  chosen = act == "die" ? Act::die : act == "stall" ? Act::stall : Act::error;
+  chosen = act == "die"     ? Act::die
+           : act == "stall" ? Act::stall
+           : act == "pause" ? Act::pause
+                            : Act::error;
   return static_cast<Fault>(number);
 }
 
@@ -39,6 +42,9 @@ Result<void> reached(Fault where) {
       break;
     case Act::stall:
       for (;;) ::pause();
+    case Act::pause:
+      ::usleep(300'000);
+      return {};
     case Act::error:
       break;
   }

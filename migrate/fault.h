@@ -44,10 +44,10 @@ enum class Fault : uint8_t {
 
 namespace fault {
 
-enum class Act : uint8_t { die = 0, error, stall };
+enum class Act : uint8_t { die = 0, error, stall, pause };
 
 /// Arms one point for this process, once; tests call it after fork. Also read from the environment:
-/// HOB_FAULT=NUMBER:die|error|stall.
+/// HOB_FAULT=NUMBER:die|error|stall|pause. To pause is to go on after 0.3 s.
 void arm(Fault where, Act act);
 
 Result<void> reached(Fault where);

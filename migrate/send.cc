@@ -323,7 +323,8 @@ Result<Sent> send(Guest& guest, const std::string& address, uint16_t port, const
   if (!captives.was_frozen()) LightSession::for_good();
 
   if (!plan.before_commit) {
-    Delivery delivery{plan.pushes || captives.was_frozen(), captives.was_frozen()};
+    const bool awaited = captives.was_frozen() || hooks.hurry();
+    Delivery delivery{plan.pushes || awaited, awaited};
     Result<void> delivered = fault::point(Fault::told_running);
     if (delivered && server) server->await_calm();
     if (delivered) delivered = deliver(pages, link, guest, {}, delivery, hooks);

@@ -7,22 +7,7 @@ set -euo pipefail
 up 2 idle=500ms
 cd "$WORK"
 
-# Starters have no environment. Those of HOST get HOB_FAULT from the file fault-HOST, while it is there.
-bin=$(dirname "$(cell path h0)")/bin
-mkdir "$bin/real"
-mv "$bin/hob-starter" "$bin/real/"
-cat >"$bin/hob-starter" <<END
-#!/bin/sh
-# CGROUP SOCKET HOST ADDRESS
-[ ! -e "$WORK/fault-\$3" ] || export HOB_FAULT=\$(/bin/cat "$WORK/fault-\$3")
-exec "$bin/real/hob-starter" "\$@"
-END
-chmod 755 "$bin/hob-starter"
-# From here on the starters that are kept ready are such, too.
-restart() {
-  cell kill "$1" TERM
-  cell start "$1" </dev/null
-}
+arm_starters
 
 cat >job.sh <<'END'
 : >ready
