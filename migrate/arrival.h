@@ -24,10 +24,9 @@ struct Arrival::State {
   ~State();
   void say(control::Word word, std::string_view text = {});
   void kill_guest();
-  /// The sink, fed by the keeper if there is one, else by the source's connections. Null: there is
-  /// no crew for it yet.
+  /// The sink, fed by the keeper if there is one, else by the source's connections.
   Result<void> make_sink(std::unique_ptr<PageKeeper> from, std::optional<Link>& link,
-                         std::unique_ptr<Crew> crew, bool tell_complete, Duration relink,
+                         PageSink::Prepared prepared, bool tell_complete, Duration relink,
                          bool light);
   /// From here on a source whose link has broken may come back.
   void readmit(Listener listener);

@@ -69,8 +69,8 @@ void PageSink::add(uint32_t process, Fd uffd, const std::vector<HeldBack>& regis
   CHECK(::write(wake_.get(), &one, sizeof one) == sizeof one);
 }
 
-std::unique_ptr<Crew> PageSink::make_crew() {
-  return std::make_unique<Crew>(3, [](size_t number) {
+PageSink::Prepared PageSink::prepare() {
+  auto crew = std::make_unique<Crew>(3, [](size_t number) {
     if (number < 2) go_first();  // a program waits (ENGINE.md P14)
     // With its first allocation a thread gets a heap of its own, and that and the first pages of
     // its stack take 20 us.
@@ -79,11 +79,13 @@ std::unique_ptr<Crew> PageSink::make_crew() {
     ::explicit_bzero(stack.data(), stack.size());
     ::explicit_bzero(heap.data(), sizeof heap[0]);
   });
+  return {std::move(crew), std::vector<std::byte>(stream::kBatchBytes)};
 }
 
-void PageSink::start(std::unique_ptr<Crew> crew, bool light) {
+void PageSink::start(Prepared prepared, bool light) {
   light_ = light;
-  crew_ = crew ? std::move(crew) : make_crew();
+  crew_ = std::move(prepared.crew);
+  scratch_ = std::move(prepared.scratch);
   crew_->begin(
       {[this] { serve_faults(); }, [this] { receive_demanded(); }, [this] { receive_pushed(); }});
 }
@@ -283,8 +285,8 @@ void PageSink::learn_populated(const stream::Record& record) {
 }
 
 // True: it was the last one.
-Result<bool> PageSink::receive_record(Connection& bulk, std::span<std::byte> scratch) {
-  const auto record = TRY(stream::decode_record(TRY(bulk.receive()), scratch));
+Result<bool> PageSink::receive_record(Connection& bulk) {
+  const auto record = TRY(stream::decode_record(TRY(bulk.receive()), scratch_));
   switch (record.kind) {
     case stream::Kind::populated:
       learn_populated(record);
@@ -317,20 +319,18 @@ void PageSink::receive_pushed() {
     opened_.wait(guard, [this] { return open_; });
   }
   BulkPriority priority(light_);
-  std::vector<std::byte> scratch(stream::kBatchBytes);
   PageLink::Held link = link_.current();
   for (;;) {
-    auto received = receive_until_end(link->bulk, scratch, priority);
+    auto received = receive_until_end(link->bulk, priority);
     if (received || !may_relink(received.error())) return finish(std::move(received));
     link = link_.after_bulk(link, received.error());
     if (!link) return finish(std::move(received));
   }
 }
 
-Result<void> PageSink::receive_until_end(Connection& bulk, std::span<std::byte> scratch,
-                                         BulkPriority& priority) {
+Result<void> PageSink::receive_until_end(Connection& bulk, BulkPriority& priority) {
   do priority.pause();
-  while (!TRY(receive_record(bulk, scratch)));
+  while (!TRY(receive_record(bulk)));
   return {};
 }
 

@@ -46,11 +46,15 @@ class PageSink {
   /// The memory of a process, as the page stream names it: registered ranges of its userfaultfd,
   /// and the addresses in the page stream that they stand for. Before it may run.
   void add(uint32_t process, Fd uffd, const std::vector<HeldBack>& registered);
-  /// The threads for start(), made beforehand. Those that answer faults are urgent from the start:
+  /// What start() needs, made beforehand. The threads that answer faults are urgent from the start:
   /// at the guest's first fault they would wait for a turn to become it.
-  static std::unique_ptr<Crew> make_crew();
-  /// `crew`: of make_crew(), or none. `light`: see BulkPriority.
-  void start(std::unique_ptr<Crew> crew, bool light);
+  struct Prepared {
+    std::unique_ptr<Crew> crew;
+    std::vector<std::byte> scratch;  ///< touched: on the guest's processor that would take 0.1 ms
+  };
+  static Prepared prepare();
+  /// `light`: see BulkPriority.
+  void start(Prepared prepared, bool light);
   /// All memory has been added: what is pushed may be installed. It waits until then.
   void open();
   /// Ends the threads, whatever they are doing.
@@ -94,9 +98,8 @@ class PageSink {
   void receive_demanded();
   void receive_pushed();
   void receive_answers(Connection& demand);
-  Result<void> receive_until_end(Connection& bulk, std::span<std::byte> scratch,
-                                 BulkPriority& priority);
-  Result<bool> receive_record(Connection& bulk, std::span<std::byte> scratch);
+  Result<void> receive_until_end(Connection& bulk, BulkPriority& priority);
+  Result<bool> receive_record(Connection& bulk);
   void ask_again(std::vector<std::pair<uint32_t, uint64_t>>& requests);
   void finish(Result<void> outcome);
 
@@ -130,6 +133,7 @@ class PageSink {
   Time finished_at_{};
   Result<void> outcome_;
   std::unique_ptr<Crew> crew_;
+  std::vector<std::byte> scratch_;
 };
 
 }  // namespace hob::migrate

@@ -81,7 +81,7 @@ void Arrival::State::kill_guest() {
 }
 
 Result<void> Arrival::State::make_sink(std::unique_ptr<PageKeeper> from, std::optional<Link>& link,
-                                       std::unique_ptr<Crew> crew, bool tell_complete,
+                                       PageSink::Prepared prepared, bool tell_complete,
                                        Duration relink, bool light) {
   keeper = std::move(from);
   PageSink::Events events = {[this, tell_complete] {
@@ -92,7 +92,7 @@ Result<void> Arrival::State::make_sink(std::unique_ptr<PageKeeper> from, std::op
       keeper
           ? TRY(PageSink::create(keeper->take_demand(), keeper->take_bulk(), events))
           : TRY(PageSink::create(std::move(link->demand), std::move(link->bulk), events, relink));
-  sink->start(std::move(crew), light);
+  sink->start(std::move(prepared), light);
   return {};
 }
 
@@ -221,8 +221,8 @@ Result<Arrival> Arrival::receive(Listener listener, Guest& guest, TargetHooks& h
     TRY(fault::point(Fault::prepared));
     auto keeper = TRY(keeper_for(guest, plan.keep));
     if (keeper) keeper->fill(std::move(link->bulk), [&control] { control.shut(); });
-    auto crew = PageSink::make_crew();
-    if (announcement.runs) crew->await_ready();
+    auto prepared = PageSink::prepare();
+    if (announcement.runs) prepared.crew->await_ready();
     TRY(control::say(control, control::Word::ready,
                      landing.other_kernel() ? control::kOtherKernel : ""));
     // Copies of the tree are parked in the sandbox.
@@ -244,7 +244,7 @@ Result<Arrival> Arrival::receive(Listener listener, Guest& guest, TargetHooks& h
     control.set_patience(patience);
     stages::mark("receive");
     TRY(landing.decode(image.size, [&] {
-      crew.reset();
+      prepared.crew.reset();
       urgent.reset();
       return keeper ? keeper->filled() : Result<void>();
     }));
@@ -253,7 +253,8 @@ Result<Arrival> Arrival::receive(Listener listener, Guest& guest, TargetHooks& h
 
     const Duration relink =
         plan.before_commit ? Duration{0} : std::min<Duration>(kRelinkLimit, patience);
-    TRY(state->make_sink(std::move(keeper), link, std::move(crew), !plan.before_commit, relink,
+    if (!prepared.crew) prepared = PageSink::prepare();
+    TRY(state->make_sink(std::move(keeper), link, std::move(prepared), !plan.before_commit, relink,
                          announcement.runs));
     stages::mark("page sink");
     TRY(land(landing, *state, hooks, plan.before_commit));
@@ -308,8 +309,8 @@ Result<Arrival> Arrival::restart(const CheckpointFile& checkpoint, Guest& guest,
   std::copy(image.begin(), image.end(), landing.image_memory().begin());
   TRY(landing.decode(image.size()));
   std::optional<Link> none;
-  TRY(state->make_sink(TRY(PageKeeper::create(TRY(checkpoint.store()))), none, nullptr, false, {},
-                       false));
+  TRY(state->make_sink(TRY(PageKeeper::create(TRY(checkpoint.store()))), none, PageSink::prepare(),
+                       false, {}, false));
   TRY(land(landing, *state, hooks, true));
   TRY(hooks.commit());
   TRY(landing.take_over(nullptr));
