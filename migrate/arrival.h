@@ -27,7 +27,7 @@ struct Arrival::State {
   /// The sink, fed by the keeper if there is one, else by the source's connections.
   Result<void> make_sink(std::unique_ptr<PageKeeper> from, std::optional<Link>& link,
                          PageSink::Prepared prepared, bool tell_complete, Duration relink,
-                         bool light);
+                         Duration silence, bool light);
   /// From here on a source whose link has broken may come back.
   void readmit(Listener listener);
 

@@ -38,6 +38,12 @@ void tune_buffers(int fd) {
 void tune(int fd) {
   int on = 1;
   ::setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+  // Who waits for something that need not come hears within four minutes that its peer has died.
+  int idle = 60, interval = 20, probes = 9;
+  ::setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
+  ::setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle, sizeof idle);
+  ::setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &interval, sizeof interval);
+  ::setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &probes, sizeof probes);
   tune_buffers(fd);
 }
 
@@ -270,6 +276,7 @@ Result<Link> connect_link(const std::string& address, uint16_t port, const LinkK
 }
 
 Result<Link> accept_link(int listener, const LinkKey& key, Duration limit) {
+  constexpr Duration kSourceSilent = seconds(30);
   constexpr size_t kMaxPending = 16;  // strangers beyond these wait in the kernel's queue
   struct Pending {
     Fd fd;
@@ -301,9 +308,10 @@ Result<Link> accept_link(int listener, const LinkKey& key, Duration limit) {
       if (got > 0) p.have += static_cast<size_t>(got);
       if (got > 0 && p.have < kHello) continue;
       if (got > 0 && Handshake::authentic(p.hello, key) && !channels[p.hello[sizeof kMagic]]) {
-        // For as long as we have: it is the source, which connects once, and a cable that is out
-        // for some seconds would leave it with a connection that we have given up.
-        auto connection = Handshake::as_target(std::move(p.fd), p.hello, key, end);
+        // It is the source, which connects once, and a cable that is out for some seconds would
+        // leave it with a connection that we have given up.
+        const Time limit = std::min(end, now + kSourceSilent);
+        auto connection = Handshake::as_target(std::move(p.fd), p.hello, key, limit);
         if (connection) channels[p.hello[sizeof kMagic]].emplace(std::move(*connection));
       }
       pending.erase(pending.begin() + static_cast<std::ptrdiff_t>(i));

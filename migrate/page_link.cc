@@ -1,10 +1,16 @@
 #include "migrate/page_link.h"
 
+#include <poll.h>
+
+#include <iterator>
+
 namespace hob::migrate {
 
-PageLink::PageLink(Connection demand, Connection bulk, Duration patience)
-    : patience_(patience), pair_(std::make_shared<Pair>(Pair{std::move(demand), std::move(bulk)})) {
-  pair_->bulk.set_patience(kPagePatience);
+PageLink::PageLink(Connection demand, Connection bulk, Duration patience, Duration silence)
+    : patience_(patience),
+      silence_(silence),
+      pair_(std::make_shared<Pair>(Pair{std::move(demand), std::move(bulk)})) {
+  pair_->bulk.set_patience(silence_);
 }
 
 PageLink::Held PageLink::current() const {
@@ -14,7 +20,9 @@ PageLink::Held PageLink::current() const {
 
 bool PageLink::is_broken() const {
   std::lock_guard guard(lock_);
-  return broken_ || over_;
+  // Nobody receives yet, perhaps.
+  pollfd p[] = {{pair_->bulk.fd(), POLLRDHUP, 0}, {pair_->demand.fd(), POLLRDHUP, 0}};
+  return broken_ || over_ || ::poll(p, std::size(p), 0) > 0;
 }
 
 PageLink::Held PageLink::wait_for_next(std::unique_lock<std::mutex>& guard, const Held& broken) {
@@ -55,7 +63,7 @@ PageLink::Held PageLink::after_demand(const Held& broken) {
 }
 
 void PageLink::renew(Connection demand, Connection bulk) {
-  bulk.set_patience(kPagePatience);
+  bulk.set_patience(silence_);
   auto next = std::make_shared<Pair>(Pair{std::move(demand), std::move(bulk)});
   std::lock_guard guard(lock_);
   if (over_) return;

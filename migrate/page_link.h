@@ -23,8 +23,8 @@ class PageLink {
   using Held = std::shared_ptr<Pair>;
 
   /// `patience`: for how long a broken link is waited for; none: it stays broken, as between two
-  /// threads of this process.
-  PageLink(Connection demand, Connection bulk, Duration patience);
+  /// threads of this process. `silence`: for how long nothing need come on `bulk`.
+  PageLink(Connection demand, Connection bulk, Duration patience, Duration silence);
 
   Held current() const;
   /// `broken` has failed and has not been replaced yet.
@@ -43,7 +43,7 @@ class PageLink {
  private:
   Held wait_for_next(std::unique_lock<std::mutex>& guard, const Held& broken);
 
-  const Duration patience_;
+  const Duration patience_, silence_;
   mutable std::mutex lock_;
   std::condition_variable changed_;
   Held pair_;

@@ -35,20 +35,21 @@ void step_back() {
 }  // namespace
 
 PageSink::PageSink(Connection demand, Connection bulk, Events events, Fd done, Fd wake,
-                   Duration relink)
-    : link_(std::move(demand), std::move(bulk), relink),
+                   Duration relink, Duration silence)
+    : link_(std::move(demand), std::move(bulk), relink, silence),
       events_(std::move(events)),
       done_(std::move(done)),
       wake_(std::move(wake)) {}
 
 Result<std::unique_ptr<PageSink>> PageSink::create(Connection demand, Connection bulk,
-                                                   Events events, Duration relink) {
+                                                   Events events, Duration relink,
+                                                   Duration silence) {
   Fd done(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)),
       wake_fd(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
   if (!done || !wake_fd) return Error::sys("make", "an eventfd");
   return std::unique_ptr<PageSink>(new PageSink(std::move(demand), std::move(bulk),
                                                 std::move(events), std::move(done),
-                                                std::move(wake_fd), relink));
+                                                std::move(wake_fd), relink, silence));
 }
 
 PageSink::~PageSink() {

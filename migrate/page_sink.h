@@ -39,8 +39,10 @@ class PageSink {
     std::function<void()> lost;
   };
   /// `relink`: how long to wait for a source whose link has broken; none: what breaks is lost.
+  /// `silence`: for how long it may push nothing.
   static Result<std::unique_ptr<PageSink>> create(Connection demand, Connection bulk, Events events,
-                                                  Duration relink = {});
+                                                  Duration relink = {},
+                                                  Duration silence = kPagePatience);
   ~PageSink();
 
   /// The memory of a process, as the page stream names it: registered ranges of its userfaultfd,
@@ -93,7 +95,8 @@ class PageSink {
   };
   enum class Installed { done, again };
 
-  PageSink(Connection demand, Connection bulk, Events events, Fd done, Fd wake, Duration relink);
+  PageSink(Connection demand, Connection bulk, Events events, Fd done, Fd wake, Duration relink,
+           Duration silence);
   void serve_faults();
   void receive_demanded();
   void receive_pushed();

@@ -82,16 +82,15 @@ void Arrival::State::kill_guest() {
 
 Result<void> Arrival::State::make_sink(std::unique_ptr<PageKeeper> from, std::optional<Link>& link,
                                        PageSink::Prepared prepared, bool tell_complete,
-                                       Duration relink, bool light) {
+                                       Duration relink, Duration silence, bool light) {
   keeper = std::move(from);
   PageSink::Events events = {[this, tell_complete] {
                                if (tell_complete) say(control::Word::complete);
                              },
                              [this] { kill_guest(); }};
-  sink =
-      keeper
-          ? TRY(PageSink::create(keeper->take_demand(), keeper->take_bulk(), events))
-          : TRY(PageSink::create(std::move(link->demand), std::move(link->bulk), events, relink));
+  sink = keeper ? TRY(PageSink::create(keeper->take_demand(), keeper->take_bulk(), events))
+                : TRY(PageSink::create(std::move(link->demand), std::move(link->bulk), events,
+                                       relink, silence));
   sink->start(std::move(prepared), light);
   return {};
 }
@@ -253,9 +252,12 @@ Result<Arrival> Arrival::receive(Listener listener, Guest& guest, TargetHooks& h
 
     const Duration relink =
         plan.before_commit ? Duration{0} : std::min<Duration>(kRelinkLimit, patience);
+    // Nobody has to fault, and until its owner wants its host back the source pushes nothing; of
+    // one that has died the kernel tells (link.cc).
+    const Duration silence = plan.pushes ? kPagePatience : Duration(hours(24 * 365));
     if (!prepared.crew) prepared = PageSink::prepare();
     TRY(state->make_sink(std::move(keeper), link, std::move(prepared), !plan.before_commit, relink,
-                         announcement.runs));
+                         silence, announcement.runs));
     stages::mark("page sink");
     TRY(land(landing, *state, hooks, plan.before_commit));
     TRY(hooks.commit());
@@ -310,7 +312,7 @@ Result<Arrival> Arrival::restart(const CheckpointFile& checkpoint, Guest& guest,
   TRY(landing.decode(image.size()));
   std::optional<Link> none;
   TRY(state->make_sink(TRY(PageKeeper::create(TRY(checkpoint.store()))), none, PageSink::prepare(),
-                       false, {}, false));
+                       false, {}, kPagePatience, false));
   TRY(land(landing, *state, hooks, true));
   TRY(hooks.commit());
   TRY(landing.take_over(nullptr));

@@ -156,6 +156,23 @@ bool wants_no_more(Link& link) {
 }
 
 /// Over one link: serves and pushes what the target has not `received`, until it has all, or wants
+/// The next word, or none within `limit`. An Error if the target has ended one of the other two
+/// connections and says nothing: it has found its link broken, and waits for another.
+Result<std::optional<control::Word>> hear_within(Link& link, Duration limit) {
+  const Time end = Clock::now() + limit;
+  for (;;) {
+    const auto left = std::chrono::ceil<milliseconds>(end - Clock::now()).count();
+    pollfd p[] = {{link.control.fd(), POLLIN, 0},
+                  {link.bulk.fd(), POLLRDHUP, 0},
+                  {link.demand.fd(), POLLRDHUP, 0}};
+    const int n = ::poll(p, std::size(p), static_cast<int>(std::max<int64_t>(left, 0)));
+    if (n < 0 && errno != EINTR) return Error::sys("wait for", "the target");
+    if (n > 0 && p[0].revents) return std::optional(TRY(control::hear(link.control)));
+    if (n > 0) return Error{"the link: ended by the target", EPIPE};
+    if (n == 0) return std::optional<control::Word>();
+  }
+}
+
 /// no more.
 Result<void> deliver(const LivePages& pages, Link& link, const Guest& guest,
                      const PagesByProcess& received, Delivery& delivery, SourceHooks& hooks) {
@@ -172,9 +189,7 @@ Result<void> deliver(const LivePages& pages, Link& link, const Guest& guest,
   TRY(pusher.tell_populated());
   // Strategy::demand. The target's side decides, or the owner of this host.
   while (!delivery.at_once) {
-    pollfd p{link.control.fd(), POLLIN, 0};
-    if (::poll(&p, 1, 1000) > 0) {
-      const control::Word word = TRY(control::hear(link.control));
+    if (const auto word = TRY(hear_within(link, seconds(1)))) {
       if (word == control::Word::complete) return {};
       delivery.at_once = word == control::Word::hurry;
     }
@@ -182,7 +197,10 @@ Result<void> deliver(const LivePages& pages, Link& link, const Guest& guest,
   }
   TRY(pusher.push_all(received));
   TRY(pusher.end());
-  while (TRY(control::hear(link.control)) != control::Word::complete) {
+  for (;;) {
+    const auto word = TRY(hear_within(link, kPagePatience));
+    if (word == control::Word::complete) return {};
+    if (!word) return Error{"the link: the target says nothing of the last page", ETIMEDOUT};
   }
   return {};
 }
@@ -335,9 +353,11 @@ Result<Sent> send(Guest& guest, const std::string& address, uint16_t port, const
         break;
       }
       log::warning("{}; the link to {} is made again", delivered.error().text, address);
-      server->stop();
-      sent.report.pages_demanded += server->served();
-      server.reset();
+      if (server) {
+        server->stop();
+        sent.report.pages_demanded += server->served();
+        server.reset();
+      }
       for (Connection* c : {&link.control, &link.demand, &link.bulk}) {
         sent.report.wire_bytes += c->sent_bytes();
         c->break_off();
