@@ -120,12 +120,13 @@ class Guests {
   void depart(const GuestPtr& guest, wire::Message message);
   void open_group(Guest& guest);
   void freeze(Guest& guest);
-  /// Its starter has stopped it to move it.
+  /// Its starter has stopped all of it to move it.
   static bool in_the_engines_hands(const Guest& guest);
   /// Of one that has just been frozen: in the engine's hands it stands still already, and frozen it
   /// could not do what the engine has it do. In this order one of the two sees the other: the
   /// engine looks for a freeze when it has stopped the guest (Captives).
-  void leave_to_engine(Guest& guest);
+  void leave_to_engine(const GuestPtr& guest);
+  void watch_engine(const GuestPtr& guest);
   void hasten(const Guest& guest);
   void thaw(Guest& guest);
   void stop_start(const GuestPtr& guest);

@@ -174,8 +174,10 @@ void Guests::on_departed(const GuestPtr& guest, pb::Departed& departed) {
   }
   if (!(foreign(*guest) && owner_present_)) return thaw(*guest);
   // The engine has given it back as it found it, which may have been before the owner came.
-  guest->frozen = false;
+  const auto since = std::pair(guest->frozen_at, guest->frozen_wall_ns);
+  const bool was_frozen = std::exchange(guest->frozen, false);
   freeze(*guest);
+  if (was_frozen) std::tie(guest->frozen_at, guest->frozen_wall_ns) = since;
   if (!guest->evicting.empty()) ask_again(guest);
 }
 }  // namespace hob::hostd

@@ -14,6 +14,7 @@ namespace {
 
 /// How often a home is asked again to take its job back, and how long an answer may take.
 constexpr auto kEvictAgain = seconds(2);
+constexpr auto kLookAgain = milliseconds(20);
 constexpr auto kHomeAnswer = seconds(5);
 /// A starter whose guest is being started when the owner returns has this long to say that it runs.
 constexpr auto kStartedLimit = milliseconds(100);
@@ -67,21 +68,34 @@ void Guests::thaw(Guest& guest) {
   guest.frozen = false;
 }
 
-void Guests::leave_to_engine(Guest& guest) {
-  if (!guest.frozen || !in_the_engines_hands(guest)) return;
-  if (auto thawed = guest.group->thaw(); !thawed.ok())
-    log::error("job {}: {}", guest.job, thawed.error().text);
-  guest.frozen = false;
+void Guests::leave_to_engine(const GuestPtr& guest) {
+  if (!guest->frozen || !in_the_engines_hands(*guest)) return;
+  if (auto thawed = guest->group->thaw(); !thawed.ok())
+    log::error("job {}: {}", guest->job, thawed.error().text);
+  guest->frozen = false;
+  watch_engine(guest);
+}
+
+// If the engine lets it go again, which it need not tell: it does so between rounds.
+void Guests::watch_engine(const GuestPtr& guest) {
+  guest->again = loop_.after(kLookAgain, [this, weak = std::weak_ptr<Guest>(guest)] {
+    const GuestPtr g = weak.lock();
+    if (!g || g->phase != Phase::leaving || !owner_present_ || g->frozen) return;
+    if (in_the_engines_hands(*g)) return watch_engine(g);
+    freeze(*g);
+    leave_to_engine(g);
+  });
 }
 
 bool Guests::in_the_engines_hands(const Guest& guest) {
   const auto processes =
       guest.group ? guest.group->processes() : Result<std::vector<pid_t>>(std::vector<pid_t>{});
   if (!processes.ok()) return false;
-  return std::any_of(processes->begin(), processes->end(), [](pid_t pid) {
+  const auto free = std::count_if(processes->begin(), processes->end(), [](pid_t pid) {
     const auto status = migrate::proc::status({pid});
-    return status.ok() && status->tracer != 0;
+    return status.ok() && status->tracer == 0;
   });
+  return processes->size() > 1 && free == 1;  // the sandbox's init
 }
 
 void Guests::owner_returned(const std::string& reason) {
@@ -93,7 +107,7 @@ void Guests::owner_returned(const std::string& reason) {
     // One that leaves still runs until the engine stops it.
     const bool leaves = guest->phase == Phase::leaving && !guest->frozen;
     if (guest->phase == Phase::running || leaves) freeze(*guest);
-    if (leaves) leave_to_engine(*guest);
+    if (leaves) leave_to_engine(guest);
   }
   for (const GuestPtr& guest : guests_)
     if (guest->phase == Phase::running && foreign(*guest)) hasten(*guest);

@@ -20,6 +20,7 @@ constexpr int kEventStop = 128;  // PTRACE_EVENT_STOP
 /// In which all threads stop that find a processor free (ENGINE.md section 5). Others are raised,
 /// which costs 15 us for each and so is not done where nobody is in their way.
 constexpr Duration kUsualStop = milliseconds(1);
+constexpr Duration kUsualLimit = milliseconds(20);
 /// What a program needs from vfork(2) to exec(2) is far less.
 constexpr Duration kRunAWhile = milliseconds(20);
 /// How long the guest may run on, traced, when it is to be given back and a thread does not stop.
@@ -153,6 +154,7 @@ Result<bool> Captives::seize_all(const Guest& guest) {
         break;
       }
       if (!tracee) return std::move(tracee).error();
+      if (tid.value == guest.root) tracee->leave_exit();
       auto& thread =
           process.threads.emplace_back(std::move(*tracee), tid == pid ? process.node.pid : 0);
       TRY(thread.bring(*pinned_));
@@ -189,12 +191,20 @@ Result<bool> Captives::all_stopped() {
 
 Result<bool> Captives::all_stopped(Duration limit) {
   Patience patience(limit);
+  Result<void> ended;
   for (CaptiveProcess& process : processes) {
     for (size_t i = 0; i < process.threads.size(); i++) {
       CaptiveThread& thread = process.threads[i];
       while (!thread.stopped) {
         auto stop = thread.tracee.wait();
         if (!stop && stop.error().code == ETIMEDOUT) return false;
+        if (!stop && stop.error().code == ESRCH) {
+          // Killed, or at its own end when it was seized.
+          ended = std::move(stop).error();
+          thread.tracee.abandon();
+          thread.stopped = true;
+          break;
+        }
         if (!stop) return std::move(stop).error();
         if (stop->event == kEventStop) {
           thread.stopped = true;
@@ -207,6 +217,7 @@ Result<bool> Captives::all_stopped(Duration limit) {
       }
     }
   }
+  TRY(std::move(ended));
   return true;
 }
 
@@ -285,7 +296,8 @@ void Captives::go_to(int processor) {
 // False: it is not, or not any more, and whoever has come must not fork away.
 Result<bool> Captives::take_single_thread(int processor) {
   const TreeView view = TRY(view_tree(*guest_));
-  if (!is_single_thread(view)) return false;
+  // In an uninterruptible wait, of execve(2) for one, it could not even be seized.
+  if (!is_single_thread(view) || view.stats[0].state == 'D') return false;
   auto tracee = Tracee::seize(view.pids[0], Tracee::kills_on_exit);
   if (!tracee) return false;  // it is just ending
   stages::begin();
@@ -295,28 +307,32 @@ Result<bool> Captives::take_single_thread(int processor) {
   go_to(processor);
   CaptiveProcess& process = processes.emplace_back();
   process.pid = view.pids[0];
+  tracee->leave_exit();
   process.threads.emplace_back(std::move(*tracee), view.tree[0].pid);
   TRY(process.leader().tracee.interrupt());
   const bool stopped = TRY(all_stopped(kUsualStop));
   TRY(process.leader().bring(*pinned_));
   stages::mark("stop");
-  const bool seized = stopped && TRY(seize_all(*guest_));
-  was_frozen_ = seized && TRY(frozen_meanwhile());
+  // Nobody but it and the sandbox's init: not even one who was on his way to that as an orphan.
+  const bool alone = stopped && TRY(cgroup_->threads()).size() <= 2;
+  const bool seized = alone && TRY(seize_all(*guest_));
+  const bool thawed = seized && TRY(await_thaw());
   stages::mark("seize");
-  return seized && !was_frozen_ && processes.size() == 1 && processes[0].threads.size() == 1;
+  return thawed && processes.size() == 1 && processes[0].threads.size() == 1;
 }
 
 // Somebody else who freezes the guest, and sees then that it is in the engine's hands, thaws it at
-// once (Guests::leave_to_engine).
-Result<bool> Captives::frozen_meanwhile() {
+// once (Guests::leave_to_engine). False: he has not seen it.
+Result<bool> Captives::await_thaw() {
   constexpr Duration kMoment = milliseconds(20);
   const Time end = Clock::now() + kMoment;
   while (TRY(cgroup_->freezing())) {
-    if (Clock::now() >= end) return true;
+    was_frozen_ = true;
+    if (Clock::now() >= end) return false;
     const timespec pause{0, 50'000};
     ::nanosleep(&pause, nullptr);
   }
-  return false;
+  return true;
 }
 
 // The cgroup stops all at one moment, so that nobody forks away while threads are seized one by
@@ -328,19 +344,17 @@ Result<void> Captives::take_all(Duration limit, int processor) {
     stopped_at = Clock::now();
     go_to(processor);
   }
+  was_frozen_ = was_frozen_ || TRY(cgroup_->freezing());
   for (;;) {
     if (!urgent_) urgent_ = std::make_unique<FirstOfAll>();
-    TRY(cgroup_->freeze());
-    if (!cgroup_->wait_frozen(kUsualStop)) {
-      TRY(hasten_all());
-      TRY(cgroup_->wait_frozen(limit));
-    }
+    TRY(freeze_all(end));
     stages::mark("freeze");
     const bool seized = TRY(seize_all(*guest_));
     stages::mark("seize");
     const bool stopped = seized && TRY(all_stopped());
-    // Thawed by who had frozen it as well (frozen_meanwhile()), somebody may have forked.
+    // Thawed by who had frozen it as well (await_thaw()), somebody may have forked.
     if (stopped && TRY(cgroup_->freezing())) break;
+    was_frozen_ = was_frozen_ || stopped;
     if (Clock::now() >= end)
       return Error{
           "stop the guest: a thread of it does not stop (it waits for a device or a file server)",
@@ -349,14 +363,31 @@ Result<void> Captives::take_all(Duration limit, int processor) {
   }
   // All sit in a ptrace stop; the frozen cgroup would keep injected code from running.
   TRY(cgroup_->thaw());
+  froze_ = false;
   stages::mark("stop");
   return {};
 }
 
-Result<Captives> Captives::take(Guest& guest, Duration limit, int processor) {
+// Until all are frozen, though somebody else may thaw them meanwhile.
+Result<void> Captives::freeze_all(Time end) {
+  froze_ = true;
+  TRY(cgroup_->freeze());
+  for (bool hastened = false;; hastened = true) {
+    auto frozen = cgroup_->wait_frozen(hastened ? kUsualLimit : kUsualStop);
+    if (frozen || Clock::now() >= end) return frozen;
+    if (!hastened) TRY(hasten_all());
+    if (TRY(cgroup_->freezing())) continue;
+    was_frozen_ = true;
+    TRY(cgroup_->freeze());
+  }
+}
+
+Result<Captives> Captives::take(Guest& guest, Duration limit, int processor,
+                                std::function<bool()> wanted) {
   if (!let_go(guest))
     return Error{"stop the guest: a thread of it does not stop since the last attempt", EBUSY};
   Captives captives(guest, TRY(guest.sandbox->cgroup().freezing()));
+  captives.wanted_ = std::move(wanted);
   if (captives.was_frozen_ || !TRY(captives.take_single_thread(processor)))
     TRY(captives.take_all(limit, processor));
   for (CaptiveProcess& process : captives.processes)
@@ -378,7 +409,9 @@ Captives::Captives(Captives&& other) noexcept
       scheduling_(std::move(other.scheduling_)),
       guest_(other.guest_),
       cgroup_(std::exchange(other.cgroup_, nullptr)),
-      was_frozen_(other.was_frozen_) {}
+      wanted_(std::move(other.wanted_)),
+      was_frozen_(other.was_frozen_),
+      froze_(other.froze_) {}
 
 Captives::~Captives() {
   give_back();
@@ -397,15 +430,18 @@ void Captives::give_back() {
   for (;;) {
     auto stopped = all_stopped();
     if ((stopped && *stopped) || Clock::now() >= end) break;
-    if (stopped)
-      if (auto run = let_run_a_while(); !run)
-        log::error("give back the guest: {}", run.error().text);
+    // Who has ended is not waited for again.
+    if (!stopped && stopped.error().code == ESRCH) continue;
+    auto run = stopped ? let_run_a_while() : Result<void>(std::move(stopped).error());
+    if (!run) log::error("give back the guest: {}", run.error().text);
   }
   // A new thread's timer slack is its parent's, who had none at that moment.
   if (auto threads = cgroup_->threads(); threads.ok() && !scheduling_.empty())
     for (const pid_t thread : *threads) migrate::give_back(thread, found(thread));
-  // Freezing comes before: a thread that is detached would run at once.
-  auto done = was_frozen_ ? cgroup_->freeze() : cgroup_->thaw();
+  // Freezing comes before: a thread that is detached would run at once. Who wants it frozen since
+  // has seen that it was in the engine's hands, and thinks that it is not.
+  was_frozen_ = was_frozen_ || (wanted_ && wanted_());
+  const auto done = was_frozen_ ? cgroup_->freeze() : froze_ ? cgroup_->thaw() : Result<void>();
   for (CaptiveProcess& process : processes)
     for (CaptiveThread& thread : process.threads)
       if (!thread.stopped) guest_->lingering.push_back(std::move(thread.tracee));

@@ -2,6 +2,7 @@
 
 #include <sched.h>
 
+#include <functional>
 #include <map>
 #include <memory>
 #include <vector>
@@ -112,7 +113,10 @@ class Captives {
  public:
   /// Holds it on `processor`. A guest that is one thread, and not frozen, is stopped alone: the
   /// freezer, for which its cgroup's init has to freeze and thaw as well, would take 0.1 ms longer.
-  static Result<Captives> take(Guest& guest, Duration limit, int processor);
+  /// `wanted`: whether somebody wants it to stand still since; asked when it is given back.
+  static Result<Captives> take(
+      Guest& guest, Duration limit, int processor,
+      std::function<bool()> wanted = [] { return false; });
   Captives(Captives&&) noexcept;
   Captives& operator=(Captives&&) = delete;
   ~Captives();
@@ -121,7 +125,7 @@ class Captives {
   std::vector<CaptiveProcess> processes;  ///< the living, root first
   Time stopped_at;
 
-  /// Its cgroup was frozen before: somebody wants the guest to stand still.
+  /// Its cgroup was frozen before, or since: somebody wants the guest to stand still.
   bool was_frozen() const { return was_frozen_; }
   /// Everything has been captured: the engine may use all processors again.
   void captured() { pinned_.reset(); }
@@ -140,7 +144,8 @@ class Captives {
   Scheduling found(pid_t thread) const;
   void go_to(int processor);
   Result<bool> take_single_thread(int processor);
-  Result<bool> frozen_meanwhile();
+  Result<bool> await_thaw();
+  Result<void> freeze_all(Time end);
   Result<void> take_all(Duration limit, int processor);
   Result<bool> seize_all(const Guest& guest);
   Result<bool> all_stopped();
@@ -154,7 +159,9 @@ class Captives {
   std::map<pid_t, Scheduling> scheduling_;  // of threads, before it was changed
   Guest* guest_;
   Cgroup* cgroup_;
+  std::function<bool()> wanted_;
   bool was_frozen_;
+  bool froze_ = false;  // the cgroup is, by us
 };
 
 }  // namespace hob::migrate

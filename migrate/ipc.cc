@@ -192,8 +192,8 @@ Result<void> capture_file(const std::string& directory, const std::string& name,
 
 Result<void> capture_files(const Guest& guest, IpcImage& image, Room& room) {
   const auto names = proc::list(Tid{guest.sandbox->init()}, kShared);
-  if (!names) return {};  // hosts without one
-  for (const std::string& name : *names)
+  if (!names && names.error().code == ESRCH) return {};  // hosts without one
+  for (const std::string& name : TRY(names))
     TRY(capture_file(shared_directory(guest), name, image, room));
   return {};
 }

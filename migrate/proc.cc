@@ -337,7 +337,11 @@ Result<std::vector<std::string>> list(Tid process, std::string_view directory) {
   for (;;) {
     alignas(dirent64) char some[8192];
     const ssize_t n = ::getdents64(fd, some, sizeof some);
-    if (n < 0) return Error::sys("list", path(process, directory));
+    if (n < 0) {
+      Error error = Error::sys("list", path(process, directory));
+      if (error.code == ENOENT) error.code = ESRCH;  // it has been reaped since
+      return error;
+    }
     if (n == 0) return names;
     for (ssize_t at = 0; at < n;) {
       const auto* entry = reinterpret_cast<const dirent64*>(some + at);

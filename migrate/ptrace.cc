@@ -29,12 +29,13 @@ std::string thread_name(Tid tid) {
   return "thread " + std::to_string(tid.value);
 }
 
-// waitpid(2) that a Patience can interrupt. 0: WNOHANG and nothing there.
-Result<pid_t> bounded_wait(pid_t pid, int* status, int flags) {
+// `wait` until it is not interrupted, or a Patience is over. ESRCH: there is nobody to wait for.
+template <class Wait>
+Result<pid_t> bounded(pid_t pid, Wait&& wait) {
   for (;;) {
-    pid_t got = ::waitpid(pid, status, flags);
+    const pid_t got = wait();
     if (got >= 0) return got;
-    if (errno == ECHILD) return Error{"wait for " + thread_name({pid}) + ": it is gone", ESRCH};
+    if (errno == ECHILD) return Error{"wait for " + thread_name({pid}) + ": it has ended", ESRCH};
     if (errno != EINTR) return Error::sys("wait for", thread_name({pid}));
     const Patience* patience = Patience::current();
     if (patience && patience->over())
@@ -87,6 +88,7 @@ Tracee& Tracee::operator=(Tracee&& other) noexcept {
   if (this != &other) {
     detach();
     tid_ = std::exchange(other.tid_, Tid{});
+    exit_is_anothers_ = other.exit_is_anothers_;
   }
   return *this;
 }
@@ -118,22 +120,29 @@ void Tracee::detach() {
   tid_ = {};
 }
 
-static Result<Stop> told(Tid tid, int status) {
-  if (!WIFSTOPPED(status)) return Error{thread_name(tid) + " has ended", ESRCH};
-  return Stop{WSTOPSIG(status), status >> 16};
+// Stops only: of one that has ended nothing is left but its exit, and waitid(2) says ECHILD.
+Result<bool> Tracee::next_stop(Stop& stop, int flags) {
+  siginfo_t told = {};
+  auto waited = bounded(tid_.value, [&] {
+    return ::waitid(P_PID, static_cast<id_t>(tid_.value), &told, WSTOPPED | __WALL | flags);
+  });
+  if (!waited && waited.error().code == ESRCH && !exit_is_anothers_)
+    ::waitpid(tid_.value, nullptr, __WALL | WNOHANG);
+  TRY(std::move(waited));
+  if (told.si_pid == 0) return false;
+  // The kernel's exit_code: the signal, and the event above it.
+  stop = {told.si_status & 0xff, told.si_status >> 8};
+  return true;
 }
 
 Result<Stop> Tracee::wait() {
-  int status = 0;
-  TRY(bounded_wait(tid_.value, &status, __WALL));
-  return told(tid_, status);
+  Stop stop{};
+  TRY(next_stop(stop, 0));
+  return stop;
 }
 
 Result<bool> Tracee::poll(Stop& stop) {
-  int status = 0;
-  if (TRY(bounded_wait(tid_.value, &status, __WALL | WNOHANG)) == 0) return false;
-  stop = TRY(told(tid_, status));
-  return true;
+  return next_stop(stop, WNOHANG);
 }
 
 Result<user_regs_struct> Tracee::registers() const {
@@ -246,7 +255,7 @@ Result<unsigned long> Tracee::event_message() const {
 
 Result<int> wait_child(pid_t pid) {
   int status = 0;
-  TRY(bounded_wait(pid, &status, __WALL));
+  TRY(bounded(pid, [&] { return ::waitpid(pid, &status, __WALL); }));
   return status;
 }
 

@@ -56,7 +56,8 @@ class Tracee {
   /// A thread that the kernel attached because its creator was traced with follows_clones.
   static Tracee adopt(Tid tid) { return Tracee(tid); }
 
-  Tracee(Tracee&& other) noexcept : tid_(std::exchange(other.tid_, Tid{})) {}
+  Tracee(Tracee&& other) noexcept
+      : tid_(std::exchange(other.tid_, Tid{})), exit_is_anothers_(other.exit_is_anothers_) {}
   Tracee& operator=(Tracee&& other) noexcept;
   ~Tracee() { detach(); }
 
@@ -65,6 +66,9 @@ class Tracee {
   /// In place of those it was seized with; while it is stopped.
   Result<void> set_options(unsigned options);
   Result<void> interrupt();
+  /// Who is a child of this process as well, and waited for elsewhere: its exit is left there. Of
+  /// all others wait() and poll() reap it.
+  void leave_exit() { exit_is_anothers_ = true; }
   /// The next stop. ESRCH: it has died. Bounded by the innermost Patience.
   Result<Stop> wait();
   /// Its next stop, if it has already happened.
@@ -100,9 +104,11 @@ class Tracee {
 
  private:
   Result<std::vector<std::byte>> legacy_state() const;
+  Result<bool> next_stop(Stop& stop, int flags);
   explicit Tracee(Tid tid) : tid_(tid) {}
   Result<void> request(int what, uint64_t address, uint64_t data, const char* name) const;
   Tid tid_;
+  bool exit_is_anothers_ = false;
 };
 
 /// Reaps one child or tracee whatever its state; bounded by the innermost Patience.

@@ -92,7 +92,8 @@ using Push = std::function<Result<void>()>;
 // From the first byte of the image on, only the target's own word or the record at home can tell.
 // Of a copy the target never becomes the live one.
 Verdict await_verdict(Link& link, const Image& image, const SendOptions& options, const Push& push,
-                      Yielding& yielding, Report& report, SourceHooks& hooks, Error& why) {
+                      Yielding& yielding, Report& report, const std::function<bool()>& settle,
+                      Error& why) {
   const bool copy = options.copy;
   auto told = [&]() -> Result<void> {
     TRY(fault::point(Fault::image_sending));
@@ -134,7 +135,7 @@ Verdict await_verdict(Link& link, const Image& image, const SendOptions& options
   why = std::move(told).error();
   if (copy || why.code == control::kRefused) return Verdict::source;
   link.control.shut();  // whatever it says now comes too late: home decides
-  return hooks.settle() ? Verdict::target : Verdict::source;
+  return settle() ? Verdict::target : Verdict::source;
 }
 
 /// Whether pages are pushed, and what came of it.
@@ -155,7 +156,6 @@ bool wants_no_more(Link& link) {
   }
 }
 
-/// Over one link: serves and pushes what the target has not `received`, until it has all, or wants
 /// The next word, or none within `limit`. An Error if the target has ended one of the other two
 /// connections and says nothing: it has found its link broken, and waits for another.
 Result<std::optional<control::Word>> hear_within(Link& link, Duration limit) {
@@ -173,6 +173,7 @@ Result<std::optional<control::Word>> hear_within(Link& link, Duration limit) {
   }
 }
 
+/// Over one link: serves and pushes what the target has not `received`, until it has all, or wants
 /// no more.
 Result<void> deliver(const LivePages& pages, Link& link, const Guest& guest,
                      const PagesByProcess& received, Delivery& delivery, SourceHooks& hooks) {
@@ -202,7 +203,6 @@ Result<void> deliver(const LivePages& pages, Link& link, const Guest& guest,
     if (word == control::Word::complete) return {};
     if (!word) return Error{"the link: the target says nothing of the last page", ETIMEDOUT};
   }
-  return {};
 }
 
 Sent not_moved(Error why) {
@@ -256,6 +256,8 @@ Result<Sent> send(Guest& guest, const std::string& address, uint16_t port, const
     link.bulk.set_patience(kPagePatience);
     precopy.emplace(TRY(PreCopy::begin(guest, platform, link.bulk, means)));
     TRY(precopy->rounds([&hooks] { return hooks.hurry(); }));
+    // Who wants it to stand still since may have frozen it while it was in our hands, for a moment.
+    if (hooks.hurry()) TRY(guest.sandbox->cgroup().freeze());
   }
   // Most of the memory is there, if that is how it travels. The guest runs.
 
@@ -275,12 +277,14 @@ Result<Sent> send(Guest& guest, const std::string& address, uint16_t port, const
   const int processor = place_of(guest).processor;
   if (sketched) sketched->files.prepare(processor);
   const TouchedPages touched = samples.take();
-  if (sketched) arena.prepare(pages_of(sketched->draft, touched));
+  constexpr size_t kWithoutDraft = 1u << 20;
+  if (runs) arena.prepare(sketched ? pages_of(sketched->draft, touched) : kWithoutDraft);
   light.reset();
   beside.reset();
   std::optional<IpcVisit> visit(TRY(IpcVisit::to(guest)));
   Patience patience(kCaptureLimit);
-  Captives captives = TRY(Captives::take(guest, kFreezeLimit, processor));
+  Captives captives =
+      TRY(Captives::take(guest, kFreezeLimit, processor, [&hooks] { return hooks.hurry(); }));
   if (sketched) sketched->files.begin();
   TRY(fault::point(Fault::seized));
   const std::string hook_bytes = hooks.frozen();
@@ -317,8 +321,13 @@ Result<Sent> send(Guest& guest, const std::string& address, uint16_t port, const
   };
   Error why;
   Yielding yielding(captives, image, platform);
+  const auto settle = [&] {  // which may take minutes
+    captives.take_time();
+    visit.reset();
+    return hooks.settle();
+  };
   const Verdict verdict =
-      await_verdict(link, image, options, push, yielding, sent.report, hooks, why);
+      await_verdict(link, image, options, push, yielding, sent.report, settle, why);
   captives.take_time();
   if (verdict == Verdict::target)
     for (TakenBytes& bytes : captured->taken) bytes.keep();
@@ -341,8 +350,7 @@ Result<Sent> send(Guest& guest, const std::string& address, uint16_t port, const
   if (!captives.was_frozen()) LightSession::for_good();
 
   if (!plan.before_commit) {
-    const bool awaited = captives.was_frozen() || hooks.hurry();
-    Delivery delivery{plan.pushes || awaited, awaited};
+    Delivery delivery{plan.pushes || captives.was_frozen(), captives.was_frozen()};
     Result<void> delivered = fault::point(Fault::told_running);
     if (delivered && server) server->await_calm();
     if (delivered) delivered = deliver(pages, link, guest, {}, delivery, hooks);

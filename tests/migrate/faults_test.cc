@@ -205,3 +205,24 @@ TEST_CASE("what was taken out of the guest to be read is back after a failure") 
       attempt.finishes_on(*attempt.source);
     }
 }
+
+TEST_CASE("a guest that ends while it is being stopped has ended") {
+  for (useconds_t wait = 0; wait < 160'000; wait += 3'000) {
+    INFO(wait << " us");
+    Attempt a({victim("memory"), "128"});
+    const auto port = a.target->listen();
+    REQUIRE(port.ok());
+    a.source->write_input("go\n");
+    ::usleep(wait);
+    if (a.source->guests().empty()) break;
+    a.outcome = a.source->send(*port, *a.target);
+    INFO(a.outcome.text);
+    if (a.outcome.text == "exit 0") break;  // from here on it ends before
+    a.received = a.target->received();
+    CHECK(a.outcome.moved == a.received.ok());
+    const auto status = (a.outcome.moved ? a.target : a.source)->wait_exit(15000);
+    REQUIRE(status);
+    CHECK(*status == 0);
+    CHECK(a.collector.wait_for("ok\n"));
+  }
+}
