@@ -46,6 +46,7 @@ class Build {
   Result<void> prepare_directory();
   void on_signal(int signal, bool from_terminal);
   void interrupt(int signal);
+  void interrupt_recipes(int signal, int looks);
   void tell_away(int signal);
   void stop();
 

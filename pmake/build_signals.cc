@@ -12,6 +12,8 @@ namespace {
 
 /// What is sent to all of a process group has come to all of it by then.
 constexpr auto kGroupIsTold = milliseconds(50);
+/// Between two looks whether make has taken a signal.
+constexpr auto kLook = milliseconds(2);
 /// Jobs that have just begun have said so by then, and can be stopped.
 constexpr auto kStopIsTold = milliseconds(50);
 
@@ -43,6 +45,19 @@ void Build::on_signal(int signal, bool from_terminal) {
 void Build::interrupt(int signal) {
   interrupted_ = signal;
   ::kill(tool_pid_, signal);
+  constexpr int kLooks = 500;
+  interrupt_recipes(signal, kLooks);
+}
+
+/// When make has taken the signal. A recipe that ended at the same moment would be waited for
+/// already when make's handler waits for it once more: "wait: No child processes", and 2 instead of
+/// an end by the signal (make 4.3, job.c, reap_children).
+void Build::interrupt_recipes(int signal, int looks) {
+  if (looks > 0 && is_pending(tool_pid_, signal)) {
+    interrupt_ =
+        loop_.after(kLook, [this, signal, looks] { interrupt_recipes(signal, looks - 1); });
+    return;
+  }
   for (const auto& [number, line] : std::map(by_number_)) signal_line(line, signal);
 }
 

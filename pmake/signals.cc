@@ -11,16 +11,29 @@
 
 namespace hob::pmake {
 
+namespace {
+
+/// Whether a set of signals in a record of /proc/PID/status has this one.
+bool has(const std::string& status, std::string_view set, int signal) {
+  const size_t at = status.find(set);
+  return at != std::string::npos &&
+         (std::strtoull(status.c_str() + at + set.size(), nullptr, 16) >> (signal - 1) & 1) != 0;
+}
+
+Result<std::string> status_of(pid_t pid) {
+  return read_file(fmt::format("/proc/{}/status", pid));
+}
+
+}  // namespace
+
+bool is_pending(pid_t pid, int signal) {
+  const Result<std::string> status = status_of(pid);
+  return status.ok() && (has(*status, "SigPnd:\t", signal) || has(*status, "ShdPnd:\t", signal));
+}
+
 bool catches(pid_t pid, int signal) {
-  const Result<std::string> status = read_file(fmt::format("/proc/{}/status", pid));
-  if (!status.ok()) return false;
-  const auto in = [&](std::string_view field) {
-    const size_t at = status->find(field);
-    return at != std::string::npos &&
-           (std::strtoull(status->c_str() + at + field.size(), nullptr, 16) >> (signal - 1) & 1) !=
-               0;
-  };
-  return in("SigCgt:\t") && !in("SigPnd:\t") && !in("ShdPnd:\t");
+  const Result<std::string> status = status_of(pid);
+  return status.ok() && has(*status, "SigCgt:\t", signal) && !is_pending(pid, signal);
 }
 
 bool ignores(int signal) {

@@ -10,6 +10,9 @@ namespace hob::pmake {
 /// that is not there.
 bool catches(pid_t pid, int signal);
 
+/// Whether `signal` has been sent to `pid`, which has not run since.
+bool is_pending(pid_t pid, int signal);
+
 /// Whether this process ignores `signal`, as those started without job control do.
 bool ignores(int signal);
 
