@@ -9,6 +9,12 @@
 
 namespace hob::migrate {
 
+void touch(std::span<std::byte> memory, size_t start, size_t size) {
+  const size_t end = start + std::min(size, memory.size() - std::min(start, memory.size()));
+  start &= ~(kPage - 1);
+  if (start < end) ::madvise(memory.data() + start, end - start, MADV_POPULATE_WRITE);
+}
+
 Arena::Arena(size_t size) {
   void* at = ::mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   CHECK(at != MAP_FAILED);
@@ -20,10 +26,7 @@ Arena::~Arena() {
 }
 
 void Arena::prepare(size_t size) {
-  const size_t start = used_ & ~(kPage - 1);
-  // Where that fails, later will do.
-  ::madvise(all_.data() + start, std::min(used_ - start + size, all_.size() - start),
-            MADV_POPULATE_WRITE);
+  touch(all_, used_, size);
 }
 
 std::span<std::byte> Arena::take(size_t size) {

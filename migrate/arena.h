@@ -6,6 +6,10 @@
 
 namespace hob::migrate {
 
+/// Makes `size` bytes of `memory`, from `start` on, present, so that no freeze pays for it. Where
+/// that fails, later will do.
+void touch(std::span<std::byte> memory, size_t start, size_t size);
+
 /// Memory that is there before it is needed. While a guest stands still, memory that the kernel has
 /// to find and clear first costs 0.3 ms per MiB, as much as copying into it. To give it back costs
 /// a quarter of that, when the guest may run beside it already.

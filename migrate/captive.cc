@@ -1,6 +1,5 @@
 #include "migrate/captive.h"
 
-#include <time.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -20,18 +19,12 @@ constexpr int kEventStop = 128;  // PTRACE_EVENT_STOP
 /// In which all threads stop that find a processor free (ENGINE.md section 5). Others are raised,
 /// which costs 15 us for each and so is not done where nobody is in their way.
 constexpr Duration kUsualStop = milliseconds(1);
-constexpr Duration kUsualLimit = milliseconds(20);
+/// And in which those do that have been raised.
+constexpr Duration kRaisedStop = milliseconds(20);
 /// What a program needs from vfork(2) to exec(2) is far less.
 constexpr Duration kRunAWhile = milliseconds(20);
 /// How long the guest may run on, traced, when it is to be given back and a thread does not stop.
 constexpr Duration kGiveBackLimit = seconds(1);
-
-pid_t inside_of(const proc::Status& status, Tid fallback) {
-  return status.inside.empty() ? fallback.value : status.inside.back();
-}
-pid_t innermost(const std::vector<pid_t>& numbers) {
-  return numbers.empty() ? 0 : numbers.back();
-}
 
 }  // namespace
 
@@ -43,57 +36,6 @@ std::string CaptiveProcess::name() const {
 static bool ends(Tid process) {
   auto maps = proc::read(process, "maps");
   return !maps || maps->empty();
-}
-
-Result<TreeView> view_tree(const Guest& guest) {
-  const int terminal = starter_terminal(guest);
-  TreeView view;
-  struct Next {
-    Tid pid;
-    pid_t parent;  // inside
-  };
-  std::vector<Next> queue = {{Tid{guest.root}, 0}};
-  if (guest.sandbox)
-    for (Tid orphan : proc::children_of_single(Tid{guest.sandbox->init()}))
-      queue.push_back({orphan, 1});
-  for (size_t i = 0; i < queue.size(); i++) {
-    auto status = proc::status(queue[i].pid);
-    auto stat = proc::stat(queue[i].pid);
-    if (!status || !stat) {
-      Error error = status ? std::move(stat).error() : std::move(status).error();
-      if (error.code == ESRCH && i > 0) continue;
-      return std::move(error).in("look at the guest's processes");
-    }
-    TreeNode node;
-    node.pid = inside_of(*status, queue[i].pid);
-    node.parent = queue[i].parent;
-    node.group = innermost(status->inside_group);
-    node.session = innermost(status->inside_session);
-    const int pty = pts_number(stat->terminal);
-    node.terminal = stat->terminal != 0 && (pty < 0 || pty == terminal);
-    node.pty = node.terminal ? -1 : pty;
-    node.zombie = stat->state == 'Z' || stat->state == 'X';
-    // Of an orphan and of the root, init and the starter wait as for any other.
-    if (queue[i].parent > 1 && stat->exit_signal >= 0)
-      node.exit_signal = static_cast<uint8_t>(stat->exit_signal);
-    if (node.zombie) node.exit_code = stat->exit_code;
-    if (node.zombie) {
-      auto threads = proc::threads(queue[i].pid);
-      if (threads && threads->size() > 1)
-        return obstacle("process " + std::to_string(node.pid) + " (" + status->name + ")",
-                        "its first thread has ended before the others");
-    }
-    if (node.zombie && i == 0) return Error{"move the guest: it has ended", ESRCH};
-    view.tree.push_back(node);
-    view.pids.push_back(queue[i].pid);
-    view.stats.push_back(std::move(*stat));
-    view.statuses.push_back(std::move(*status));
-    if (node.zombie) continue;
-    auto children = proc::children(queue[i].pid, view.statuses.back());
-    if (!children) continue;  // has just ended
-    for (Tid child : *children) queue.push_back({child, node.pid});
-  }
-  return view;
 }
 
 // To reach its stop, and to answer what is asked of it there, a thread needs a processor
@@ -277,16 +219,6 @@ Result<void> Captives::let_run_a_while() {
   return {};
 }
 
-static bool is_single_thread(const TreeView& view) {
-  return view.tree.size() == 1 && view.statuses[0].threads == 1;
-}
-
-Place place_of(const Guest& guest) {
-  const auto view = view_tree(guest);
-  if (!view) return {::sched_getcpu(), false};
-  return {view->stats[0].processor, is_single_thread(*view)};
-}
-
 void Captives::go_to(int processor) {
   urgent_ = std::make_unique<FirstOfAll>();
   pinned_ = std::make_unique<Pinned>(processor);
@@ -297,7 +229,7 @@ void Captives::go_to(int processor) {
 Result<bool> Captives::take_single_thread(int processor) {
   const TreeView view = TRY(view_tree(*guest_));
   // In an uninterruptible wait, of execve(2) for one, it could not even be seized.
-  if (!is_single_thread(view) || view.stats[0].state == 'D') return false;
+  if (!view.is_single_thread() || view.stats[0].state == 'D') return false;
   auto tracee = Tracee::seize(view.pids[0], Tracee::kills_on_exit);
   if (!tracee) return false;  // it is just ending
   stages::begin();
@@ -325,14 +257,9 @@ Result<bool> Captives::take_single_thread(int processor) {
 // once (Guests::leave_to_engine). False: he has not seen it.
 Result<bool> Captives::await_thaw() {
   constexpr Duration kMoment = milliseconds(20);
-  const Time end = Clock::now() + kMoment;
-  while (TRY(cgroup_->freezing())) {
-    was_frozen_ = true;
-    if (Clock::now() >= end) return false;
-    const timespec pause{0, 50'000};
-    ::nanosleep(&pause, nullptr);
-  }
-  return true;
+  if (!TRY(cgroup_->freezing())) return true;
+  was_frozen_ = true;
+  return cgroup_->wait_thawed(kMoment);
 }
 
 // The cgroup stops all at one moment, so that nobody forks away while threads are seized one by
@@ -373,7 +300,7 @@ Result<void> Captives::freeze_all(Time end) {
   froze_ = true;
   TRY(cgroup_->freeze());
   for (bool hastened = false;; hastened = true) {
-    auto frozen = cgroup_->wait_frozen(hastened ? kUsualLimit : kUsualStop);
+    auto frozen = cgroup_->wait_frozen(hastened ? kRaisedStop : kUsualStop);
     if (frozen || Clock::now() >= end) return frozen;
     if (!hastened) TRY(hasten_all());
     if (TRY(cgroup_->freezing())) continue;

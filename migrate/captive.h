@@ -93,6 +93,7 @@ struct TreeView {
   std::vector<Tid> pids;  ///< host pids, in the order of `tree`, as are:
   std::vector<proc::Stat> stats;
   std::vector<proc::Status> statuses;
+  bool is_single_thread() const;
 };
 Result<TreeView> view_tree(const Guest& guest);
 

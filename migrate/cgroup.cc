@@ -165,6 +165,16 @@ Result<void> Cgroup::wait_frozen(Duration limit) {
   }
 }
 
+Result<bool> Cgroup::wait_thawed(Duration limit) const {
+  const Time end = Clock::now() + limit;
+  while (TRY(freezing())) {
+    if (Clock::now() >= end) return false;
+    const timespec pause{0, 50'000};
+    ::nanosleep(&pause, nullptr);
+  }
+  return true;
+}
+
 Result<std::vector<pid_t>> Cgroup::ids_in(const char* file) const {
   const std::string text = TRY(read_in(directory_, path_, file));
   std::vector<pid_t> ids;

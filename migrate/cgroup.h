@@ -48,6 +48,8 @@ class Cgroup {
   /// ms (ENGINE.md section 5), so waiting for them costs more than looking.
   Result<bool> frozen() const;
   Result<void> wait_frozen(Duration limit);
+  /// Until nobody wants it frozen any more; false: not within `limit`.
+  Result<bool> wait_thawed(Duration limit) const;
 
   Result<std::vector<pid_t>> processes() const;
   Result<std::vector<pid_t>> threads() const;

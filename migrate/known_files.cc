@@ -4,7 +4,6 @@
 #include <limits.h>
 #include <linux/kcmp.h>
 #include <linux/magic.h>
-#include <sched.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -16,6 +15,7 @@
 #include <string_view>
 
 #include "migrate/notices.h"
+#include "migrate/pinned.h"
 #include "migrate/thread_priority.h"
 
 namespace hob::migrate {
@@ -70,7 +70,7 @@ void KnownFiles::learn(Tid process, int fd, const Described& described) {
   auto copy = proc::borrow_descriptor(process, fd);
   auto information = open_file(proc::path(process, "fdinfo/" + number), O_RDONLY);
   if (!copy || !information) return;
-  auto remote = is_remote(copy->get(), described.description.path);  // no pipe is
+  auto remote = is_remote(copy->get(), described.description.path);
   if (!remote) return;
   if (!links_) links_.reset(::open("/proc/self/fd", O_PATH | O_DIRECTORY | O_CLOEXEC));
   Known known;
@@ -123,11 +123,7 @@ void KnownFiles::prepare(int held_on) {
   if (known_.size() < kEnough) return;
   crew_ = std::make_unique<Crew>(1, [held_on](size_t) {
     go_first();
-    // It would wait behind the engine, or the engine behind it.
-    cpu_set_t others;
-    if (::sched_getaffinity(0, sizeof others, &others) < 0) return;
-    CPU_CLR(held_on, &others);
-    ::sched_setaffinity(0, sizeof others, &others);
+    keep_off(held_on);  // it would wait behind the engine, or the engine behind it
   });
 }
 

@@ -38,6 +38,8 @@ inline constexpr Duration kUsualPatience = seconds(30);
 /// After the commit pages lie at the source and nowhere else: a cable that is pulled for a while
 /// must not lose them. A switch takes a minute or two to restart.
 inline constexpr Duration kPagePatience = minutes(5);
+/// For what need not come: longer than any job. Of a peer that has died the kernel tells.
+inline constexpr Duration kForEver = hours(24 * 365);
 
 class Connection {
  public:

@@ -261,7 +261,7 @@ void PageSink::receive_demanded() {
 }
 
 void PageSink::receive_answers(Connection& demand) {
-  demand.set_patience(hours(24));  // answers come when there are questions
+  demand.set_patience(kForEver);  // answers come when there are questions
   for (;;) {
     auto record = demand.receive();
     if (!record || record->size() < sizeof(stream::Reply)) return;

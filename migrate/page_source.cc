@@ -62,7 +62,7 @@ void DemandServer::await_calm() const {
 }
 
 bool DemandServer::serve_one() {
-  link_.set_patience(hours(24 * 365));  // nobody has to fault
+  link_.set_patience(kForEver);  // nobody has to fault
   auto record = link_.receive();
   if (!record || record->size() != sizeof(stream::Request)) return false;
   stream::Request request;

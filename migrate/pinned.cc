@@ -24,11 +24,15 @@ void Pinned::free(Tid thread) const {
   if (known_) ::sched_setaffinity(thread.value, sizeof before_, &before_);
 }
 
-KeptOff::KeptOff(int processor) : known_(::sched_getaffinity(0, sizeof before_, &before_) == 0) {
-  if (!known_) return;
-  cpu_set_t others = before_;
+void keep_off(int processor) {
+  cpu_set_t others;
+  if (::sched_getaffinity(0, sizeof others, &others) < 0) return;
   CPU_CLR(static_cast<size_t>(processor), &others);
   ::sched_setaffinity(0, sizeof others, &others);  // refused where there is no other one
+}
+
+KeptOff::KeptOff(int processor) : known_(::sched_getaffinity(0, sizeof before_, &before_) == 0) {
+  keep_off(processor);
 }
 
 KeptOff::~KeptOff() {

@@ -30,6 +30,9 @@ class Pinned {
   bool known_;
 };
 
+/// The calling thread leaves a processor alone from now on, if it may be on another.
+void keep_off(int processor);
+
 /// While it lives the calling thread leaves a processor alone, if there is another: a guest runs
 /// there, and a thread that wakes up often where it ran last would take turns with it beside idle
 /// processors.

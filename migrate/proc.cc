@@ -298,15 +298,17 @@ int KeptOpen::find(Tid process, std::string_view file) {
   return at == kept_open->files_.end() ? -1 : at->second.get();
 }
 
+// A file of /proc/PID that is not there: the process has ended, or been reaped since it was opened.
+static Error gone(Error error) {
+  if (error.code == ENOENT) error.code = ESRCH;
+  return error;
+}
+
 Result<std::string> read(Tid process, std::string_view file) {
   if (const int fd = KeptOpen::find(process, file); fd >= 0)
     if (auto text = read_kept(fd)) return text;
   auto text = read_file(path(process, file));
-  if (!text && text.error().code == ENOENT) {
-    Error error = std::move(text).error();
-    error.code = ESRCH;
-    return error;
-  }
+  if (!text) return gone(std::move(text).error());
   return text;
 }
 
@@ -325,11 +327,7 @@ Result<std::vector<std::string>> list(Tid process, std::string_view directory) {
   int fd = KeptOpen::find(process, directory);
   if (fd < 0 || ::lseek(fd, 0, SEEK_SET) < 0) {
     auto now = open_file(path(process, directory), O_RDONLY | O_DIRECTORY);
-    if (!now && now.error().code == ENOENT) {
-      Error error = std::move(now).error();
-      error.code = ESRCH;
-      return error;
-    }
+    if (!now) return gone(std::move(now).error());
     opened = TRY(std::move(now));
     fd = opened.get();
   }
@@ -337,11 +335,7 @@ Result<std::vector<std::string>> list(Tid process, std::string_view directory) {
   for (;;) {
     alignas(dirent64) char some[8192];
     const ssize_t n = ::getdents64(fd, some, sizeof some);
-    if (n < 0) {
-      Error error = Error::sys("list", path(process, directory));
-      if (error.code == ENOENT) error.code = ESRCH;  // it has been reaped since
-      return error;
-    }
+    if (n < 0) return gone(Error::sys("list", path(process, directory)));
     if (n == 0) return names;
     for (ssize_t at = 0; at < n;) {
       const auto* entry = reinterpret_cast<const dirent64*>(some + at);

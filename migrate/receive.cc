@@ -252,9 +252,8 @@ Result<Arrival> Arrival::receive(Listener listener, Guest& guest, TargetHooks& h
 
     const Duration relink =
         plan.before_commit ? Duration{0} : std::min<Duration>(kRelinkLimit, patience);
-    // Nobody has to fault, and until its owner wants its host back the source pushes nothing; of
-    // one that has died the kernel tells (link.cc).
-    const Duration silence = plan.pushes ? kPagePatience : Duration(hours(24 * 365));
+    // Until its owner wants its host back a source that does not push sends nothing.
+    const Duration silence = plan.pushes ? kPagePatience : kForEver;
     if (!prepared.crew) prepared = PageSink::prepare();
     TRY(state->make_sink(std::move(keeper), link, std::move(prepared), !plan.before_commit, relink,
                          silence, announcement.runs));

@@ -12,9 +12,6 @@
 namespace hob::migrate {
 namespace {
 
-/// Far more than a migration lasts: a source that does not come back is somebody else's concern.
-constexpr Duration kForEver = hours(24 * 365);
-
 template <class T>
 std::span<const std::byte> bytes_of(const T& value) {
   return std::as_bytes(std::span(&value, 1));
@@ -95,6 +92,7 @@ Readmission::~Readmission() {
 
 void Readmission::run() {
   for (uint32_t number = 1;; number++) {
+    // A source that does not come back is somebody else's concern.
     auto link = accept_link(listener_.get(), link_key(key_, number), kForEver);
     if (!link) return;  // shut down
     link->bulk.set_patience(kRelinkLimit);

@@ -17,6 +17,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "migrate/arena.h"
 #include "migrate/files.h"
 #include "migrate/injector.h"
 #include "migrate/parts.h"
@@ -36,9 +37,7 @@ SharedMemory::~SharedMemory() {
   if (data_) ::munmap(data_, size_);
 }
 void SharedMemory::touch(size_t start, size_t size) {
-  start = std::min(start, size_) & ~(kPage - 1);
-  // Where that fails, later will do.
-  ::madvise(data_ + start, std::min(size, size_ - start), MADV_POPULATE_WRITE);
+  migrate::touch({data_, size_}, start, size);
 }
 
 namespace {

@@ -23,7 +23,7 @@ class SharedMemory {
   ~SharedMemory();
   std::byte* data() const { return data_; }
   size_t size() const { return size_; }
-  /// Makes `size` bytes from `start` on present, so that the freeze does not pay for it.
+  /// See touch(), arena.h.
   void touch(size_t start, size_t size);
 
  private:
